@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every error that this project raises on purpose, ordered by whose fault it is.
+
+What a caller should do follows from the branch: mend the request
+(:class:`CallerError`), look at the guest (:class:`GuestError`), ask an operator for
+the right (:class:`Refused`), or repeat it later (:class:`Transient`).  An error
+crosses the bus as class, module, message and arguments; a stock oslo.messaging
+client raises it again when ``guestagent.errors`` is in its
+``allowed_remote_exmods``.
+"""
+
+
+class GuestAgentError(Exception):
+    """Base of all; ``code`` is the stable word that outcomes and logs use."""
+
+    code = 'error'
+
+    #: The module a client is told; two errors below are oslo.messaging's own.
+    wire_module = 'guestagent.errors'
+
+
+class CallerError(GuestAgentError):
+    """The request is wrong; repeating it unchanged is useless."""
+
+    code = 'invalid'
+
+
+class InvalidArgument(CallerError):
+    """An argument is of the right type but its value makes no sense."""
+
+
+class IdReused(CallerError):
+    """The same caller has used this command id for another request."""
+
+    code = 'id-reused'
+
+
+class NoSuchInstance(CallerError):
+    """The conductor has never heard of this instance."""
+
+    code = 'no-such-instance'
+
+
+class NoSuchRecord(CallerError):
+    """The conductor has no such command, event or extension on record."""
+
+    code = 'no-such-record'
+
+
+class NoSuchMethod(CallerError):
+    """The namespace is served, but not this method; oslo.messaging's own error."""
+
+    code = 'no-such-method'
+    wire_module = 'oslo_messaging.rpc.dispatcher'
+
+    def __init__(self, method: object) -> None:
+        super().__init__(f'Endpoint does not support RPC method {method}')
+
+
+class UnsupportedVersion(CallerError):
+    """No such namespace, or not in this version; oslo.messaging's own error."""
+
+    code = 'unsupported-version'
+    wire_module = 'oslo_messaging.rpc.dispatcher'
+
+    def __init__(self, version: object, method: object = None) -> None:
+        super().__init__(
+            f'Endpoint does not support RPC version {version}. '
+            f'Attempted method: {method}')
+
+
+class GuestError(GuestAgentError):
+    """The guest could not do it; its log says more."""
+
+    code = 'failed'
+
+
+class CommandTimeout(GuestError):
+    """The command did not end within its time limit and was cancelled."""
+
+    code = 'timeout'
+
+
+class Cancelled(GuestError):
+    """Someone cancelled the command, or the agent stopped before it ended."""
+
+    code = 'cancelled'
+
+
+class ResultTooLarge(GuestError):
+    """The command ran, but its result is larger than a message may be."""
+
+    code = 'result-too-large'
+
+
+class BadResult(GuestError):
+    """The extension returned something that JSON cannot carry."""
+
+    code = 'bad-result'
+
+
+class ExtensionUnavailable(GuestError):
+    """Another extension, asked by this one, is not loaded."""
+
+    code = 'unavailable'
+
+
+class Refused(GuestAgentError):
+    """The guest does not let this caller do this."""
+
+    code = 'refused'
+
+
+class Transient(GuestAgentError):
+    """Nothing is wrong with the request; repeat it later, with the same id."""
+
+    code = 'transient'
+
+
+class Busy(Transient):
+    """No worker is free and the backlog is full."""
+
+    code = 'busy'
+
+
+class Stopping(Transient):
+    """The agent is on its way out and takes no more commands."""
+
+    code = 'stopping'
+
+
+class ConfigError(GuestAgentError):
+    """The configuration is wrong; names file, section and option where known."""
+
+    code = 'config'

@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the author of an extension imports: nothing else of the agent is needed.
+
+An extension is a class that derives from :class:`Extension`, in a package of its
+own with an entry point in the group ``guestagent.extensions``.  Its commands are
+methods marked with :func:`command`; what it does by itself, on a period, is marked
+with :func:`periodic`.  The way of a command is ``<name>.<method>`` for people and
+``namespace=<name>, method=<method>`` on the wire.
+
+The life of an extension: the class is made with the agent's configuration
+registered, :meth:`Extension.start` is called, commands and periodic methods run on
+worker threads (several at once: guard what you share), :meth:`Extension.stop` is
+called.  None of these may take long except commands.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from guestagent import errors
+
+if TYPE_CHECKING:
+    from oslo_config import cfg
+
+Method = TypeVar('Method', bound=Callable[..., Any])
+
+#: The attributes under which the two decorators leave their marks.
+COMMAND_MARK = '__guestagent_command__'
+PERIODIC_MARK = '__guestagent_periodic__'
+
+
+class CommandInfo:
+    """What :func:`command` was told about a method."""
+
+    __slots__ = ('mutates', 'repeatable', 'sensitive', 'timeout')
+
+    def __init__(self, mutates: bool, timeout: float | None,
+                 repeatable: bool, sensitive: frozenset[str]) -> None:
+        self.mutates = mutates
+        self.timeout = timeout
+        self.repeatable = repeatable
+        self.sensitive = sensitive
+
+
+class PeriodicInfo:
+    """What :func:`periodic` was told about a method; times in seconds."""
+
+    __slots__ = ('immediately', 'jitter', 'option', 'spacing')
+
+    def __init__(self, spacing: float, option: str | None, jitter: float,
+                 immediately: bool) -> None:
+        self.spacing = spacing
+        self.option = option
+        self.jitter = jitter
+        self.immediately = immediately
+
+
+def command(*, mutates: bool, timeout: float | None = 60,
+            repeatable: bool = False,
+            sensitive: Sequence[str] = ()) -> Callable[[Method], Method]:
+    """Mark a method as a command that callers may send.
+
+    The method takes ``(self, context, **arguments)``; every argument needs an
+    annotation, which the agent checks before the method runs (``str``, ``int``,
+    ``float``, ``bool``, ``list[...]``, ``dict[str, ...]``, ``Literal[...]``,
+    unions, ``Any``).  It returns what JSON can carry.
+
+    :param mutates: whether it changes the guest.  A command that does has one
+        outcome that reaches the conductor; one that does not may run twice.
+    :param timeout: seconds until the caller is told that it did not end;
+        ``None``: the extension limits it itself.
+    :param repeatable: running it once more after a crash does no harm.
+    :param sensitive: arguments (and ``'return'``, the result) that must appear in
+        no log, journal or error.
+    """
+    info = CommandInfo(mutates, timeout, repeatable, frozenset(sensitive))
+
+    def mark(method: Method) -> Method:
+        setattr(method, COMMAND_MARK, info)
+        return method
+
+    return mark
+
+
+def periodic(*, spacing: float, option: str | None = None, jitter: float = 0.1,
+             immediately: bool = True) -> Callable[[Method], Method]:
+    """Mark a method that the agent calls every ``spacing`` seconds.
+
+    It takes only ``self``; it runs on a worker thread and never twice at once: a
+    run that is late makes the next one wait.
+
+    :param option: the name of an option of this extension that overrides
+        ``spacing``; a value of 0 turns the method off.
+    :param jitter: the share of the period by which each run is moved at random, so
+        that a thousand guests do not report in the same second.
+    :param immediately: whether the first run follows the start at once.
+    """
+    info = PeriodicInfo(spacing, option, jitter, immediately)
+
+    def mark(method: Method) -> Method:
+        setattr(method, PERIODIC_MARK, info)
+        return method
+
+    return mark
+
+
+class Context:
+    """What a command may know about its request, and how it hears of its end.
+
+    :ivar caller: the name of who asked, ``''`` where the door knows none.
+    :ivar command_id: the command's id; the same when the request is repeated.
+    :ivar values: the RPC context that the caller sent, as a dictionary.
+    :ivar deadline: the :func:`time.monotonic` value at which the caller is told
+        that the command did not end, or ``None``.
+    """
+
+    __slots__ = ('_callbacks', '_lock', '_reason', 'caller', 'command_id',
+                 'deadline', 'values')
+
+    def __init__(self, caller: str = '', command_id: str = '',
+                 values: Mapping[str, Any] | None = None,
+                 deadline: float | None = None) -> None:
+        self.caller = caller
+        self.command_id = command_id
+        self.values: Mapping[str, Any] = values if values is not None else {}
+        self.deadline = deadline
+        self._reason: errors.GuestError | None = None
+        self._callbacks: list[Callable[[], None]] | None = None
+        self._lock = threading.Lock()
+
+    def remaining(self) -> float | None:
+        """Return the seconds left, never below 0; ``None`` without a limit."""
+        if self.deadline is None:
+            return None
+        return max(0.0, self.deadline - time.monotonic())
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether nobody waits for the result any more."""
+        return self._reason is not None
+
+    def check(self) -> None:
+        """Raise what ended the command, if something did; call it in long loops.
+
+        :raises guestagent.errors.CommandTimeout: its time is over.
+        :raises guestagent.errors.Cancelled: someone cancelled it.
+        """
+        if self._reason is not None:
+            raise self._reason
+
+    def on_cancel(self, callback: Callable[[], None]) -> None:
+        """Have ``callback`` called once when the command is cancelled.
+
+        It is called on another thread, must be quick (kill a process, close a
+        socket), and is called at once when the command is cancelled already.
+        """
+        with self._lock:
+            if self._reason is None:
+                self._callbacks = [*(self._callbacks or ()), callback]
+                return
+        callback()
+
+    def cancel(self, reason: errors.GuestError) -> None:
+        """End the command with ``reason``; the agent's side of :meth:`check`."""
+        with self._lock:
+            if self._reason is not None:
+                return
+            self._reason = reason
+            callbacks, self._callbacks = self._callbacks or [], None
+        for callback in callbacks:
+            callback()
+
+
+class Host:
+    """What the agent offers to an extension; ``guestagent.testing`` has another.
+
+    The base class does nothing with what it is given.
+    """
+
+    def report_facts(self, extension: str, facts: Mapping[str, Any]) -> None:
+        """Take the present values of facts; only what changed is sent on."""
+
+    def report_event(self, extension: str, name: str,
+                     data: Mapping[str, Any]) -> None:
+        """Take an event to be sent to the conductor once."""
+
+    def call(self, extension: str, method: str, arguments: Mapping[str, Any],
+             context: Context | None) -> Any:
+        """Run another extension's command and return its result.
+
+        :raises guestagent.errors.ExtensionUnavailable: it is not loaded.
+        """
+        raise errors.ExtensionUnavailable(f'extension {extension!r} is not loaded')
+
+
+class Extension:
+    """Base class of all extensions; every method here may be overridden.
+
+    :cvar version: ``major.minor`` of the commands: a caller's request is served
+        when it names the same major and no later minor.
+    :cvar options: oslo.config options, registered in the section ``[<name>]``.
+    :ivar name: the entry point's name.
+    :ivar conf: the section ``[<name>]`` of the configuration.
+    """
+
+    version = '1.0'
+    options: Sequence[cfg.Opt] = ()
+
+    def __init__(self, name: str, conf: Any, host: Host) -> None:
+        self.name = name
+        self.conf = conf
+        self._host = host
+
+    def start(self) -> None:
+        """Get ready to serve; an exception marks the extension as failed."""
+
+    def stop(self) -> None:
+        """Let go of everything; called once, after the last command ended."""
+
+    def health(self) -> str:
+        """Return ``'ok'`` or, in one sentence, what is wrong; must not block."""
+        return 'ok'
+
+    def report_facts(self, facts: Mapping[str, Any]) -> None:
+        """Report the present values of facts; only what changed is sent.
+
+        Keys appear as ``<name>.<key>``; a value of ``None`` removes the fact.
+        """
+        self._host.report_facts(self.name, facts)
+
+    def report_event(self, name: str, data: Mapping[str, Any]) -> None:
+        """Report that something happened, as the event ``<extension>.<name>``."""
+        self._host.report_event(self.name, name, data)
+
+    def call(self, extension: str, method: str, /, *,
+             context: Context | None = None, **arguments: Any) -> Any:
+        """Ask another extension, through the registry, on this thread.
+
+        :raises guestagent.errors.ExtensionUnavailable: it is not loaded.
+        """
+        return self._host.call(extension, method, arguments, context)
