@@ -29,24 +29,33 @@ class _Refuser(importlib.abc.MetaPathFinder):
         return None
 
 
+class _Deferrer(importlib.abc.MetaPathFinder):
+    """Finds modules where they are, and loads them when they are first used.
+
+    A finder, not entries in ``sys.modules``: an ``import`` of what is there already
+    looks at an attribute of it, and so would load it.
+    """
+
+    def __init__(self, names: frozenset[str]) -> None:
+        self._names = names
+
+    def find_spec(self, name: str, path: Sequence[str] | None,
+                  target: ModuleType | None = None,
+                  ) -> importlib.machinery.ModuleSpec | None:
+        """Return the module's own spec with a lazy loader."""
+        if name not in self._names:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        if spec is not None and spec.loader is not None:
+            spec.loader = importlib.util.LazyLoader(spec.loader)
+        return spec
+
+
 def refuse(*names: str) -> None:
-    """Let an import of these top-level modules fail, as if they were missing."""
+    """Let an import of these modules fail, as if they were not installed."""
     sys.meta_path.insert(0, _Refuser(frozenset(names)))
 
 
 def defer(*names: str) -> None:
-    """Load these modules at the first use of one of their attributes.
-
-    A name that is not installed, or is loaded already, is passed over.
-    """
-    for name in names:
-        if name in sys.modules:
-            continue
-        spec = importlib.util.find_spec(name)
-        if spec is None or spec.loader is None:
-            continue
-        loader = importlib.util.LazyLoader(spec.loader)
-        spec.loader = loader
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        loader.exec_module(module)
+    """Load these modules at the first use of one of their attributes."""
+    sys.meta_path.insert(0, _Deferrer(frozenset(names)))
