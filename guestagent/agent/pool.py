@@ -26,7 +26,7 @@ class Pool:
         self._size = size
         self._capacity = size + backlog
         self._idle_seconds = idle_seconds
-        self._queue: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Work] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._threads = 0
         self._outstanding = 0
@@ -56,7 +56,8 @@ class Pool:
             start = self._threads < min(self._outstanding, limit)
             if start:
                 self._threads += 1
-        self._queue.put((function, argument))
+            # Under the lock, or a worker that is about to end would not see it.
+            self._queue.put((function, argument))
         if start:
             threading.Thread(target=self._work, name='worker', daemon=True).start()
         return True
@@ -65,22 +66,18 @@ class Pool:
         """Take work until there is none for a while."""
         while True:
             try:
-                work = self._queue.get(timeout=self._idle_seconds)
+                function, argument = self._queue.get(timeout=self._idle_seconds)
             except queue.Empty:
                 with self._lock:
-                    # Work that came in this moment has counted this thread.
                     if self._queue.empty():
                         self._threads -= 1
                         return
                 continue
-            if work is None:
-                return
-            function, argument = work
             try:
                 function(argument)
             except Exception:
                 LOG.exception('%r failed on a worker', function)
-            # Or it would be held, with its payload, until the next item comes.
-            del work, function, argument
+            # Or they would be held, with their payload, until the next item comes.
+            del function, argument
             with self._lock:
                 self._outstanding -= 1
