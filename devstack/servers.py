@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real servers in temporary folders on private ports, as root or as anyone.
+
+Nothing of the machine's own servers is touched: each has its own configuration, data,
+log and ports, and is stopped by its own process id.  The servers of databases belong
+in this module too.
+"""
+
+import os
+import pathlib
+import subprocess
+from collections.abc import Mapping
+
+import amqp
+
+from devstack import processes
+
+#: Not /usr/sbin: what stands there runs the server as another user.
+_RABBITMQ_BIN = pathlib.Path('/usr/lib/rabbitmq/bin')
+
+#: For RabbitMQ(settings=...): socket buffers that do not blur a memory figure.
+SMALL_BUFFERS = {'tcp_listen_options.sndbuf': '32768',
+                 'tcp_listen_options.recbuf': '32768'}
+
+
+class RabbitMQ:
+    """A RabbitMQ node of one scheduler, with a port mapper (epmd) of its own.
+
+    It runs when it is made.  After :meth:`stop` or :meth:`kill` it can be started
+    again with :meth:`start`, on the same ports and data.
+
+    :param folder: for everything that it writes; made if it is not there.
+    :param settings: more lines of rabbitmq.conf, as :data:`SMALL_BUFFERS`.
+    :ivar url: the transport URL of the virtual host ``/``.
+    :ivar port: AMQP's, on 127.0.0.1.
+    :ivar node: the Erlang node's name.
+    :ivar log: the file with all that the node writes.
+    :raises devstack.processes.Failed: it is not installed, or does not answer.
+    """
+
+    def __init__(self, folder: pathlib.Path,
+                 settings: Mapping[str, str] | None = None) -> None:
+        if not (_RABBITMQ_BIN / 'rabbitmq-server').exists():
+            raise processes.Failed(
+                'RabbitMQ is not installed: apt-get install rabbitmq-server')
+        self._folder = folder
+        self.port = processes.free_port()
+        self.node = f'guestagent-{self.port}@localhost'
+        self.url = self.url_of('')
+        self.log = folder / 'rabbitmq.log'
+        self._epmd_port = processes.free_port()
+        self._env = self._environment()
+        self._write_files(settings or {})
+        self._epmd: processes.Process | None = None
+        self._server: processes.Process | None = None
+        self.start()
+
+    def url_of(self, vhost: str) -> str:
+        """Return the transport URL of a virtual host, as ``guest``."""
+        return f'rabbit://guest:guest@127.0.0.1:{self.port}/{vhost}'
+
+    @property
+    def pid(self) -> int:
+        """The process id of the Erlang machine; for its memory and CPU time.
+
+        :raises devstack.processes.Failed: the node is not running.
+        """
+        if self._server is None:
+            raise processes.Failed(f'{self.node} is not running')
+        return self._server.pid
+
+    def start(self) -> None:
+        """Start it and wait until it lets ``guest`` in."""
+        self._epmd = processes.Process(
+            'epmd', ['epmd', '-port', str(self._epmd_port), '-address', '127.0.0.1'],
+            self._folder / 'epmd.log', env=self._env)
+        self._epmd.wait_port(self._epmd_port)
+        self._server = processes.Process(
+            'rabbitmq', [_RABBITMQ_BIN / 'rabbitmq-server'], self.log,
+            env=self._env, cwd=self._folder)
+        self._server.wait_for(self._answers, 'RabbitMQ answers', 60)
+
+    def stop(self) -> None:
+        """Stop it in good order, which takes about a second."""
+        if self._server is not None:
+            self._server.stop(30)
+            self._server = None
+        self._end_epmd()
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        if self._server is not None:
+            self._server.kill()
+            self._server = None
+        self._end_epmd()
+
+    def restart(self) -> None:
+        """Stop it and start it again, on the same ports and data."""
+        self.stop()
+        self.start()
+
+    def ctl(self, *arguments: str) -> str:
+        """Run ``rabbitmqctl`` and return its output; one run takes about 0.4 s.
+
+        :raises devstack.processes.Failed: its exit code is not 0.
+        """
+        done = subprocess.run(
+            [_RABBITMQ_BIN / 'rabbitmqctl', '--quiet', *arguments], env=self._env,
+            cwd=self._folder, stdin=subprocess.DEVNULL, capture_output=True,
+            text=True, timeout=60, check=False)
+        if done.returncode != 0:
+            raise processes.Failed(f'rabbitmqctl {" ".join(arguments)}: '
+                                   f'{done.stdout}{done.stderr}')
+        return done.stdout
+
+    def add_vhost(self, name: str) -> str:
+        """Make a virtual host with all rights for ``guest``; return its URL."""
+        self.ctl('eval', f'rabbit_vhost:add(<<"{name}">>, <<"devstack">>), '
+                         f'rabbit_auth_backend_internal:set_permissions(<<"guest">>, '
+                         f'<<"{name}">>, <<".*">>, <<".*">>, <<".*">>, '
+                         f'<<"devstack">>).')
+        return self.url_of(name)
+
+    def _answers(self) -> bool:
+        try:
+            with amqp.Connection(f'127.0.0.1:{self.port}', connect_timeout=2,
+                                 read_timeout=10):
+                return True
+        except (OSError, amqp.AMQPError):
+            return False
+
+    def _end_epmd(self) -> None:
+        if self._epmd is not None:
+            # It knows no good order: SIGTERM is a failure to it.
+            self._epmd.kill()
+            self._epmd = None
+
+    def _environment(self) -> dict[str, str]:
+        folder = self._folder
+        return {
+            'PATH': os.environ.get('PATH', os.defpath),
+            'HOME': str(folder),
+            'LC_ALL': 'C.UTF-8',
+            'ERL_EPMD_PORT': str(self._epmd_port),
+            'ERL_EPMD_ADDRESS': '127.0.0.1',
+            # Both scripts read the machine's own settings without this.
+            'RABBITMQ_CONF_ENV_FILE': '/dev/null',
+            'RABBITMQ_NODENAME': self.node,
+            'RABBITMQ_DIST_PORT': str(processes.free_port()),
+            'RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS':
+                '+S 1:1 +sbwt none -kernel inet_dist_use_interface {127,0,0,1}',
+            'RABBITMQ_MNESIA_BASE': str(folder / 'data'),
+            'RABBITMQ_LOG_BASE': str(folder / 'log'),
+            'RABBITMQ_LOGS': '-',
+            'RABBITMQ_SCHEMA_DIR': str(folder / 'schema'),
+            'RABBITMQ_GENERATED_CONFIG_DIR': str(folder / 'generated'),
+            'RABBITMQ_CONFIG_FILE': str(folder / 'rabbitmq.conf'),
+            'RABBITMQ_ADVANCED_CONFIG_FILE': str(folder / 'advanced.config'),
+            'RABBITMQ_ENABLED_PLUGINS_FILE': str(folder / 'enabled_plugins'),
+            'RABBITMQ_PID_FILE': str(folder / 'rabbitmq.pid'),
+            # The script then replaces itself by the server, whose pid we so know.
+            'RUNNING_UNDER_SYSTEMD': 'true',
+        }
+
+    def _write_files(self, settings: Mapping[str, str]) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        lines = {'listeners.tcp.1': f'127.0.0.1:{self.port}',
+                 # A nearly full disk would block every publisher without a word.
+                 'disk_free_limit.absolute': '1MB', **settings}
+        (self._folder / 'rabbitmq.conf').write_text(
+            ''.join(f'{key} = {value}\n' for key, value in lines.items()))
+        (self._folder / 'enabled_plugins').write_text('[].\n')
+        cookie = self._folder / '.erlang.cookie'
+        cookie.write_text(os.urandom(16).hex())
+        cookie.chmod(0o400)
