@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The project's own programs as child processes: agent, conductor, guestctl.
+
+They are the console scripts of the environment that runs this, each with a
+configuration file of its own in a folder that the caller gives.
+"""
+
+import functools
+import os
+import pathlib
+import subprocess
+import sysconfig
+import urllib.parse
+from collections.abc import Mapping
+
+import amqp
+
+from devstack import processes
+
+#: Options by section and name.
+Options = Mapping[str, Mapping[str, object]]
+
+#: The environment variable that tells guestctl the bus.
+URL_VARIABLE = 'GUESTAGENT_TRANSPORT_URL'
+
+
+def script(name: str) -> pathlib.Path:
+    """Return the path of a console script."""
+    return pathlib.Path(sysconfig.get_path('scripts')) / name
+
+
+def write_config(path: pathlib.Path, *layers: Options) -> None:
+    """Write an oslo.config file; a later layer's options win over an earlier's."""
+    merged: dict[str, dict[str, object]] = {'DEFAULT': {}}
+    for layer in layers:
+        for section, options in layer.items():
+            merged.setdefault(section, {}).update(options)
+    lines = []
+    for section, values in merged.items():
+        lines.append(f'[{section}]')
+        lines += [f'{name} = {value}' for name, value in values.items()]
+    path.write_text('\n'.join(lines) + '\n')
+
+
+class Agent(processes.Process):
+    """A real ``guestagent``; :meth:`wait_ready` returns when it takes requests.
+
+    :ivar instance: its instance id.
+    :ivar config: its configuration file.
+    """
+
+    def __init__(self, folder: pathlib.Path, url: str, instance: str,
+                 options: Options | None = None) -> None:
+        self.instance = instance
+        self.config = folder / f'agent-{instance}.conf'
+        self._url = url
+        write_config(self.config, {
+            'DEFAULT': {'transport_url': url, 'instance_id': instance,
+                        'control_exchange': 'guestagent',
+                        'enabled_extensions': 'exec,monitoring'},
+            'reports': {'heartbeat_interval': 1},
+        }, options or {})
+        super().__init__(f'agent {instance}',
+                         [script('guestagent'), '--config-file', self.config],
+                         folder / f'agent-{instance}.log')
+
+    def wait_ready(self) -> None:
+        """Wait until it consumes its requests.
+
+        :raises devstack.processes.Failed: it ended, or does not.
+        """
+        queue = f'guestagent.{self.instance}'
+        self.wait_for(functools.partial(consumers, self._url, queue),
+                      f'{queue} has a consumer')
+
+
+class Conductor(processes.Process):
+    """A real ``guestagent-conductor`` with SQLite.
+
+    :ivar config: its configuration file.
+    :ivar database: its SQLite file.
+    """
+
+    def __init__(self, folder: pathlib.Path, url: str,
+                 options: Options | None = None) -> None:
+        self.config = folder / 'conductor.conf'
+        self.database = folder / 'conductor.sqlite'
+        self._url = url
+        write_config(self.config, {
+            'DEFAULT': {'transport_url': url},
+            'database': {'connection': f'sqlite:///{self.database}'},
+            'conductor': {'sweep_interval': 0.5},
+        }, options or {})
+        super().__init__('conductor',
+                         [script('guestagent-conductor'), '--config-file',
+                          self.config],
+                         folder / 'conductor.log')
+
+    def wait_ready(self) -> None:
+        """Wait until it consumes reports and queries.
+
+        :raises devstack.processes.Failed: it ended, or does not.
+        """
+        for queue in ('guestagent_reports.info', 'guestagent-conductor'):
+            self.wait_for(functools.partial(consumers, self._url, queue),
+                          f'{queue} has a consumer')
+
+
+def guestctl(url: str, *arguments: str,
+             seconds: float = 60) -> subprocess.CompletedProcess[str]:
+    """Run ``guestctl`` to its end; both outputs are kept, any exit code is fine."""
+    return subprocess.run(
+        [script('guestctl'), *arguments], env={**os.environ, URL_VARIABLE: url},
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds,
+        check=False)
+
+
+def consumers(url: str, queue: str) -> int:
+    """Return how many consumers a queue has, 0 if there is no such queue."""
+    parts = urllib.parse.urlsplit(url)
+    with amqp.Connection(f'{parts.hostname}:{parts.port}', userid=parts.username,
+                         password=parts.password,
+                         virtual_host=parts.path[1:] or '/') as connection:
+        try:
+            found = connection.channel().queue_declare(queue, passive=True)
+        except amqp.NotFound:
+            return 0
+        return int(found.consumer_count)

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""For all tests: oslo.messaging as the project's programs load it, logs on failure.
+
+pytest loads this before any test module, so what is refused here is refused for all.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+from oslo_service import backend
+
+from devstack import processes
+from guestagent import imports
+
+imports.refuse('eventlet')
+backend.init_backend(backend.BackendType.THREADING)
+
+#: The children that a test started; their logs belong to the report of a failure.
+CHILDREN = pytest.StashKey[list[processes.Process]]()
+
+
+@pytest.fixture
+def children(request: pytest.FixtureRequest) -> Iterator[list[processes.Process]]:
+    """A list: what a test appends is stopped after it, the last one first."""
+    started: list[processes.Process] = []
+    request.node.stash[CHILDREN] = started
+    yield started
+    failures = []
+    for child in reversed(started):
+        try:
+            child.stop()
+        except processes.Failed as error:
+            failures.append(str(error))
+    if failures:
+        pytest.fail('\n'.join(failures), pytrace=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
+    """Add the end of each child's log to the report of a failed test."""
+    report = yield
+    if report.failed:
+        for child in item.stash.get(CHILDREN, []):
+            report.sections.append((f'log of {child.name}', child.tail(80)))
+    return report

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures of real programs on a real broker.
+
+Each test worker has one RabbitMQ node, and each test a virtual host of its own on it,
+so that nothing that one test leaves behind reaches another, and all of the project's
+names keep their defaults.
+"""
+
+import functools
+import itertools
+import pathlib
+import subprocess
+from collections.abc import Callable, Iterator
+
+import oslo_messaging
+import pytest
+from oslo_config import cfg
+
+from devstack import processes, servers, stack
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope='session')
+def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.RabbitMQ]:
+    """The worker's RabbitMQ node; started by the first test that wants it.
+
+    A test that stops it starts it again.
+    """
+    node = servers.RabbitMQ(tmp_path_factory.mktemp('rabbitmq'))
+    yield node
+    node.stop()
+
+
+@pytest.fixture
+def bus_url(rabbit: servers.RabbitMQ) -> str:
+    """The transport URL of a new virtual host, for one test."""
+    return rabbit.add_vhost(f'test-{next(_numbers)}')
+
+
+@pytest.fixture
+def agent(bus_url: str, tmp_path: pathlib.Path,
+          children: list[processes.Process]) -> Callable[..., stack.Agent]:
+    """``agent(instance=..., options={section: {name: value}}, wait=True)``.
+
+    Starts a real agent and returns it when it takes requests.  With the name of one
+    that ended it is the same guest again.
+    """
+    def start(instance: str | None = None, options: stack.Options | None = None,
+              wait: bool = True) -> stack.Agent:
+        name = instance or f'guest-{next(_numbers)}'
+        child = stack.Agent(tmp_path, bus_url, name, options)
+        children.append(child)
+        if wait:
+            child.wait_ready()
+        return child
+
+    return start
+
+
+@pytest.fixture
+def conductor(bus_url: str, tmp_path: pathlib.Path,
+              children: list[processes.Process]) -> Callable[..., stack.Conductor]:
+    """``conductor(options={section: {name: value}}, wait=True)``.
+
+    Starts a real conductor and returns it when it takes reports and queries.  A
+    second call uses the same database.
+    """
+    def start(options: stack.Options | None = None,
+              wait: bool = True) -> stack.Conductor:
+        child = stack.Conductor(tmp_path, bus_url, options)
+        children.append(child)
+        if wait:
+            child.wait_ready()
+        return child
+
+    return start
+
+
+@pytest.fixture
+def stock_client(bus_url: str) -> Iterator[Callable[..., oslo_messaging.RPCClient]]:
+    """``stock_client(instance, timeout=10, **target)``, as a control plane has it.
+
+    ``target`` goes to oslo.messaging's Target: namespace, version, fanout, server.
+    """
+    conf = cfg.CONF
+    conf([])
+    transport = oslo_messaging.get_rpc_transport(
+        conf, bus_url, allowed_remote_exmods=['guestagent.errors'])
+
+    def make(instance: str, timeout: float = 10,
+             **target: object) -> oslo_messaging.RPCClient:
+        return oslo_messaging.get_rpc_client(
+            transport,
+            oslo_messaging.Target(exchange='guestagent',
+                                  topic=f'guestagent.{instance}', **target),
+            timeout=timeout)
+
+    yield make
+    transport.cleanup()
+
+
+@pytest.fixture
+def guestctl(bus_url: str) -> Callable[..., 'subprocess.CompletedProcess[str]']:
+    """``guestctl(*arguments)``: run it to its end, whatever its exit code."""
+    return functools.partial(stack.guestctl, bus_url)
