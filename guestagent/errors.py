@@ -82,9 +82,15 @@ class CommandTimeout(GuestError):
 
 
 class Cancelled(GuestError):
-    """Someone cancelled the command, or the agent stopped before it ended."""
+    """Someone cancelled the command."""
 
     code = 'cancelled'
+
+
+class Interrupted(GuestError):
+    """The agent stopped before the command ended; nobody knows how far it got."""
+
+    code = 'interrupted'
 
 
 class ResultTooLarge(GuestError):

@@ -1,1 +1,46 @@
 # SPDX-License-Identifier: Apache-2.0
+"""The steps that every request passes, each a small class with one job.
+
+The order is in :mod:`guestagent.agent.service`, where they are put together: what is
+cheap and refuses comes before what writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from guestagent.agent import request as requests
+
+
+class Known(Protocol):
+    """A command that came before, and has ended or will."""
+
+    def then(self, callback: Callable[[requests.Outcome], None]) -> None:
+        """Call back with its outcome, at once or when it ends; from any thread."""
+
+
+class Step:
+    """One step; each hook does nothing here, and one that is not overridden costs
+    nothing.
+
+    A hook refuses by raising an error of :mod:`guestagent.errors` (or the builtin
+    error that oslo.messaging answers with); the steps behind it are not asked.
+    """
+
+    def admit(self, request: requests.Request) -> None:
+        """Judge the request before anything is written; on the loop, no waiting."""
+
+    def accept(self, request: requests.Request) -> Known | None:
+        """Take note of the request before it runs; on a worker, may write.
+
+        :returns: ``None``, or the same command that came before: then nothing runs,
+            and its outcome is the answer.
+        """
+        return None
+
+    def finish(self, request: requests.Request, outcome: requests.Outcome) -> None:
+        """Take note of the outcome before the answer leaves; in reverse order.
+
+        Called for each request that was accepted, and for none that was refused.
+        """

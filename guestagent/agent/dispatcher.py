@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Carry requests from every door through the steps to an extension, and back.
+
+The way: :meth:`Dispatcher.submit` on the loop asks each step to *admit* the request;
+a worker asks each step to *accept* it, runs the command, and lets each step *finish*
+it, in reverse order; then the answer leaves.  A command that passes its time limit
+is cancelled and settled in its stead: whoever takes a request out of the watch
+settles it, so each has one outcome.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from guestagent import errors, logs
+from guestagent import loop as loops
+from guestagent.agent import pool as pools
+from guestagent.agent import request as requests
+from guestagent.agent import steps, watch
+
+LOG = logging.getLogger(__name__)
+
+
+class Outcomes(Protocol):
+    """Where the outcome of a command goes that nobody waits for."""
+
+    def report_outcome(self, request: requests.Request,
+                       outcome: requests.Outcome) -> None:
+        """Take it; from any thread."""
+
+
+class Dispatcher:
+    """Routes requests; knows neither where they come from nor what they do."""
+
+    def __init__(self, loop: loops.Loop, pool: pools.Pool, outcomes: Outcomes,
+                 order: Sequence[steps.Step]) -> None:
+        self._loop = loop
+        self._pool = pool
+        self._outcomes = outcomes
+        self._log_limit = logs.RateLimit()
+        self._admit = _overriding(order, 'admit')
+        self._accept = _overriding(order, 'accept')
+        self._finish = list(reversed(_overriding(order, 'finish')))
+        self.watch = watch.Watch(loop, self._expire)
+
+    def submit(self, request: requests.Request) -> None:
+        """Take a request from a door; on the loop."""
+        try:
+            for admit in self._admit:
+                admit(request)
+        except Exception as error:
+            # A refusal, or a fault in a step: both are answered, never raised.
+            self._refuse(request, error)
+            return
+        command = request.command
+        if command is None or not command.info.mutates:
+            request.acknowledge()
+        if command is not None and command.inline:
+            request.door.answer(request, self._call(request))
+            return
+        self.watch.add(request)
+        if not self._pool.submit(self._run, request):
+            self.watch.remove(request)
+            self._refuse(request, errors.Busy('all workers of the agent are busy'))
+
+    def cancel_all(self, reason: errors.GuestError) -> None:
+        """Cancel what is in flight; it is settled as its command returns."""
+        for request in self.watch.running():
+            request.cancel(reason)
+
+    def orphaned(self, request: requests.Request, outcome: requests.Outcome) -> None:
+        """Report an outcome whose reader has gone."""
+        self._outcomes.report_outcome(request, outcome)
+
+    def _refuse(self, request: requests.Request, error: BaseException) -> None:
+        if not isinstance(error, (errors.GuestAgentError, TypeError, AttributeError,
+                                  ValueError, IndexError)):
+            LOG.error('%s could not be judged', request.name, exc_info=error)
+        held = self._log_limit.allow(type(error).__name__)
+        if held is not None:
+            LOG.info('%s from %r refused: %s (%d more since the last line like this)',
+                     request.name, request.caller, error, held)
+        request.acknowledge()
+        # Where it was refused is of no use to its caller.
+        self._answer(request, requests.Outcome(
+            requests.FAILED, error=error.with_traceback(None)))
+
+    def _run(self, request: requests.Request) -> None:
+        """Accept, run and settle one request; on a worker."""
+        if request.expires is not None and request.expires < time.monotonic():
+            # Its caller has been told of a timeout already; running it now would
+            # surprise.
+            self._loop.call_soon(request.acknowledge)
+            if self.watch.remove(request):
+                LOG.info('%s from %r expired before a worker was free', request.name,
+                         request.caller)
+            return
+        try:
+            known = self._accepted(request)
+        except Exception as error:
+            if self.watch.remove(request):
+                self._loop.call_soon(self._refuse, request, error)
+            return
+        if not request.acknowledged:
+            self._loop.call_soon(request.acknowledge)
+        if known is not None:
+            known.then(lambda outcome: self._answer_known(request, outcome))
+            return
+        outcome = self._call(request)
+        if self.watch.remove(request):
+            self._settle(request, outcome)
+
+    def _accepted(self, request: requests.Request) -> steps.Known | None:
+        for accept in self._accept:
+            known: steps.Known | None = accept(request)
+            if known is not None:
+                return known
+        return None
+
+    def _answer_known(self, request: requests.Request,
+                      outcome: requests.Outcome) -> None:
+        """Answer a repeat with the outcome of the first."""
+        if self.watch.remove(request):
+            self._answer(request, outcome)
+
+    def _call(self, request: requests.Request) -> requests.Outcome:
+        """Call the extension; whatever it raises becomes the outcome."""
+        command = request.command
+        if command is None:
+            raise RuntimeError('no step has found the command')
+        context = request.begin()
+        try:
+            result = command.function(context, **request.args)
+        except errors.Interrupted as error:
+            return requests.Outcome(requests.INTERRUPTED, error=error)
+        except errors.GuestAgentError as error:
+            return requests.Outcome(requests.FAILED, error=error)
+        except Exception as error:
+            LOG.exception('%s failed', request.name)
+            return requests.Outcome(requests.FAILED, error=error)
+        return requests.Outcome(requests.DONE, result)
+
+    def _expire(self, request: requests.Request) -> None:
+        """End a command whose time is over; on the loop."""
+        if not self.watch.remove(request):
+            return
+        limit = request.command.info.timeout if request.command else None
+        reason = errors.CommandTimeout(
+            f'{request.name} did not end within {limit:g} seconds and was cancelled')
+        LOG.warning('%s', reason)
+        # On a thread of its own: settling may write, and cancelling runs callbacks
+        # of the extension.
+        self._pool.submit(self._give_up, (request, reason), reserve=True)
+
+    def _give_up(self, what: tuple[requests.Request, errors.GuestError]) -> None:
+        request, reason = what
+        self._settle(request, requests.Outcome(requests.FAILED, error=reason))
+        request.cancel(reason)
+
+    def _settle(self, request: requests.Request, outcome: requests.Outcome) -> None:
+        for finish in self._finish:
+            finish(request, outcome)
+        self._answer(request, outcome)
+
+    def _answer(self, request: requests.Request, outcome: requests.Outcome) -> None:
+        if not request.door.answer(request, outcome):
+            self._outcomes.report_outcome(request, outcome)
+
+
+def _overriding(order: Sequence[steps.Step], hook: str) -> list[Callable[..., object]]:
+    """Return the bound hooks of those steps that have one of their own."""
+    return [getattr(step, hook) for step in order
+            if getattr(type(step), hook) is not getattr(steps.Step, hook)]

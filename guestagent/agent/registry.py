@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Find, load and start extensions: those that are enabled, and no others.
+
+stevedore loads them.  The list of entry points is read here, once, so that each
+extension's distribution is known and no cache file is written into a home folder.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from stevedore import named
+
+from guestagent import errors, extension
+from guestagent.agent import signature
+
+LOG = logging.getLogger(__name__)
+
+GROUP = 'guestagent.extensions'
+
+#: Names that the agent and the wire keep for themselves.
+RESERVED = ('agent', 'sealed')
+
+
+class Command:
+    """A command that can be called.
+
+    :ivar function: called with (context, **arguments).
+    :ivar inline: it runs on the loop's thread and so waits for no worker.
+    """
+
+    __slots__ = ('_name', '_signature', 'function', 'info', 'inline')
+
+    def __init__(self, name: str, function: Callable[..., Any],
+                 info: extension.CommandInfo, inline: bool = False) -> None:
+        self._name = name
+        self.function = function
+        self.info = info
+        self.inline = inline
+        self._signature: signature.Signature | None = None
+
+    @property
+    def signature(self) -> signature.Signature:
+        """Its arguments; made when first asked for, to keep the idle agent small."""
+        if self._signature is None:
+            self._signature = signature.Signature(self._name, self.function)
+        return self._signature
+
+
+class Loaded:
+    """A namespace that is served, or an extension that could not be loaded.
+
+    :ivar instance: ``None`` if it could not be loaded.
+    :ivar problem: why it could not be loaded or started, else ``''``.
+    """
+
+    __slots__ = ('commands', 'distribution', 'distribution_version', 'instance',
+                 'name', 'periodics', 'problem', 'version')
+
+    def __init__(self, name: str, instance: extension.Extension | None = None, *,
+                 distribution: str | None = None,
+                 distribution_version: str | None = None, problem: str = '') -> None:
+        self.name = name
+        self.instance = instance
+        self.version = instance.version if instance is not None else None
+        self.distribution = distribution
+        self.distribution_version = distribution_version
+        self.problem = problem
+        self.commands: dict[str, Command] = {}
+        self.periodics: list[tuple[Callable[[], None], extension.PeriodicInfo]] = []
+        if instance is not None:
+            self._collect(instance)
+
+    def _collect(self, instance: extension.Extension) -> None:
+        kind = type(instance)
+        for name in dir(kind):
+            method = getattr(kind, name)
+            info = getattr(method, extension.COMMAND_MARK, None)
+            if info is not None and not name.startswith('_'):
+                self.commands[name] = Command(
+                    f'{kind.__name__}.{name}', getattr(instance, name), info)
+            period = getattr(method, extension.PERIODIC_MARK, None)
+            if period is not None:
+                self.periodics.append((getattr(instance, name), period))
+
+    def health(self) -> str:
+        """Return ``'ok'`` or what is wrong, in one line."""
+        if self.problem or self.instance is None:
+            return self.problem or 'not loaded'
+        try:
+            return str(self.instance.health())
+        except Exception as error:
+            LOG.exception('health() of extension %s failed', self.name)
+            return f'health() failed: {error}'
+
+    def summary(self) -> dict[str, Any]:
+        """Return what a heartbeat says of it (doc/wire.rst, section 7)."""
+        return {'version': self.version, 'health': self.health(),
+                'distribution': self.distribution,
+                'distribution_version': self.distribution_version}
+
+
+class _Manager(named.NamedExtensionManager[Any]):
+    """stevedore's manager on a list of entry points that was read already."""
+
+    def __init__(self, names: list[str],
+                 found: list[importlib.metadata.EntryPoint],
+                 failed: Callable[[Any, Any, BaseException], None]) -> None:
+        self._found = found
+        super().__init__(GROUP, names, name_order=False,
+                         on_load_failure_callback=failed,
+                         on_missing_entrypoints_callback=None)
+
+    def list_entry_points(self) -> list[importlib.metadata.EntryPoint]:
+        """Return the list that was given."""
+        return self._found
+
+
+class Registry:
+    """What this agent can do: extensions by the namespace that they serve."""
+
+    def __init__(self, conf: Any, host: extension.Host) -> None:
+        self._conf = conf
+        self._host = host
+        self._served: dict[str | None, Loaded] = {}
+        self._failed: dict[str, Loaded] = {}
+
+    def find(self, namespace: str | None) -> Loaded | None:
+        """Return what serves a namespace, or ``None``."""
+        return self._served.get(namespace)
+
+    def add(self, namespace: str | None, loaded: Loaded) -> None:
+        """Serve a namespace; the agent's own have no entry point."""
+        self._served[namespace] = loaded
+
+    def extensions(self) -> list[Loaded]:
+        """Return all enabled extensions, those that failed too, by name."""
+        served = [loaded for name, loaded in self._served.items()
+                  if name is not None and name not in RESERVED]
+        return sorted([*served, *self._failed.values()], key=lambda item: item.name)
+
+    def load(self, names: Iterable[str], required: bool) -> None:
+        """Load and register the named extensions.
+
+        :param required: an extension that is missing or broken stops the start.
+        :raises guestagent.errors.ConfigError: two extensions claim one name, a name
+            is reserved, or a required one cannot be loaded.
+        """
+        wanted = list(dict.fromkeys(names))
+        for name in wanted:
+            if name in RESERVED:
+                raise errors.ConfigError(
+                    f'enabled_extensions: the name {name!r} is the agent\'s own')
+        found = _entry_points()
+        _refuse_conflicts(wanted, found)
+
+        def failed(_manager: Any, entry: importlib.metadata.EntryPoint,
+                   error: BaseException) -> None:
+            LOG.debug('loading %s', entry.value, exc_info=error)
+            self._fail(entry.name, f'cannot be loaded from {entry.value}: '
+                                   f'{type(error).__name__}: {error}', entry)
+
+        manager = _Manager(wanted, found, failed)
+        plugins = {plugin.name: plugin for plugin in manager.extensions}
+        for name in wanted:
+            if name in plugins:
+                self._make(name, plugins[name].plugin, plugins[name].entry_point)
+            elif name not in self._failed:
+                self._fail(name, f'no installed package has the entry point {name!r} '
+                                 f'in the group {GROUP}', None)
+        if required:
+            self._require()
+
+    def start(self, required: bool) -> None:
+        """Start the extensions, in the order in which they were named."""
+        for name, loaded in list(self._served.items()):
+            if name is None or loaded.instance is None:
+                continue
+            try:
+                loaded.instance.start()
+            except Exception as error:
+                LOG.exception('extension %s failed to start', name)
+                del self._served[name]
+                self._failed[name] = loaded
+                loaded.problem = f'failed to start: {error}'
+        if required:
+            self._require()
+
+    def stop(self) -> None:
+        """Stop the extensions, in the reverse order."""
+        for name, loaded in reversed(list(self._served.items())):
+            if name is None or loaded.instance is None:
+                continue
+            try:
+                loaded.instance.stop()
+            except Exception:
+                LOG.exception('extension %s failed to stop', name)
+
+    def call(self, name: str, method: str, arguments: Mapping[str, Any],
+             context: extension.Context | None) -> Any:
+        """Run a command of one extension for another, on this thread.
+
+        :raises guestagent.errors.ExtensionUnavailable: it is not loaded.
+        :raises guestagent.errors.NoSuchMethod: it has no such command.
+        :raises TypeError: the arguments do not fit.
+        """
+        loaded = self._served.get(name)
+        if loaded is None:
+            raise errors.ExtensionUnavailable(f'extension {name!r} is not loaded')
+        command = loaded.commands.get(method)
+        if command is None:
+            raise errors.NoSuchMethod(method)
+        command.signature.check(dict(arguments))
+        return command.function(context or extension.Context(), **arguments)
+
+    def _make(self, name: str, plugin: type[extension.Extension],
+              entry: importlib.metadata.EntryPoint) -> None:
+        """Make the extension; what an author may get wrong is said here."""
+        try:
+            if not (isinstance(plugin, type)
+                    and issubclass(plugin, extension.Extension)):
+                raise TypeError(f'{entry.value} is no guestagent.extension.Extension')
+            if plugin.options:
+                self._conf.register_opts(plugin.options, group=name)
+            section = self._conf[name] if plugin.options else None
+            instance = plugin(name, section, self._host)
+            loaded = Loaded(name, instance, **_distribution(entry))
+        except Exception as error:
+            LOG.debug('making extension %s', name, exc_info=True)
+            self._fail(name, f'{type(error).__name__}: {error}', entry)
+        else:
+            self._served[name] = loaded
+
+    def _fail(self, name: str, problem: str,
+              entry: importlib.metadata.EntryPoint | None) -> None:
+        LOG.error('extension %s: %s', name, problem)
+        about = _distribution(entry) if entry is not None else {}
+        self._failed[name] = Loaded(name, problem=problem, **about)
+
+    def _require(self) -> None:
+        if self._failed:
+            what = '; '.join(f'{name}: {loaded.problem}'
+                             for name, loaded in self._failed.items())
+            raise errors.ConfigError(
+                f'require_extensions is set, and not all could be loaded: {what}')
+
+
+def _entry_points() -> list[importlib.metadata.EntryPoint]:
+    """Return the group's entry points; one that is found twice counts once."""
+    found: dict[tuple[str, str, str], importlib.metadata.EntryPoint] = {}
+    for entry in importlib.metadata.entry_points(group=GROUP):
+        owner = entry.dist.name if entry.dist is not None else ''
+        found.setdefault((entry.name, entry.value, owner), entry)
+    return list(found.values())
+
+
+def _refuse_conflicts(wanted: list[str],
+                      found: list[importlib.metadata.EntryPoint]) -> None:
+    for name in wanted:
+        claims = [entry for entry in found if entry.name == name]
+        if len(claims) > 1:
+            both = ' and '.join(
+                f'{entry.value} (of {entry.dist.name if entry.dist else "?"})'
+                for entry in claims)
+            raise errors.ConfigError(
+                f'extension {name!r} is claimed by {both}; uninstall one of them')
+
+
+def _distribution(entry: importlib.metadata.EntryPoint) -> dict[str, str]:
+    if entry.dist is None:
+        return {}
+    return {'distribution': entry.dist.name, 'distribution_version': entry.dist.version}

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The door for oslo.messaging RPC: from a delivery to a request, and back.
+
+Each bus shares it.  What cannot be read gets no answer: it is acknowledged, counted
+and logged at a limited rate.
+"""
+
+from __future__ import annotations
+
+import collections
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from guestagent import errors, logs
+from guestagent import loop as loops
+from guestagent.agent import request as requests
+from guestagent.bus import base, envelope, topics
+
+LOG = logging.getLogger(__name__)
+
+#: How many ``_unique_id`` are remembered; oslo.messaging remembers 16.
+REMEMBERED_IDS = 256
+
+
+class RpcDoor:
+    """Makes requests of what the bus delivers.
+
+    :param submit: takes each request, on the loop.
+    :param orphaned: takes a request and its outcome when the reply came back
+        because its reader has gone.
+    """
+
+    def __init__(self, bus: base.Bus, loop: loops.Loop,
+                 submit: Callable[[requests.Request], None],
+                 orphaned: Callable[[requests.Request, requests.Outcome], None],
+                 max_result_size: int) -> None:
+        self.bus = bus
+        self.loop = loop
+        self.orphaned = orphaned
+        self.max_result_size = max_result_size
+        self._submit = submit
+        self._seen: collections.OrderedDict[str, None] = collections.OrderedDict()
+        self._log_limit = logs.RateLimit()
+        #: How many messages were no requests, for the agent's own statistics.
+        self.unreadable = 0
+        self.repeated = 0
+
+    def receive(self, delivery: base.Delivery) -> None:
+        """Take a delivery from the bus."""
+        try:
+            message = envelope.read(delivery.body)
+        except envelope.Unreadable as error:
+            self.unreadable += 1
+            delivery.acknowledge()
+            self._complain('unreadable', 'dropped a message that is no request: %s',
+                           error)
+            return
+        if self._is_repeat(message.unique_id):
+            self.repeated += 1
+            delivery.acknowledge()
+            return
+        self._submit(self._request(message, delivery))
+
+    def _request(self, message: envelope.Message,
+                 delivery: base.Delivery) -> requests.Request:
+        body, context = message.body, message.context
+        given = context.get(topics.CONTEXT_COMMAND_ID)
+        id_given = topics.is_command_id(given)
+        caller = context.get(topics.CONTEXT_CALLER)
+        expires = None
+        if delivery.lifetime is not None and message.msg_id:
+            expires = time.monotonic() + delivery.lifetime
+        return requests.Request(
+            body.get('namespace'), body.get('method'), body.get('version', '1.0'),
+            body.get('args', {}),
+            caller=caller if isinstance(caller, str) else '',
+            command_id=given if id_given else _fallback_id(message.unique_id),
+            id_given=id_given, values=context, expires=expires,
+            door=_Call(self, delivery, message))
+
+    def _is_repeat(self, unique_id: Any) -> bool:
+        """Whether this sending came before; one without an id never did."""
+        if not unique_id or not isinstance(unique_id, str):
+            return False
+        if unique_id in self._seen:
+            return True
+        self._seen[unique_id] = None
+        if len(self._seen) > REMEMBERED_IDS:
+            self._seen.popitem(last=False)
+        return False
+
+    def _complain(self, key: str, text: str, *args: object) -> None:
+        held = self._log_limit.allow(key)
+        if held is not None:
+            LOG.warning(text + ' (%d more since the last line like this)', *args, held)
+
+
+class _Call(requests.Door):
+    """The way back of one request."""
+
+    __slots__ = ('_delivery', '_door', '_msg_id', '_queue', '_life')
+
+    def __init__(self, door: RpcDoor, delivery: base.Delivery,
+                 message: envelope.Message) -> None:
+        self._door = door
+        self._delivery = delivery
+        self._msg_id = message.msg_id
+        self._queue: str | None = None
+        self._life: float | None = None
+        if message.msg_id:
+            if topics.is_reply_queue(message.reply_queue):
+                self._queue = message.reply_queue
+                self._life = message.monitor / 2 if message.monitor else None
+            else:
+                door._complain(
+                    'reply', 'a call names the reply queue %r: replies go only to '
+                    'reply_*; it runs and gets no answer', message.reply_queue)
+
+    @property
+    def wants_reply(self) -> bool:  # type: ignore[override]
+        """Whether this was a call."""
+        return self._queue is not None
+
+    def acknowledge(self) -> None:
+        """See the base class."""
+        self._delivery.acknowledge()
+
+    def answer(self, request: requests.Request, outcome: requests.Outcome) -> bool:
+        """Encode on this thread, send on the loop's."""
+        if self._queue is None:
+            return False
+        body = self._encode(outcome)
+        returned = None
+        if request.mutates:
+            def returned() -> None:
+                self._door.orphaned(request, outcome)
+        self._door.loop.call_soon(self._send, body, returned)
+        return True
+
+    def sign_of_life(self) -> None:
+        """See the base class; not to a client that has gone."""
+        if self._queue is not None and not self._door.bus.is_gone(self._queue):
+            self._door.bus.reply(self._queue, envelope.sign_of_life(self._msg_id))
+
+    @property
+    def life_interval(self) -> float | None:
+        """Half of what the caller waits for, as oslo.messaging does."""
+        return self._life
+
+    def _send(self, body: str, returned: Callable[[], None] | None) -> None:
+        if self._queue is None:
+            return
+        if self._door.bus.is_gone(self._queue):
+            if returned is not None:
+                returned()
+            return
+        self._door.bus.reply(self._queue, body, returned)
+
+    def _encode(self, outcome: requests.Outcome) -> str:
+        if outcome.error is not None:
+            return envelope.failure(self._msg_id, outcome.error)
+        try:
+            body = envelope.reply(self._msg_id, outcome.result)
+        except (TypeError, ValueError, RecursionError) as error:
+            return envelope.failure(self._msg_id, errors.BadResult(
+                f'the result cannot be sent as JSON: {error}'))
+        if len(body) > self._door.max_result_size:
+            return envelope.failure(self._msg_id, errors.ResultTooLarge(
+                f'the result takes {len(body)} bytes; [dispatcher] max_result_size '
+                f'allows {self._door.max_result_size}'))
+        return body
+
+
+def _fallback_id(unique_id: Any) -> str:
+    if topics.is_command_id(unique_id):
+        return str(unique_id)
+    return envelope.unique_id()

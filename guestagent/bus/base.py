@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The small interface between the agent and whatever carries its messages.
+
+A bus lives on the agent's loop: all methods are called there, and all callbacks come
+from there.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+
+
+class Sent(enum.Enum):
+    """What became of a message that was given to a bus."""
+
+    #: The bus has it safely, in at least one queue.
+    CONFIRMED = 'confirmed'
+    #: There is no queue for it.
+    RETURNED = 'returned'
+    #: The queue is full, or the bus will not have it.
+    REJECTED = 'rejected'
+    #: The connection was lost before an answer came: it may or may not be there.
+    LOST = 'lost'
+
+
+class Delivery:
+    """A message that came.
+
+    :ivar body: its body.
+    :ivar lifetime: seconds for which its sender cares; ``None``: no limit was given.
+    """
+
+    __slots__ = ('body', 'lifetime')
+
+    def __init__(self, body: bytes, lifetime: float | None) -> None:
+        self.body = body
+        self.lifetime = lifetime
+
+    def acknowledge(self) -> None:
+        """Tell the bus that it need not deliver this again; once, on the loop."""
+
+
+class Bus:
+    """Base class of all buses."""
+
+    #: Whether messages can be sent and come in at this moment.
+    connected: bool = False
+
+    def start(self, received: Callable[[Delivery], None],
+              connected: Callable[[], None]) -> None:
+        """Connect, now and whenever the connection is lost; return at once.
+
+        :param received: called with each delivery.
+        :param connected: called after each connect, and when there is room again.
+        """
+        raise NotImplementedError
+
+    def reply(self, queue: str, body: str,
+              returned: Callable[[], None] | None = None) -> None:
+        """Send a reply; kept and sent later when there is no connection.
+
+        :param returned: called when nobody has that queue any more.
+        """
+        raise NotImplementedError
+
+    def report(self, body: str, done: Callable[[Sent], None]) -> None:
+        """Send a report; ``done`` is called once with what became of it."""
+        raise NotImplementedError
+
+    def is_gone(self, queue: str) -> bool:
+        """Whether a reply to this queue was returned in the last minute."""
+        raise NotImplementedError
+
+    def pause(self) -> None:
+        """Take no more requests; what is unacknowledged goes back when we leave."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Send what is left and disconnect."""
+        raise NotImplementedError

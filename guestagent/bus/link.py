@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One connection to one broker: opened by a thread that may wait, then the loop's.
+
+kombu and py-amqp make the connection, log in, and keep the protocol's state; the
+sockets are read and written here, because their own reading blocks (bus/frames.py).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import amqp
+import kombu
+from amqp import method_framing
+
+from guestagent.bus import base, frames, stream, url
+
+LOG = logging.getLogger(__name__)
+
+#: What a broken or refusing broker raises, on connecting and afterwards.
+ERRORS = (OSError, amqp.exceptions.AMQPError)
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """What is declared and consumed (doc/wire.rst, section 1)."""
+
+    exchange: str
+    topic: str
+    server: str
+    report_exchange: str
+    durable: bool
+    quorum: bool
+    prefetch: int
+
+
+class RabbitDelivery(base.Delivery):
+    """A delivery that knows its link and tag."""
+
+    __slots__ = ('_link', '_tag')
+
+    def __init__(self, link: Link, message: Any) -> None:
+        super().__init__(message.body, _lifetime(message.properties))
+        self._link = link
+        self._tag = message.delivery_tag
+
+    def acknowledge(self) -> None:
+        """Acknowledge, unless the connection that brought it is gone."""
+        self._link.acknowledge(self._tag)
+
+
+class Link:
+    """A connection with one channel in confirm mode, two queues and a binding."""
+
+    def __init__(self, broker: url.Broker, virtual_host: str, layout: Layout,
+                 name: str, heartbeat: float, connect_timeout: float) -> None:
+        """Connect, log in and declare; waits, so not for the loop's thread.
+
+        :raises OSError, amqp.exceptions.AMQPError: it did not work.
+        """
+        self.broker = broker
+        self._layout = layout
+        connection = kombu.Connection(
+            hostname=broker.hostname, port=broker.port, userid=broker.username,
+            password=broker.password, virtual_host=virtual_host, transport='pyamqp',
+            heartbeat=heartbeat, connect_timeout=connect_timeout,
+            transport_options={
+                # A broker that hangs in the middle of a handshake ends it.
+                'read_timeout': connect_timeout, 'write_timeout': connect_timeout,
+                'client_properties': {'product': 'guestagent',
+                                      'connection_name': name}})
+        self._amqp = connection.transport.establish_connection()
+        # With it py-amqp would read a frame before each publish, and so call us
+        # back in the middle of our own sending.
+        self._amqp.client_properties.get('capabilities', {}).pop(
+            'connection.blocked', None)
+        self._stream: stream.Stream | None = None
+        self._published = 0
+        try:
+            self._channel = self._amqp.channel()
+            self._declare()
+        except BaseException:
+            self._amqp.collect()
+            raise
+
+    def attach(self, loop: stream.Poller,
+               received: Callable[[base.Delivery], None],
+               answered: Callable[[int, bool, bool], None],
+               returned: Callable[[Any], None],
+               lost: Callable[[Exception], None]) -> None:
+        """Give the connection to the loop and begin to consume.
+
+        :param answered: called with (tag, multiple, accepted) for each confirm.
+        :param returned: called with each returned message.
+        :param lost: called once with the reason when the connection is lost.
+        """
+        self._lost = lost
+        splitter = frames.Splitter(self._amqp.frame_max)
+        take = self._amqp.on_inbound_frame
+
+        def on_bytes(data: bytes) -> None:
+            try:
+                for frame in splitter.feed(data):
+                    take(frame)
+            except ERRORS as error:
+                self.fail(error)
+
+        transport = self._amqp.transport
+        self._stream = stream.Stream(loop, transport.sock, on_bytes, self.fail)
+        self._amqp.frame_writer = method_framing.frame_writer(
+            self._amqp, self._stream)
+        channel = self._channel
+        channel.events['basic_ack'].add(
+            lambda tag, multiple: answered(tag, multiple, True))
+        channel.events['basic_nack'].add(
+            lambda tag, multiple: answered(tag, multiple, False))
+        channel.events['basic_return'].add(
+            lambda _exception, _exchange, _key, message: returned(message))
+        self._consume(lambda message: received(RabbitDelivery(self, message)))
+        self._stream.read_pending()
+
+    def publish(self, exchange: str, key: str, body: str) -> int:
+        """Publish persistent and mandatory; return the tag of its confirm."""
+        self._published += 1
+        message = amqp.Message(
+            body, content_type='application/json', content_encoding='utf-8',
+            application_headers={}, delivery_mode=2, priority=0,
+            message_id=str(self._published))
+        self._channel.basic_publish(message, exchange, key, mandatory=True)
+        return self._published
+
+    def acknowledge(self, tag: int) -> None:
+        """Acknowledge a delivery; nothing happens when the link is closed."""
+        if self._stream is not None:
+            self._channel.basic_ack(tag)
+
+    def cancel(self) -> None:
+        """Take no more messages."""
+        for tag in ('1', '2'):
+            self._channel.basic_cancel(tag, nowait=True)
+
+    def tick(self) -> None:
+        """Send a heartbeat if one is due, and judge the broker's silence."""
+        try:
+            self._amqp.heartbeat_tick()
+        except ERRORS:
+            self.fail(ConnectionError(
+                f'no sign of life for {2 * self._amqp.heartbeat:.0f} seconds'))
+
+    @property
+    def tick_interval(self) -> float | None:
+        """Seconds between two calls of :meth:`tick`; ``None``: never."""
+        return self._amqp.heartbeat / 3 if self._amqp.heartbeat else None
+
+    @property
+    def unsent(self) -> int:
+        """How many bytes wait to be sent."""
+        return self._stream.unsent if self._stream is not None else 0
+
+    def fail(self, reason: Exception) -> None:
+        """Give the connection up."""
+        if self._stream is not None:
+            self._discard()
+            self._lost(reason)
+
+    def close(self) -> None:
+        """Tell the broker that we leave, and leave without waiting for it."""
+        if self._stream is None:
+            return
+        self._amqp.send_method(amqp.spec.Connection.Close, 'BsBB', (0, '', 0, 0))
+        self._stream.flush()
+        self._discard()
+
+    def _discard(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+        self._amqp.collect()
+
+    def _declare(self) -> None:
+        """Declare as oslo.messaging does, flag by flag."""
+        layout, channel = self._layout, self._channel
+        durable = layout.durable or layout.quorum
+        fanout = f'{layout.topic}_fanout'
+        server_queue = f'{layout.topic}.{layout.server}'
+        arguments = {'x-queue-type': 'quorum'} if layout.quorum else {}
+        channel.exchange_declare(layout.exchange, 'topic', durable=durable,
+                                 auto_delete=False)
+        channel.exchange_declare(fanout, 'fanout', durable=False, auto_delete=True)
+        channel.exchange_declare(layout.report_exchange, 'topic', durable=True,
+                                 auto_delete=False)
+        for queue in (layout.topic, server_queue):
+            channel.queue_declare(queue, durable=durable, auto_delete=False,
+                                  arguments=arguments)
+            channel.queue_bind(queue, layout.exchange, queue)
+        channel.queue_bind(server_queue, fanout, layout.topic)
+        channel.basic_qos(0, layout.prefetch, False)
+        channel.confirm_select()
+
+    def _consume(self, callback: Callable[[Any], None]) -> None:
+        layout = self._layout
+        queues = (layout.topic, f'{layout.topic}.{layout.server}')
+        for tag, queue in zip(('1', '2'), queues, strict=True):
+            self._channel.basic_consume(queue, consumer_tag=tag, nowait=True,
+                                        callback=callback)
+
+
+def _lifetime(properties: dict[str, Any]) -> float | None:
+    """Return the seconds in ``expiration`` (text, milliseconds), if it is sane."""
+    text = properties.get('expiration')
+    if not text:
+        return None
+    try:
+        return int(text) / 1000
+    except ValueError:
+        return None
