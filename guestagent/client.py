@@ -232,7 +232,8 @@ class Conductor:
         """Return a page: ``{'instances': [...], 'next': <marker> or None}``."""
         return self._call('instance_list', state=state, marker=marker, limit=limit)
 
-    def instances(self, state: str | None = None, limit: int = 1000) -> Iterator[Record]:
+    def instances(self, state: str | None = None,
+                  limit: int = 1000) -> Iterator[Record]:
         """Return all instances, in one state if that is given, page after page."""
         return _pages('instances', lambda marker: self.instance_list(
             state, marker, limit))

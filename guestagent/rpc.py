@@ -65,7 +65,10 @@ class Bus:
                  conf: cfg.ConfigOpts | None, exchange: str, retries: int) -> None:
         self.exchange = exchange
         self._own = transport is None
-        self._transport = transport or _open_transport(url, conf)
+        self._where = ''
+        if transport is None:
+            transport, self._where = _open_transport(url, conf)
+        self._transport = transport
         self._client = oslo_messaging.get_rpc_client(
             self._transport, oslo_messaging.Target(exchange=exchange), retry=retries)
         self._tried = False
@@ -97,7 +100,8 @@ class Bus:
         except oslo_messaging.MessageUndeliverable as error:
             raise Unrouted(who) from error
         except _BUS_FAILURES as error:
-            raise BusError(f'cannot use the message bus: {_one_line(error)}') from error
+            raise BusError(f'cannot use the message bus{self._where}: '
+                           f'{_one_line(error)}') from error
         except Exception as error:
             # The boundary to the other side: what its code raised has any class.
             raise _remote_error(who, error, method,
@@ -144,9 +148,9 @@ def _remote_error(who: str, error: Exception, method: str,
     return errors.GuestError(f'{who} failed: {name}: {_one_line(error)}')
 
 
-def _open_transport(url: str | None,
-                    conf: cfg.ConfigOpts | None) -> oslo_messaging.Transport:
-    """Return an RPC transport; it connects when it is used.
+def _open_transport(url: str | None, conf: cfg.ConfigOpts | None,
+                    ) -> tuple[oslo_messaging.Transport, str]:
+    """Return an RPC transport, and where it leads; it connects when it is used.
 
     :raises guestagent.errors.ConfigError: the URL is wrong.
     """
@@ -158,9 +162,13 @@ def _open_transport(url: str | None,
         with contextlib.suppress(ImportError):
             conf.register_opts(getattr(importlib.import_module(module), group), group)
     try:
-        return oslo_messaging.get_rpc_transport(
-            conf, url, allowed_remote_exmods=_REMOTE_MODULES)
+        parsed = oslo_messaging.TransportURL.parse(conf, url)
+        transport = oslo_messaging.get_rpc_transport(
+            conf, parsed, allowed_remote_exmods=_REMOTE_MODULES)
     except (oslo_messaging.InvalidTransportURL, oslo_messaging.DriverLoadFailure,
             ValueError) as error:
         # Not the URL itself: there is a password in it.
         raise errors.ConfigError(f'transport URL: {_one_line(error)}') from error
+    hosts = ', '.join(f'{host.hostname}:{host.port}' if host.port
+                      else str(host.hostname) for host in parsed.hosts)
+    return transport, f' at {hosts}' if hosts else ''
