@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every benchmark stands on: one broker, the servers to compare, the clients."""
+
+import contextlib
+import functools
+import logging
+import pathlib
+import types
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Self
+
+import amqp
+
+from devstack import processes, servers
+from tests.benchmarks import environments, pipelined, report, stock
+
+LOG = logging.getLogger(__name__)
+
+OURS, A, B = report.OURS, 'A', 'B'
+ALL = (OURS, A, B)
+PEERS = (A, B)
+
+EXCHANGE = 'guestagent'
+PEER_SERVER = pathlib.Path(__file__).with_name('peer_server.py')
+
+#: What an operator's agent has, without and with what the benchmarks call.
+PLAIN = ('exec', 'monitoring')
+CALLABLE = (*PLAIN, 'echo')
+
+_CONFIG = """[DEFAULT]
+transport_url = {url}
+instance_id = {instance}
+control_exchange = {exchange}
+enabled_extensions = {extensions}
+"""
+
+
+class Server:
+    """One running server, ours or a peer's, on a topic of its own.
+
+    :ivar kind: ``'ours'``, ``'A'`` or ``'B'``.
+    :ivar topic: what it is called by; the server's own queue is ``<topic>.<name>``.
+    """
+
+    def __init__(self, kind: str, instance: str,
+                 start: Callable[[], processes.Process]) -> None:
+        self.kind = kind
+        self.topic = f'guestagent.{instance}'
+        self.queues = (self.topic, f'{self.topic}.{instance}')
+        self._start = start
+        self.process = start()
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self.process.pid
+
+    def stop(self) -> None:
+        """End it; ours says goodbye first."""
+        self.process.stop()
+
+    def start_again(self) -> None:
+        """Start it once more, on the same queues."""
+        self.process = self._start()
+
+
+class Bed:
+    """The broker and what is made on it; a context manager that ends it all.
+
+    :param venvs: the environment of each kind of server.
+    :param quick: fewer rounds, for a look at whether everything works.
+    """
+
+    def __init__(self, folder: pathlib.Path,
+                 venvs: Mapping[str, environments.Environment],
+                 quick: bool = False) -> None:
+        self.quick = quick
+        self._folder, self._venvs = folder, venvs
+        self._servers: list[Server] = []
+        (folder / 'home').mkdir(parents=True)
+        self.broker = servers.RabbitMQ(folder / 'rabbitmq', servers.SMALL_BUFFERS)
+        self.stock = stock.Client(self.broker.url, EXCHANGE)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: types.TracebackType | None) -> None:
+        self.stop_servers()
+        self.stock.close()
+        self.broker.stop()
+
+    def rounds(self, count: int) -> int:
+        """Return how many rounds to make: ``count``, or 2 for a quick look."""
+        return 2 if self.quick else count
+
+    def start(self, kind: str, extensions: Sequence[str] = CALLABLE,
+              wait: bool = True) -> Server:
+        """Start a server of a kind under a new name.
+
+        :param wait: until it consumes from its queues.
+        :raises devstack.processes.Failed: it does not come up.
+        """
+        instance = f'{kind.lower()}-{uuid.uuid4().hex[:12]}'
+        argv = self._argv(kind, instance, extensions)
+        log = self._folder / f'{instance}.log'
+        env = {'PATH': '/usr/bin:/bin', 'LC_ALL': 'C.UTF-8',
+               'HOME': str(self._folder / 'home')}
+        server = Server(kind, instance, lambda: processes.Process(
+            instance, argv, log, env=env, cwd=self._folder))
+        self._servers.append(server)
+        if wait:
+            self.wait_consuming([server])
+        return server
+
+    def stop_servers(self) -> None:
+        """Stop all servers, and wait until the broker has seen them go."""
+        stopped, self._servers = self._servers, []
+        for server in stopped:
+            if server.process.running:
+                server.stop()
+        self.wait_gone(stopped)
+
+    def wait_consuming(self, waited: Sequence[Server], seconds: float = 60) -> None:
+        """Wait until each of the servers consumes from both of its queues."""
+        for server in waited:
+            server.process.wait_for(functools.partial(self._all_consumed, server),
+                                    'it consumes', seconds)
+
+    def wait_gone(self, waited: Sequence[Server], seconds: float = 30) -> None:
+        """Wait until nothing consumes from the servers' queues."""
+        for server in waited:
+            processes.wait_for(functools.partial(self._none_consumed, server),
+                               f'nothing consumes from {server.topic}', seconds)
+
+    @contextlib.contextmanager
+    def pipelined(self) -> Iterator[pipelined.Client]:
+        """Give a client that can keep many calls in flight, and close it."""
+        client = pipelined.Client(f'127.0.0.1:{self.broker.port}', 'guest', 'guest',
+                                  '/', EXCHANGE)
+        try:
+            yield client
+        finally:
+            client.close()
+
+    def _argv(self, kind: str, instance: str, extensions: Sequence[str]) -> list[str]:
+        venv = self._venvs[kind]
+        if kind != OURS:
+            return [str(venv.program('python')), str(PEER_SERVER), kind,
+                    self.broker.url, EXCHANGE, f'guestagent.{instance}', instance]
+        config = self._folder / f'{instance}.conf'
+        config.write_text(_CONFIG.format(
+            url=self.broker.url, instance=instance, exchange=EXCHANGE,
+            extensions=','.join(extensions)))
+        return [str(venv.program('guestagent')), '--config-file', str(config)]
+
+    def _all_consumed(self, server: Server) -> bool:
+        return all(self._consumers(queue) for queue in server.queues)
+
+    def _none_consumed(self, server: Server) -> bool:
+        return not any(self._consumers(queue) for queue in server.queues)
+
+    def _consumers(self, queue: str) -> int:
+        """Return how many consumers a queue has; 0 if there is no such queue."""
+        with amqp.Connection(f'127.0.0.1:{self.broker.port}') as connection:
+            try:
+                return connection.channel().queue_declare(
+                    queue, passive=True).consumer_count
+            except amqp.NotFound:
+                return 0
