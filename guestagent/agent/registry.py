@@ -30,24 +30,17 @@ class Command:
 
     :ivar function: called with (context, **arguments).
     :ivar inline: it runs on the loop's thread and so waits for no worker.
+    :raises TypeError: its annotations cannot be checked.
     """
 
-    __slots__ = ('_name', '_signature', 'function', 'info', 'inline')
+    __slots__ = ('function', 'info', 'inline', 'signature')
 
     def __init__(self, name: str, function: Callable[..., Any],
                  info: extension.CommandInfo, inline: bool = False) -> None:
-        self._name = name
         self.function = function
         self.info = info
         self.inline = inline
-        self._signature: signature.Signature | None = None
-
-    @property
-    def signature(self) -> signature.Signature:
-        """Its arguments; made when first asked for, to keep the idle agent small."""
-        if self._signature is None:
-            self._signature = signature.Signature(self._name, self.function)
-        return self._signature
+        self.signature = signature.Signature(name, function)
 
 
 class Loaded:

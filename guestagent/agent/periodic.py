@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Call the periodic methods of extensions, each on a worker and never twice at once."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from typing import Any
+
+from guestagent import extension
+from guestagent import loop as loops
+from guestagent.agent import pool as pools
+from guestagent.agent import registry
+
+LOG = logging.getLogger(__name__)
+
+#: Seconds until a method is tried again that found no free worker.
+CROWDED = 1.0
+
+
+class _Task:
+    """One periodic method: waits on the loop, runs on a worker, waits again."""
+
+    def __init__(self, loop: loops.Loop, pool: pools.Pool, name: str,
+                 method: Callable[[], None], spacing: float, jitter: float) -> None:
+        self._loop = loop
+        self._pool = pool
+        self._name = name
+        self._method = method
+        self._spacing = spacing
+        self._jitter = jitter
+        self._timer: loops.Timer | None = None
+        self._stopped = False
+
+    def wait(self, seconds: float) -> None:
+        """Run in about so many seconds; on the loop."""
+        if not self._stopped:
+            self._timer = self._loop.call_later(seconds, self._begin)
+
+    def wait_spacing(self) -> None:
+        """Run after the period, moved at random by the jitter."""
+        self.wait(self._spacing * random.uniform(1 - self._jitter, 1 + self._jitter))
+
+    def stop(self) -> None:
+        """Run no more; a run that has begun goes on."""
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _begin(self) -> None:
+        if not self._pool.submit(self._run, None):
+            self.wait(CROWDED)
+
+    def _run(self, _nothing: Any) -> None:
+        try:
+            self._method()
+        except Exception:
+            LOG.exception('periodic method %s failed', self._name)
+        self._loop.call_soon(self.wait_spacing)
+
+
+class Periodics:
+    """All periodic methods of the loaded extensions."""
+
+    def __init__(self, loop: loops.Loop, pool: pools.Pool) -> None:
+        self._loop = loop
+        self._pool = pool
+        self._tasks: list[_Task] = []
+
+    def start(self, loaded: registry.Loaded) -> None:
+        """Start the methods of one extension."""
+        for method, info in loaded.periodics:
+            spacing = _spacing(loaded, info)
+            if spacing <= 0:
+                continue
+            task = _Task(self._loop, self._pool, f'{loaded.name}.{method.__name__}',
+                         method, spacing, info.jitter)
+            self._tasks.append(task)
+            if info.immediately:
+                task.wait(0)
+            else:
+                task.wait_spacing()
+
+    def stop(self) -> None:
+        """Start no more runs."""
+        for task in self._tasks:
+            task.stop()
+
+
+def _spacing(loaded: registry.Loaded, info: extension.PeriodicInfo) -> float:
+    if info.option is None or loaded.instance is None:
+        return info.spacing
+    return float(getattr(loaded.instance.conf, info.option))

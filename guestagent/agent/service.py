@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent as a whole: what is made, started and stopped, and in which order.
+
+Start: extensions are loaded (a conflict of names ends it here); the bus begins to
+connect on a thread of its own while the extensions start; the periodic methods and
+the heartbeat begin; requests are taken.
+
+Stop, within ``graceful_shutdown_timeout`` and a few seconds: no more requests are
+taken from the bus; periodic methods begin no more runs; running commands end, or are
+cancelled when the time is over; extensions stop; what is left to report, and the
+goodbye, is sent; the connection is closed.  A request that came and was not yet
+acknowledged goes back into its queue and waits for the next agent.  A second signal
+ends it at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from guestagent import errors, extension
+from guestagent import loop as loops
+from guestagent.agent import (
+    core,
+    dispatcher,
+    instance,
+    periodic,
+    pool,
+    registry,
+    reporter,
+    rpc,
+)
+from guestagent.agent.steps import arguments, limit, repeats, version
+from guestagent.bus import factory
+
+LOG = logging.getLogger(__name__)
+
+#: Seconds that cancelled commands get to return, and the last reports to be sent.
+CANCEL_SECONDS = 3.0
+REPORT_SECONDS = 2.0
+
+
+class _Host(extension.Host):
+    """What extensions are given: the reporter, and each other."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def report_facts(self, extension: str, facts: Mapping[str, Any]) -> None:
+        """See the base class."""
+        self._service.reporter.report_facts(extension, facts)
+
+    def report_event(self, extension: str, name: str,
+                     data: Mapping[str, Any]) -> None:
+        """See the base class."""
+        self._service.reporter.report_event(extension, name, data)
+
+    def call(self, extension: str, method: str, arguments: Mapping[str, Any],
+             context: extension.Context | None) -> Any:
+        """See the base class."""
+        return self._service.registry.call(extension, method, arguments, context)
+
+
+class Service:
+    """An agent, made of its parts.
+
+    :param conf: with the options of :mod:`guestagent.conf.agent` registered.
+    :raises guestagent.errors.ConfigError: the configuration makes no sense.
+    """
+
+    def __init__(self, conf: Any) -> None:
+        self._conf = conf
+        self.instance_id = instance.find(conf.instance_id)
+        self.loop = loops.Loop()
+        host = _Host(self)
+        self.registry = registry.Registry(conf, host)
+        core.register(self.registry, host)
+        self.bus = factory.make(conf, self.loop, self.instance_id)
+        self.reporter = reporter.Reporter(
+            self.loop, self.bus, reporter.Identity(self.instance_id),
+            interval=conf.reports.heartbeat_interval, size=conf.reports.spool_size,
+            summaries=self._summaries)
+        self._pool = pool.Pool(conf.dispatcher.workers, conf.dispatcher.backlog)
+        self._limit = limit.Limit(lambda: self._pool.has_room)
+        self.dispatcher = dispatcher.Dispatcher(self.loop, self._pool, self.reporter, [
+            version.Version(self.registry),
+            self._limit,
+            arguments.Arguments(),
+            repeats.Repeats(),
+        ])
+        self._door = rpc.RpcDoor(
+            self.bus, self.loop, self.dispatcher.submit, self.dispatcher.orphaned,
+            conf.dispatcher.max_result_size)
+        self._periodics = periodic.Periodics(self.loop, self._pool)
+        self._signals = 0
+
+    def run(self) -> None:
+        """Start, serve until a signal says stop, and stop.
+
+        :raises guestagent.errors.ConfigError: an extension that is required, or two
+            that claim one name, stop the start.
+        """
+        required = self._conf.require_extensions
+        self.registry.load(self._conf.enabled_extensions, required)
+        self.loop.catch_signals((signal.SIGTERM, signal.SIGINT), self._signal)
+        LOG.info('guest agent for instance %s, extensions: %s', self.instance_id,
+                 ', '.join(item.name for item in self.registry.extensions()) or 'none')
+        # The connection is made meanwhile; nothing is taken before the loop runs.
+        self.bus.start(self._door.receive, self.reporter.connected)
+        self.registry.start(required)
+        for loaded in self.registry.extensions():
+            if not loaded.problem:
+                self._periodics.start(loaded)
+        self.reporter.start()
+        self.loop.run()
+        self._stop()
+
+    def _signal(self, number: int) -> None:
+        self._signals += 1
+        if self._signals > 1:
+            LOG.warning('second signal: leaving at once')
+            raise SystemExit(128 + number)
+        LOG.info('%s: stopping', signal.Signals(number).name)
+        self.loop.stop()
+
+    def _stop(self) -> None:
+        self.bus.pause()
+        self._limit.stopping = True
+        self._periodics.stop()
+        in_flight = self.dispatcher.watch
+        grace = self._conf.graceful_shutdown_timeout
+        if not self._turn(grace, lambda: not len(in_flight)):
+            LOG.warning('cancelling %d commands that did not end within %d s',
+                        len(in_flight), grace)
+            self.dispatcher.cancel_all(errors.Interrupted(
+                'the agent was stopped before the command ended'))
+            self._turn(CANCEL_SECONDS, lambda: not len(in_flight))
+        self.registry.stop()
+        self.reporter.goodbye()
+        self._turn(REPORT_SECONDS, lambda: self.reporter.idle or
+                   not self.bus.connected)
+        self.bus.close()
+        self.loop.close()
+        LOG.info('stopped')
+
+    def _turn(self, seconds: float, done: Callable[[], bool]) -> bool:
+        """Run the loop until ``done()``, for so many seconds; return ``done()``."""
+        until = time.monotonic() + seconds
+        while not done():
+            left = until - time.monotonic()
+            if left <= 0:
+                return False
+            self.loop.run_once(left)
+        return True
+
+    def _summaries(self) -> dict[str, Any]:
+        return {item.name: item.summary() for item in self.registry.extensions()}
