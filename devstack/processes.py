@@ -77,6 +77,7 @@ class Process:
     to the parent only, which stops its children in the order that it wants.
 
     :ivar name: what messages call it.
+    :ivar argv: what it runs.
     :ivar log: the file; a process started again on it appends.
     """
 
@@ -84,6 +85,7 @@ class Process:
                  log: pathlib.Path, *, env: Mapping[str, str] | None = None,
                  cwd: pathlib.Path | None = None) -> None:
         self.name = name
+        self.argv = argv
         self.log = log
         with log.open('ab') as output:
             self._start = output.tell()

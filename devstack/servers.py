@@ -53,7 +53,12 @@ class RabbitMQ:
         self._write_files(settings or {})
         self._epmd: processes.Process | None = None
         self._server: processes.Process | None = None
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            # Nobody else could: there is no node to speak of yet.
+            self.kill()
+            raise
 
     def url_of(self, vhost: str) -> str:
         """Return the transport URL of a virtual host, as ``guest``."""
