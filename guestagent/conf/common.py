@@ -14,7 +14,7 @@ OPTIONS = [
                     'agree on it.'),
     cfg.BoolOpt('debug', default=False, mutable=True,
                 help='Log at the level DEBUG instead of INFO.'),
-    cfg.StrOpt('log_file', metavar='PATH',
+    cfg.StrOpt('log-file', metavar='PATH',
                help='Write the log to this file, which may be rotated by another '
                     'program. Unset: standard error, as systemd expects.'),
     cfg.StrOpt('log_format',
@@ -27,5 +27,5 @@ OPTIONS = [
 def register(conf: Any) -> None:
     """Register the options on ``conf``; on the command line too where useful."""
     conf.register_cli_opts([option for option in OPTIONS
-                            if option.name in ('debug', 'log_file')])
+                            if option.name in ('debug', 'log-file')])
     conf.register_opts(OPTIONS)
