@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+PYTHON = .venv/bin/python
+
+.PHONY: help demo test unit functional lint docs samples bench clean
+
+help:
+	@echo 'make demo         show everything at work on this machine'
+	@echo 'make test         style, types and all tests'
+	@echo 'make unit         the tests that need no server'
+	@echo 'make functional   the tests with real servers and processes'
+	@echo 'make lint         style and types'
+	@echo 'make bench        ours beside the peers; ONLY=name for one'
+	@echo 'make docs         doc/ as HTML into build/doc'
+	@echo 'make samples      etc/guestagent from the options in the code'
+	@echo 'make clean        remove what was built, but not .venv'
+
+demo:
+	./devstack/demo
+
+test:
+	./devstack/test
+
+unit: venv
+	$(PYTHON) -m pytest tests/unit extensions
+
+functional: venv
+	$(PYTHON) -m pytest -n 2 --dist loadfile tests/functional
+
+lint: venv
+	./devstack/lint
+
+docs:
+	./devstack/prepare docs
+	$(PYTHON) -m sphinx -W --keep-going -q -b html doc build/doc
+	.venv/bin/reno -q lint
+
+samples: venv
+	for file in etc/oslo-config-generator/*.conf; do \
+		.venv/bin/oslo-config-generator --config-file "$$file" || exit 1; \
+	done
+
+bench: venv
+	$(PYTHON) tests/benchmarks/run.py $(if $(ONLY),--only $(ONLY))
+
+clean:
+	rm -rf build .mypy_cache .pytest_cache .ruff_cache
+	find . -path ./.venv -prune -o -name __pycache__ -prune -exec rm -rf {} +
+
+.PHONY: venv
+venv:
+	./devstack/prepare test
