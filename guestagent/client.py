@@ -73,7 +73,6 @@ class Client:
                  timeout: float = 30, bus_retries: int = 2) -> None:
         self.caller = caller
         self._bus = rpc.Bus(transport, url, conf, exchange, bus_retries)
-        self._timeout = timeout
         self.conductor = Conductor(self._bus, timeout)
 
     def __enter__(self) -> Self:
@@ -161,9 +160,9 @@ class Client:
         deadline = time.monotonic() + _positive(timeout, 'timeout')
         for pause in pauses(0.1, 3):
             left = max(deadline - time.monotonic(), 0.001)
-            conductor = Conductor(self._bus, min(self._timeout, left))
             with contextlib.suppress(errors.NoSuchRecord, errors.NoSuchInstance):
-                return conductor.command_show(instance, command_id, self.caller)
+                return self.conductor.within(left).command_show(
+                    instance, command_id, self.caller)
             left = deadline - time.monotonic()
             if left <= 0:
                 break
@@ -226,6 +225,10 @@ class Conductor:
     def __init__(self, bus: rpc.Bus, timeout: float) -> None:
         self._bus = bus
         self._timeout = timeout
+
+    def within(self, seconds: float) -> 'Conductor':
+        """Return the same conductor, given at most ``seconds`` for an answer."""
+        return Conductor(self._bus, min(self._timeout, seconds))
 
     def instance_list(self, state: str | None = None, marker: str | None = None,
                       limit: int = 1000) -> Record:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from guestagent import errors, logs
 from guestagent import loop as loops
@@ -51,7 +51,7 @@ class Dispatcher:
         try:
             for admit in self._admit:
                 admit(request)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             # A refusal, or a fault in a step: both are answered, never raised.
             self._refuse(request, error)
             return
@@ -100,7 +100,7 @@ class Dispatcher:
             return
         try:
             known = self._accepted(request)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (answered, as in submit)
             if self.watch.remove(request):
                 self._loop.call_soon(self._refuse, request, error)
             return
@@ -170,7 +170,7 @@ class Dispatcher:
             self._outcomes.report_outcome(request, outcome)
 
 
-def _overriding(order: Sequence[steps.Step], hook: str) -> list[Callable[..., object]]:
+def _overriding(order: Sequence[steps.Step], hook: str) -> list[Callable[..., Any]]:
     """Return the bound hooks of those steps that have one of their own."""
     return [getattr(step, hook) for step in order
             if getattr(type(step), hook) is not getattr(steps.Step, hook)]

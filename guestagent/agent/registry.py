@@ -58,7 +58,7 @@ class Loaded:
                  distribution_version: str | None = None, problem: str = '') -> None:
         self.name = name
         self.instance = instance
-        self.version = instance.version if instance is not None else None
+        self.version = instance.version if instance is not None else ''
         self.distribution = distribution
         self.distribution_version = distribution_version
         self.problem = problem
@@ -91,7 +91,7 @@ class Loaded:
 
     def summary(self) -> dict[str, Any]:
         """Return what a heartbeat says of it (doc/wire.rst, section 7)."""
-        return {'version': self.version, 'health': self.health(),
+        return {'version': self.version or None, 'health': self.health(),
                 'distribution': self.distribution,
                 'distribution_version': self.distribution_version}
 
@@ -262,7 +262,7 @@ def _refuse_conflicts(wanted: list[str],
                 f'extension {name!r} is claimed by {both}; uninstall one of them')
 
 
-def _distribution(entry: importlib.metadata.EntryPoint) -> dict[str, str]:
+def _distribution(entry: importlib.metadata.EntryPoint) -> dict[str, Any]:
     if entry.dist is None:
         return {}
     return {'distribution': entry.dist.name, 'distribution_version': entry.dist.version}

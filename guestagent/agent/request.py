@@ -84,9 +84,10 @@ class Request:
     :ivar started: the :func:`time.monotonic` value when it began to run, or ``None``.
     """
 
-    __slots__ = ('_digest', 'acknowledged', 'args', 'caller', 'command', 'context',
-                 'door', 'expires', 'id', 'id_given', 'method', 'namespace', 'next_life',
-                 'started', 'started_at', 'values', 'version')
+    __slots__ = (
+        '_digest', 'acknowledged', 'args', 'caller', 'command', 'context', 'door',
+        'expires', 'id', 'id_given', 'method', 'namespace', 'next_life', 'started',
+        'started_at', 'values', 'version')
 
     def __init__(self, namespace: Any, method: Any, version: Any, args: Any, *,
                  caller: str, command_id: str, id_given: bool, values: dict[str, Any],

@@ -66,8 +66,10 @@ class RpcDoor:
     def _request(self, message: envelope.Message,
                  delivery: base.Delivery) -> requests.Request:
         body, context = message.body, message.context
-        given = context.get(topics.CONTEXT_COMMAND_ID)
-        id_given = topics.is_command_id(given)
+        command_id = context.get(topics.CONTEXT_COMMAND_ID)
+        id_given = topics.is_command_id(command_id)
+        if not id_given:
+            command_id = _fallback_id(message.unique_id)
         caller = context.get(topics.CONTEXT_CALLER)
         expires = None
         if delivery.lifetime is not None and message.msg_id:
@@ -76,8 +78,8 @@ class RpcDoor:
             body.get('namespace'), body.get('method'), body.get('version', '1.0'),
             body.get('args', {}),
             caller=caller if isinstance(caller, str) else '',
-            command_id=given if id_given else _fallback_id(message.unique_id),
-            id_given=id_given, values=context, expires=expires,
+            command_id=str(command_id), id_given=id_given, values=context,
+            expires=expires,
             door=_Call(self, delivery, message))
 
     def _is_repeat(self, unique_id: Any) -> bool:
@@ -100,7 +102,7 @@ class RpcDoor:
 class _Call(requests.Door):
     """The way back of one request."""
 
-    __slots__ = ('_delivery', '_door', '_msg_id', '_queue', '_life')
+    __slots__ = ('_delivery', '_door', '_life', '_msg_id', '_queue')
 
     def __init__(self, door: RpcDoor, delivery: base.Delivery,
                  message: envelope.Message) -> None:

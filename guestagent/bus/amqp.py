@@ -180,12 +180,12 @@ class AmqpBus(base.Bus):
             made.close()
             return
         self._link = made
+        self.connected = True
         made.attach(self._loop, self._received, self._answered, self._on_return,
                     self._lost)
-        if self._link is None:
+        if not self.connected:
             return  # lost again, while it was being attached
         self._failures = 0
-        self.connected = True
         LOG.info('connected to RabbitMQ at %s', made.broker)
         self._tick()
         for _ in range(len(self._outbox)):
