@@ -168,7 +168,9 @@ def _open_transport(url: str | None, conf: cfg.ConfigOpts | None,
     except (oslo_messaging.InvalidTransportURL, oslo_messaging.DriverLoadFailure,
             ValueError) as error:
         # Not the URL itself: there is a password in it.
-        raise errors.ConfigError(f'transport URL: {_one_line(error)}') from error
+        raise errors.ConfigError(
+            f'transport URL: {_one_line(error)}; write it as '
+            'rabbit://user:password@host:port/vhost') from error
     hosts = ', '.join(f'{host.hostname}:{host.port}' if host.port
                       else str(host.hostname) for host in parsed.hosts)
     return transport, f' at {hosts}' if hosts else ''

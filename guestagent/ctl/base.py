@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the commands of ``guestctl`` have in common: errors, exit codes, tables."""
+
+import argparse
+import functools
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import cliff.command
+import cliff.lister
+import cliff.show
+
+from guestagent import errors
+
+if TYPE_CHECKING:
+    from guestagent import client
+    from guestagent.ctl import app as ctl_app
+
+#: Read if it is there and no other is named.
+CONFIG_FILE = '/etc/guestagent/guestctl.conf'
+
+FAILED = 1
+USAGE = 2
+NOT_FOUND = 3
+NO_ANSWER = 4
+REFUSED = 5
+
+#: The exit code by the code of the error; all others: FAILED.
+_EXIT_CODES = {'no-such-instance': NOT_FOUND, 'no-such-record': NOT_FOUND,
+               'no-answer': NO_ANSWER, 'timeout': NO_ANSWER,
+               'refused': REFUSED, 'busy': REFUSED, 'stopping': REFUSED}
+
+#: What may help, by the code of the error.
+_HINTS = {
+    'busy': 'try again later',
+    'bus': 'see that it runs, and check --transport-url',
+}
+
+
+def usage_error(program: str, message: str) -> NoReturn:
+    """Say in one line what is wrong with the arguments, and end with 2."""
+    sys.stderr.write(f'guestctl: {message}; see {program} --help\n')
+    raise SystemExit(USAGE)
+
+
+def seconds(text: str) -> float:
+    """Return a number of seconds above 0.
+
+    :raises argparse.ArgumentTypeError: ``text`` is none.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if not 0 < value < float('inf'):
+        raise argparse.ArgumentTypeError(f'{text!r} is not a number of seconds above 0')
+    return value
+
+
+def cell(value: Any, raw: bool) -> Any:
+    """Return a value as one cell: unchanged if ``raw``, else as text for people."""
+    if raw or isinstance(value, str):
+        return value
+    if value is None:
+        return ''
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ', '.join(value)
+    return json.dumps(value, ensure_ascii=False)
+
+
+class Command(cliff.command.Command):
+    """A command whose errors are one line and an exit code.
+
+    :ivar result_code: the exit code when nothing was raised.
+    """
+
+    app: 'ctl_app.App'
+
+    def __init__(self, app: 'ctl_app.App',
+                 app_args: argparse.Namespace | None) -> None:
+        # No name for the base class: with one it would search for plug-ins of this
+        # command in all that is installed.
+        super().__init__(app, app_args)
+        self.result_code = 0
+
+    @property
+    def client(self) -> 'client.Client':
+        """The client of the bus."""
+        return self.app.client()
+
+    @property
+    def timeout(self) -> float:
+        """The seconds to wait for an answer."""
+        return float(self.app.options.timeout)
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Return a parser whose errors are one line."""
+        parser = super().get_parser(prog_name)
+        parser.allow_abbrev = False
+        # setattr, because the library makes the parser, and of its own class.
+        setattr(parser, 'error',  # noqa: B010
+                functools.partial(usage_error, prog_name))
+        return parser
+
+    def get_epilog(self) -> str:
+        """Return nothing; the library's own looks at all that is installed."""
+        return ''
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        """Run, and return the exit code."""
+        try:
+            return super().run(parsed_args) or self.result_code
+        except errors.GuestAgentError as error:
+            text = ' '.join(self.explain(error, parsed_args).split())
+            self.app.LOG.error(text, exc_info=self.app.options.debug)
+            return self.exit_code(error)
+
+    def explain(self, error: errors.GuestAgentError,
+                parsed_args: argparse.Namespace) -> str:
+        """Return what to tell about an error, on one line."""
+        hint = _HINTS.get(error.code)
+        return f'{error}; {hint}' if hint else str(error)
+
+    def exit_code(self, error: errors.GuestAgentError) -> int:
+        """Return the exit code for an error (doc/guestctl.rst)."""
+        return _EXIT_CODES.get(error.code, FAILED)
+
+
+class Lister(Command, cliff.lister.Lister):
+    """A command that prints a table of records."""
+
+    def table(self, columns: Sequence[str], records: Iterable[Mapping[str, Any]],
+              parsed_args: argparse.Namespace,
+              ) -> tuple[Sequence[str], Iterator[list[Any]]]:
+        """Return what the library prints; the rows are made one by one."""
+        raw = parsed_args.formatter in ('json', 'yaml')
+        return columns, ([cell(record.get(name), raw) for name in columns]
+                         for record in records)
+
+
+class ShowOne(Command, cliff.show.ShowOne):
+    """A command that prints one record, a line for each field."""
+
+    def fields(self, record: Mapping[str, Any], parsed_args: argparse.Namespace,
+               ) -> tuple[Sequence[str], Sequence[Any]]:
+        """Return what the library prints."""
+        raw = parsed_args.formatter in ('json', 'yaml')
+        return tuple(record), tuple(cell(value, raw) for value in record.values())
+
+
+class GuestCommand(Command):
+    """A command that a guest answers; ``parsed_args.instance`` is its name."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Return a parser that takes the instance first."""
+        parser = super().get_parser(prog_name)
+        add_instance(parser)
+        return parser
+
+    def explain(self, error: errors.GuestAgentError,
+                parsed_args: argparse.Namespace) -> str:
+        """Add what the conductor knows of a guest that does not answer."""
+        instance = parsed_args.instance
+        if error.code == 'no-answer':
+            return f'{error}{self._state(instance)}'
+        name = getattr(parsed_args, 'command', '')
+        extension, _, verb = name.partition('.')
+        if isinstance(error, errors.UnsupportedVersion):
+            return (f'guest {instance!r} does not serve {extension!r}, or not in this '
+                    f'version; see guestctl extension list {instance}')
+        if isinstance(error, errors.NoSuchMethod):
+            return (f'extension {extension!r} of guest {instance!r} has no command '
+                    f'{verb!r}; see guestctl extension show {instance} {extension}')
+        return super().explain(error, parsed_args)
+
+    def _state(self, instance: str) -> str:
+        """Return the end of a sentence that tells what the conductor knows."""
+        try:
+            record = self.client.conductor.within(3).instance_show(instance)
+        except errors.NoSuchInstance:
+            return '; the conductor has never heard of it'
+        except errors.GuestAgentError:
+            # What is being told already matters more.
+            return ''
+        return f'; for the conductor it is {record["state"]}, last seen at ' \
+               f'{record["last_seen"]}'
+
+
+def add_instance(parser: argparse.ArgumentParser) -> None:
+    """Add the argument that names the guest."""
+    parser.add_argument('instance', metavar='INSTANCE', help='the guest\'s instance id')

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``guestctl facts``: what a guest has reported about itself."""
+
+import argparse
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from guestagent.ctl import base
+
+
+class Facts(base.Lister):
+    """List the facts that a guest has reported."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Return the parser."""
+        parser = super().get_parser(prog_name)
+        base.add_instance(parser)
+        parser.add_argument('prefix', metavar='PREFIX', nargs='?',
+                            help='only facts whose names begin so, as monitoring.')
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace,
+                    ) -> tuple[Sequence[str], Iterable[Any]]:
+        """Return the table."""
+        facts = self.client.conductor.facts_get(parsed_args.instance,
+                                                parsed_args.prefix)['facts']
+        return self.table(('key', 'value', 'updated'),
+                          ({'key': key, **facts[key]} for key in sorted(facts)),
+                          parsed_args)

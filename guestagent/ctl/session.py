@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the options of ``guestctl`` to a client of the bus.
+
+Opening one loads oslo.messaging, which takes longer than all the rest of the program.
+"""
+
+import argparse
+import pathlib
+from typing import TYPE_CHECKING
+
+from oslo_config import cfg
+from oslo_service import backend
+
+from guestagent import errors
+from guestagent.bus import topics
+from guestagent.ctl import base
+
+if TYPE_CHECKING:
+    from guestagent import client
+
+OPTIONS = [
+    cfg.StrOpt('transport_url', secret=True,
+               help='Where the bus is, as rabbit://user:password@host:port/vhost.'),
+    cfg.StrOpt('control_exchange', default=topics.CONTROL_EXCHANGE,
+               help='The control exchange of the guests.'),
+]
+
+#: The broker forgets the queue of this program's replies after so many seconds,
+#: instead of the half hour that suits a service.
+_REPLY_QUEUE_TTL = 60
+
+
+def open_client(options: argparse.Namespace) -> 'client.Client':
+    """Return a client; it connects when it is used.
+
+    :raises guestagent.errors.ConfigError: the file cannot be read, there is no
+        transport URL, or it is wrong.
+    """
+    # The library's default is eventlet, and it looks when it is imported.
+    backend.init_backend(backend.BackendType.THREADING)
+    from guestagent import client
+
+    files = _files(options.config_file)
+    own, library = _read(files), _read(files)
+    own.register_opts(OPTIONS)
+    url = options.transport_url or own.transport_url
+    if not url:
+        raise errors.ConfigError(
+            'no transport URL: give --transport-url, set GUESTAGENT_TRANSPORT_URL, or '
+            f'write transport_url into {files[0] if files else base.CONFIG_FILE}')
+    made = client.Client(
+        url=url, conf=library, exchange=options.exchange or own.control_exchange,
+        caller=options.caller, timeout=options.timeout, bus_retries=0)
+    if 'oslo_messaging_rabbit' in library:
+        library.set_default('rabbit_transient_queues_ttl', _REPLY_QUEUE_TTL,
+                            'oslo_messaging_rabbit')
+    return made
+
+
+def _files(given: str | None) -> list[str]:
+    """Return the configuration files to read: the given one, or the usual one."""
+    if given is not None:
+        return [given]
+    return [base.CONFIG_FILE] if pathlib.Path(base.CONFIG_FILE).exists() else []
+
+
+def _read(files: list[str]) -> cfg.ConfigOpts:
+    conf = cfg.ConfigOpts()
+    try:
+        conf([], project='guestctl', default_config_files=files,
+             default_config_dirs=[])
+    except (cfg.Error, OSError) as error:
+        raise errors.ConfigError(
+            f'configuration: {" ".join(str(error).split())}') from error
+    return conf
