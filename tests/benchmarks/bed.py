@@ -13,15 +13,16 @@ from typing import Self
 import amqp
 
 from devstack import processes, servers
+from guestagent.bus import topics
 from tests.benchmarks import environments, pipelined, report, stock
 
 LOG = logging.getLogger(__name__)
 
-OURS, A, B = report.OURS, 'A', 'B'
+OURS = report.OURS
+A, B = PEERS = report.PEERS
 ALL = (OURS, A, B)
-PEERS = (A, B)
 
-EXCHANGE = 'guestagent'
+EXCHANGE = topics.CONTROL_EXCHANGE
 PEER_SERVER = pathlib.Path(__file__).with_name('peer_server.py')
 
 #: What an operator's agent has, without and with what the benchmarks call.
@@ -33,6 +34,7 @@ transport_url = {url}
 instance_id = {instance}
 control_exchange = {exchange}
 enabled_extensions = {extensions}
+require_extensions = true
 """
 
 
@@ -46,7 +48,7 @@ class Server:
     def __init__(self, kind: str, instance: str,
                  start: Callable[[], processes.Process]) -> None:
         self.kind = kind
-        self.topic = f'guestagent.{instance}'
+        self.topic = topics.request_topic(instance)
         self.queues = (self.topic, f'{self.topic}.{instance}')
         self._start = start
         self.process = start()
@@ -80,6 +82,7 @@ class Bed:
         self._servers: list[Server] = []
         (folder / 'home').mkdir(parents=True)
         self.broker = servers.RabbitMQ(folder / 'rabbitmq', servers.SMALL_BUFFERS)
+        self._take_reports()
         self.stock = stock.Client(self.broker.url, EXCHANGE)
 
     def __enter__(self) -> Self:
@@ -87,7 +90,7 @@ class Bed:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: types.TracebackType | None) -> None:
-        self.stop_servers()
+        self.kill_servers()
         self.stock.close()
         self.broker.stop()
 
@@ -115,12 +118,22 @@ class Bed:
         return server
 
     def stop_servers(self) -> None:
-        """Stop all servers, and wait until the broker has seen them go."""
-        stopped, self._servers = self._servers, []
-        for server in stopped:
+        """Stop all servers, and wait until the broker has seen them go.
+
+        :raises devstack.processes.Failed: one had to be killed.
+        """
+        stopped = []
+        while self._servers:
+            server = self._servers.pop()
+            stopped.append(server)
             if server.process.running:
                 server.stop()
         self.wait_gone(stopped)
+
+    def kill_servers(self) -> None:
+        """End all servers, whatever state they are in."""
+        while self._servers:
+            self._servers.pop().process.kill()
 
     def wait_consuming(self, waited: Sequence[Server], seconds: float = 60) -> None:
         """Wait until each of the servers consumes from both of its queues."""
@@ -148,12 +161,23 @@ class Bed:
         venv = self._venvs[kind]
         if kind != OURS:
             return [str(venv.program('python')), str(PEER_SERVER), kind,
-                    self.broker.url, EXCHANGE, f'guestagent.{instance}', instance]
+                    self.broker.url, EXCHANGE, topics.request_topic(instance), instance]
         config = self._folder / f'{instance}.conf'
         config.write_text(_CONFIG.format(
             url=self.broker.url, instance=instance, exchange=EXCHANGE,
             extensions=','.join(extensions)))
         return [str(venv.program('guestagent')), '--config-file', str(config)]
+
+    def _take_reports(self) -> None:
+        """Do as a conductor that keeps up: each report is confirmed, none is kept."""
+        with amqp.Connection(f'127.0.0.1:{self.broker.port}') as connection:
+            channel = connection.channel()
+            channel.exchange_declare(topics.REPORT_TOPIC, 'topic', durable=True,
+                                     auto_delete=False)
+            queue = topics.report_queue()
+            channel.queue_declare(queue, durable=True, auto_delete=False,
+                                  arguments={'x-message-ttl': 0})
+            channel.queue_bind(queue, topics.REPORT_TOPIC, queue)
 
     def _all_consumed(self, server: Server) -> bool:
         return all(self._consumers(queue) for queue in server.queues)

@@ -2,6 +2,8 @@
 """Run the benchmarks, print the table, write build/bench.json."""
 
 import argparse
+import contextlib
+import fcntl
 import json
 import logging
 import os
@@ -10,7 +12,7 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from guestagent import imports
 
@@ -19,6 +21,8 @@ imports.refuse('eventlet')
 from oslo_service import backend  # noqa: E402
 
 backend.init_backend(backend.BackendType.THREADING)
+
+import oslo_messaging  # noqa: E402
 
 from devstack import processes  # noqa: E402
 from tests.benchmarks import (  # noqa: E402
@@ -30,6 +34,9 @@ from tests.benchmarks import (  # noqa: E402
 )
 
 LOG = logging.getLogger(__name__)
+
+FAILURES = (environments.BadEnvironment, oslo_messaging.MessagingException,
+            pipelined.ClientError, processes.Failed)
 
 OUTPUT = environments.ROOT / 'build' / 'bench.json'
 SHOWN = ('guestagent', 'oslo.messaging', 'oslo.config', 'oslo.service', 'kombu',
@@ -53,17 +60,33 @@ def main(argv: list[str] | None = None) -> int:
     if options.list or not benchmarks:
         return _list_names(options.only)
     try:
-        rows = _measure(benchmarks, options.quick)
-    except (environments.BadEnvironment, pipelined.ClientError,
-            processes.Failed) as error:
+        with _alone():
+            rows, failures = _measure(benchmarks, options.quick)
+    except FAILURES as error:
         print(f'bench: {error}', file=sys.stderr)
         return 1
-    rows = [row for row in rows
-            if not options.only or row.name.startswith(options.only)]
+    if options.only:
+        rows = [row for row in rows
+                if row.name in registry.row_names(options.only)]
     OUTPUT.write_text(json.dumps([row.as_dict() for row in rows], indent=1) + '\n')
     print(report.table(rows))
     print(f'\n{_load()}; written to {OUTPUT.relative_to(environments.ROOT)}')
-    return 0
+    for failure in failures:
+        print(f'bench: {failure}', file=sys.stderr)
+    return 1 if failures else 0
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Let no two runs measure each other, or take the other's environments away."""
+    environments.FOLDER.mkdir(parents=True, exist_ok=True)
+    with (environments.FOLDER / 'lock').open('w') as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise processes.Failed('another run is measuring; wait for its end') \
+                from None
+        yield
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
@@ -86,20 +109,29 @@ def _list_names(wrong: str) -> int:
     return 0
 
 
-def _measure(benchmarks: list[registry.Benchmark], quick: bool) -> list[report.Row]:
+def _measure(benchmarks: list[registry.Benchmark], quick: bool,
+             ) -> tuple[list[report.Row], list[str]]:
+    """Return the rows, and what went wrong with those that are not there."""
     venvs = {bed.OURS: environments.ours(),
              **{kind: environments.peer(kind) for kind in bed.PEERS}}
     rows: list[report.Row] = []
+    failures: list[str] = []
     with tempfile.TemporaryDirectory(prefix='guestagent-bench-') as folder, \
             bed.Bed(pathlib.Path(folder), venvs, quick) as ground:
-        print(_surroundings(venvs, ground))
+        print(_surroundings(venvs, ground), flush=True)
         for each in benchmarks:
-            LOG.info('measuring %s', ', '.join(each.names))
+            names = ', '.join(each.names)
+            LOG.info('measuring %s', names)
             started = time.monotonic()
-            rows += each.function(ground)
-            ground.stop_servers()
+            try:
+                rows += each.function(ground)
+                ground.stop_servers()
+            except FAILURES as error:
+                LOG.error('  not measured')
+                failures.append(f'{names}: {error}')
+                ground.kill_servers()
             LOG.info('  took %.0f s', time.monotonic() - started)
-    return rows
+    return rows, failures
 
 
 def _surroundings(venvs: Mapping[str, environments.Environment],

@@ -19,7 +19,7 @@ Function = Callable[['bed.Bed'], Iterable[report.Row]]
 class Benchmark:
     """A function that takes the bed and returns rows, and the rows' names.
 
-    The names of the rows are these, with ``-A`` or ``-B`` for the peer.
+    The rows are these with ``-A`` or ``-B``, the peer, behind.
     """
 
     names: tuple[str, ...]
@@ -27,7 +27,12 @@ class Benchmark:
 
     def answers_to(self, name: str) -> bool:
         """Whether ``name`` is one of its rows, with the peer or without."""
-        return any(name in (own, f'{own}-A', f'{own}-B') for own in self.names)
+        return any(name in row_names(own) for own in self.names)
+
+
+def row_names(name: str) -> tuple[str, ...]:
+    """Return the names of the rows that ``name`` stands for."""
+    return (name, *(f'{name}-{peer}' for peer in report.PEERS))
 
 
 _benchmarks: list[Benchmark] = []
