@@ -96,13 +96,19 @@ class Command(cliff.command.Command):
         return float(self.app.options.timeout)
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        """Return a parser whose errors are one line."""
+        """Return a parser whose errors are one line, and that :meth:`parse` uses."""
         parser = super().get_parser(prog_name)
         parser.allow_abbrev = False
-        # setattr, because the library makes the parser, and of its own class.
-        setattr(parser, 'error',  # noqa: B010
-                functools.partial(usage_error, prog_name))
+        # The library makes the parser, and of its own class.
+        changed: Any = parser
+        changed.error = functools.partial(usage_error, prog_name)
+        changed.parse_args = functools.partial(self.parse, parser)
         return parser
+
+    def parse(self, parser: argparse.ArgumentParser,
+              argv: list[str]) -> argparse.Namespace:
+        """Return the parsed arguments; options may stand anywhere among them."""
+        return parser.parse_intermixed_args(argv)
 
     def get_epilog(self) -> str:
         """Return nothing; the library's own looks at all that is installed."""

@@ -28,8 +28,9 @@ class Exec(base.GuestCommand):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Return the parser."""
         parser = super().get_parser(prog_name)
-        parser.add_argument('argv', metavar='COMMAND', nargs='+',
-                            help='the program and its arguments, after --')
+        parser.add_argument('argv', metavar='COMMAND', nargs='*',
+                            help='the program and its arguments; what follows -- is '
+                                 'passed on as it is')
         parser.add_argument('--shell', action='store_true',
                             help='give the words, joined by spaces, to a shell')
         parser.add_argument('--user', help='run it as this user of the guest')
@@ -45,6 +46,16 @@ class Exec(base.GuestCommand):
         parser.add_argument('--output-limit', type=int, metavar='BYTES',
                             help='keep at most so much of each of its outputs')
         return parser
+
+    def parse(self, parser: argparse.ArgumentParser,
+              argv: list[str]) -> argparse.Namespace:
+        """Return the parsed arguments, with all that follows the first ``--``."""
+        end = argv.index('--') if '--' in argv else len(argv)
+        parsed = super().parse(parser, argv[:end])
+        parsed.argv += argv[end + 1:]
+        if not parsed.argv:
+            parser.error('no command to run: write it after --')
+        return parsed
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
         """Run it, print what it printed and return the exit code."""
