@@ -264,7 +264,7 @@ class Conductor:
         return self._call('command_list', instance=instance, marker=marker, limit=limit)
 
     def commands(self, instance: str, limit: int = 100) -> Iterator[Record]:
-        """Return all outcomes of an instance, page after page."""
+        """Return all outcomes of an instance, the newest first, page after page."""
         return _pages('commands', lambda marker: self.command_list(
             instance, marker, limit))
 
@@ -273,9 +273,14 @@ class Conductor:
         """Return a page: ``{'events': [...], 'next': <after> or None}``."""
         return self._call('event_list', instance=instance, after=after, limit=limit)
 
-    def events(self, instance: str | None = None, limit: int = 100) -> Iterator[Record]:
-        """Return all events, of one instance if that is given, page after page."""
-        return _pages('events', lambda after: self.event_list(instance, after, limit))
+    def events(self, instance: str | None = None, after: str | None = None,
+               limit: int = 100) -> Iterator[Record]:
+        """Return the events after one with this id, the oldest first, page after page.
+
+        :param instance: only those of this instance.
+        """
+        return _pages('events', lambda marker: self.event_list(instance, marker, limit),
+                      after)
 
     def _call(self, method: str, **arguments: Any) -> Record:
         target = {'topic': topics.CONDUCTOR_TOPIC, 'version': '1.0',
@@ -295,9 +300,9 @@ class Conductor:
         return result
 
 
-def _pages(name: str, fetch: Callable[[Any], Record]) -> Iterator[Record]:
-    """Return the items of all pages; ``fetch`` takes a marker, first ``None``."""
-    marker = None
+def _pages(name: str, fetch: Callable[[Any], Record],
+           marker: str | None = None) -> Iterator[Record]:
+    """Return the items of all pages; ``fetch`` takes the marker of the one before."""
     while True:
         page = fetch(marker)
         yield from page[name]

@@ -59,6 +59,16 @@ def seconds(text: str) -> float:
     return value
 
 
+def count(text: str) -> int:
+    """Return a whole number above 0.
+
+    :raises argparse.ArgumentTypeError: ``text`` is none.
+    """
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number above 0')
+    return int(text)
+
+
 def cell(value: Any, raw: bool) -> Any:
     """Return a value as one cell: unchanged if ``raw``, else as text for people."""
     if raw or isinstance(value, str):

@@ -43,7 +43,7 @@ class Exec(base.GuestCommand):
                                  'the command')
         parser.add_argument('--stdin', action='store_true',
                             help='send it what stands on our standard input')
-        parser.add_argument('--output-limit', type=int, metavar='BYTES',
+        parser.add_argument('--output-limit', type=base.count, metavar='BYTES',
                             help='keep at most so much of each of its outputs')
         return parser
 

@@ -2,6 +2,7 @@
 """``guestctl command`` and ``event``: what guests have reported to the conductor."""
 
 import argparse
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -9,20 +10,22 @@ from guestagent.ctl import base
 
 
 class CommandList(base.Lister):
-    """List the outcomes that a guest has reported."""
+    """List the outcomes that a guest has reported, the newest first."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Return the parser."""
         parser = super().get_parser(prog_name)
         base.add_instance(parser)
+        _add_limit(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace,
                     ) -> tuple[Sequence[str], Iterable[Any]]:
         """Return the table."""
+        found = self.client.conductor.commands(parsed_args.instance)
         return self.table(
             ('command_id', 'caller', 'command', 'outcome', 'started', 'seconds'),
-            self.client.conductor.commands(parsed_args.instance), parsed_args)
+            itertools.islice(found, parsed_args.limit), parsed_args)
 
 
 class CommandShow(base.ShowOne):
@@ -52,11 +55,19 @@ class EventList(base.Lister):
         parser = super().get_parser(prog_name)
         parser.add_argument('--instance', metavar='INSTANCE',
                             help='only those of this guest')
+        parser.add_argument('--after', metavar='ID',
+                            help='only those after the event with this id')
+        _add_limit(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace,
                     ) -> tuple[Sequence[str], Iterable[Any]]:
         """Return the table."""
-        return self.table(('instance', 'at', 'type', 'data'),
-                          self.client.conductor.events(parsed_args.instance),
-                          parsed_args)
+        found = self.client.conductor.events(parsed_args.instance, parsed_args.after)
+        return self.table(('id', 'instance', 'at', 'type', 'data'),
+                          itertools.islice(found, parsed_args.limit), parsed_args)
+
+
+def _add_limit(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--limit', type=base.count, default=100, metavar='N',
+                        help='at most so many; default: 100')

@@ -152,8 +152,11 @@ class ConductorStandIn:
 
     def event_list(self, ctxt: dict[str, Any], limit: int, instance: str | None = None,
                    after: str | None = None) -> dict[str, Any]:
-        return {'events': [{'instance': 'vm-1', 'at': TIME, 'type': 'test.happened',
-                            'data': {'a': 1}}], 'next': None}
+        first = int(after or 0) + 1
+        page = [{'id': number, 'instance': 'vm-1', 'at': TIME, 'type': 'test.happened',
+                 'data': {'a': number}} for number in range(first, 251)][:limit]
+        return {'events': page,
+                'next': str(page[-1]['id']) if len(page) == limit else None}
 
 
 @pytest.fixture

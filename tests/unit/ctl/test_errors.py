@@ -22,6 +22,7 @@ from guestagent import client, errors
     (['frobnicate'], 'unknown command .frobnicate.; see guestctl --help'),
     (['ping'], 'required: INSTANCE; see guestctl ping --help'),
     (['ping', 'x', '--debug'], 'unrecognized.*; see guestctl ping --help'),
+    (['event', 'list', '--limit', '0'], '0.* above 0; see guestctl event list --help'),
     (['exec', 'x', '--'], 'write it after --; see guestctl exec --help'),
     (['exec', 'x', 'ls', '-l'], 'arguments: -l; see guestctl exec --help'),
     (['facts', 'x', '-f', 'nope'], 'invalid choice.*; see guestctl facts --help'),

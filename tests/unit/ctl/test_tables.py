@@ -98,8 +98,16 @@ def test_command_list_and_show(conductor: Any, ctl: Any) -> None:
 
 
 def test_event_list(conductor: Any, ctl: Any) -> None:
-    ended = ctl('event', 'list', '--instance', 'vm-1', '-f', 'json')
+    ended = ctl('event', 'list', '--instance', 'vm-1', '--after', '249', '-f', 'json')
 
     assert json.loads(ended.out) == [
-        {'instance': 'vm-1', 'at': '2026-01-02T03:04:05Z', 'type': 'test.happened',
-         'data': {'a': 1}}]
+        {'id': 250, 'instance': 'vm-1', 'at': '2026-01-02T03:04:05Z',
+         'type': 'test.happened', 'data': {'a': 250}}]
+
+
+@pytest.mark.parametrize(('limit', 'shown'), [('3', 3), ('1000', 250)])
+def test_event_list_up_to_a_limit(conductor: Any, ctl: Any, limit: str,
+                                  shown: int) -> None:
+    ended = ctl('event', 'list', '--limit', limit, '-f', 'value', '-c', 'id')
+
+    assert ended.out.decode().split() == [str(number) for number in range(1, shown + 1)]
