@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The report queue: where the broker is, and a consumer on one connection.
+
+oslo.messaging's own listener is not used: it takes one message at a time through many
+layers, and cannot acknowledge a whole batch at once.  Its options are.
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+import random
+import socket
+import ssl
+import time
+from typing import Any, NamedTuple
+
+import amqp
+import kombu
+import oslo_messaging
+
+from guestagent import errors
+from guestagent.bus import topics
+
+#: What may go wrong with a connection; none of it is final.
+LOST = (OSError, amqp.AMQPError)
+
+#: Limits for a connection to come about, and for each answer on it, in seconds.
+CONNECT_TIMEOUT = 10
+ANSWER_TIMEOUT = 20
+
+_DEFAULT_PORT = 5672
+
+
+class Host(NamedTuple):
+    """One broker of the URL, with all that kombu needs to connect to it."""
+
+    name: str
+    parameters: dict[str, Any]
+
+
+class Queue(NamedTuple):
+    """The names and limits of the report queue.
+
+    :ivar length: how many reports it holds before it rejects more.
+    :ivar prefetch: how many may be taken and not acknowledged.
+    """
+
+    exchange: str
+    name: str
+    length: int
+    prefetch: int
+
+
+def hosts(conf: Any) -> list[Host]:
+    """Return the brokers of ``transport_url``, in random order.
+
+    :param conf: a transport's, in which the options of the URL's query count.
+    :raises guestagent.errors.ConfigError: it is not a URL of RabbitMQ.
+    """
+    url = oslo_messaging.TransportURL.parse(conf)
+    if url.transport.removeprefix('kombu+') not in ('rabbit', 'amqp'):
+        raise errors.ConfigError(
+            f'transport_url: the conductor takes reports from RabbitMQ only '
+            f'(rabbit://user:password@host:port/vhost), not {url.transport}://')
+    rabbit = conf.oslo_messaging_rabbit
+    found = [_host(host, url.virtual_host or '/', rabbit) for host in url.hosts
+             or [oslo_messaging.TransportHost('localhost', _DEFAULT_PORT)]]
+    # Several conductors shall not all choose the same one.
+    random.shuffle(found)
+    return found
+
+
+def _host(host: Any, virtual_host: str, rabbit: Any) -> Host:
+    name, port = host.hostname or 'localhost', host.port or _DEFAULT_PORT
+    address = f'[{name}]' if ':' in name else name
+    return Host(f'{address}:{port}', {
+        'hostname': address, 'port': port, 'userid': host.username or 'guest',
+        'password': host.password or 'guest', 'virtual_host': virtual_host,
+        'ssl': _tls(rabbit, name), 'login_method': rabbit.rabbit_login_method,
+        'heartbeat': rabbit.heartbeat_timeout_threshold,
+        'connect_timeout': CONNECT_TIMEOUT, 'transport': 'pyamqp',
+        'transport_options': {'client_properties': {
+            'connection_name':
+                f'guestagent-conductor:{socket.gethostname()}:{os.getpid()}'}}})
+
+
+def _tls(rabbit: Any, hostname: str) -> dict[str, Any] | bool:
+    """Return what py-amqp is told about TLS, as oslo.messaging tells it."""
+    if not rabbit.ssl:
+        return False
+    options: dict[str, Any] = {}
+    if rabbit.ssl_key_file:
+        options['keyfile'] = rabbit.ssl_key_file
+    if rabbit.ssl_cert_file:
+        options['certfile'] = rabbit.ssl_cert_file
+    if rabbit.ssl_ca_file:
+        options['ca_certs'] = rabbit.ssl_ca_file
+        options['cert_reqs'] = ssl.CERT_REQUIRED
+        options['server_hostname'] = hostname
+    return options or True
+
+
+class Consumer:
+    """Takes reports on one connection; used by one thread.
+
+    Made, it is connected, has declared exchange and queue, and messages flow.
+
+    :ivar backlog: how many messages waited in the queue at that time.
+    :raises: what is in :data:`LOST`, here and in each method.
+    """
+
+    def __init__(self, host: Host, queue: Queue) -> None:
+        self._messages: collections.deque[amqp.Message] = collections.deque()
+        self._connection = kombu.Connection(**host.parameters)
+        try:
+            self._connection.connect()
+            # Drops a broker that hangs within a frame or owes an answer.
+            self._connection.connection.sock.settimeout(ANSWER_TIMEOUT)
+            self._channel = self._connection.channel()
+            self.backlog = self._declare(queue)
+            self._channel.basic_qos(0, queue.prefetch, False)
+            self._channel.basic_consume(queue.name, callback=self._messages.append)
+        except BaseException:
+            self.drop()
+            raise
+
+    def take(self, limit: int, idle: float, fill: float) -> list[amqp.Message]:
+        """Return up to ``limit`` messages, none if none came for ``idle`` seconds.
+
+        :param fill: how many seconds to wait for more after the first.
+        """
+        self._connection.heartbeat_check()
+        messages = self._messages
+        deadline = time.monotonic() + (fill if messages else idle)
+        while len(messages) < limit:
+            before = len(messages)
+            try:
+                # With a limit always: without one it outlasts the broker's
+                # heartbeats, and nothing else happens on this thread.
+                self._connection.drain_events(
+                    timeout=max(0.001, deadline - time.monotonic()))
+            except TimeoutError:
+                break
+            if not before and messages:
+                deadline = time.monotonic() + fill
+            elif time.monotonic() >= deadline:
+                break
+        return [messages.popleft() for _ in range(min(limit, len(messages)))]
+
+    def acknowledge(self, message: amqp.Message) -> None:
+        """Acknowledge this message and all before it."""
+        self._channel.basic_ack(message.delivery_tag, multiple=True)
+
+    def close(self) -> None:
+        """Take leave of the broker; what is not acknowledged is delivered again."""
+        try:
+            self._connection.connection.close()
+        finally:
+            self.drop()
+
+    def drop(self) -> None:
+        """Close the connection without a word."""
+        self._connection.collect()
+
+    def _declare(self, queue: Queue) -> int:
+        """Declare what the wire's specification says; return the queue's length."""
+        self._channel.exchange_declare(queue.exchange, 'topic', durable=True,
+                                       auto_delete=False)
+        declared = self._channel.queue_declare(
+            queue.name, durable=True, auto_delete=False,
+            arguments={'x-overflow': 'reject-publish', 'x-max-length': queue.length})
+        self._channel.queue_bind(queue.name, queue.exchange, routing_key=queue.name)
+        return int(declared.message_count)
+
+
+def report_queue(topic: str, length: int, batch_size: int) -> Queue:
+    """Return the queue of a report topic; it always has the next batch at hand."""
+    return Queue(topic, topics.report_queue(topic), length, 2 * batch_size)

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write a batch of reports: read what is known, decide, write what changed.
+
+All of it is one transaction that first locks the rows of the batch's instances, in the
+order of their ids, so that conductors that share the database take turns for each
+instance and never wait for each other in a ring.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import operator
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from guestagent.conductor import report as reports
+from guestagent.conductor import state
+from guestagent.conductor.db import engine, tables, upsert
+
+#: How many instances' generations are remembered, to ask the database less.
+_CACHE_SIZE = 200_000
+
+_INSTANCE_FIELDS = tuple(field.name for field in dataclasses.fields(state.Instance))
+_instance_values = operator.attrgetter(*_INSTANCE_FIELDS)
+
+
+class Store:
+    """Applies batches; used by one thread.
+
+    :param down_after: as in :func:`guestagent.conductor.state.decide`.
+    """
+
+    def __init__(self, database: engine.Database, down_after: float = 0.0) -> None:
+        self._database = database
+        self._down_after = down_after
+        # Numbers never change once they are written: (generation, number) by instance.
+        self._newest: dict[str, tuple[str, int]] = {}
+
+    def apply(self, batch: Sequence[reports.Report], now: float) -> None:
+        """Write what ``batch`` changes; when this returns it is on the disk.
+
+        :param now: UNIX seconds.
+        :raises sqlalchemy.exc.SQLAlchemyError: it did not work, and nothing of it was
+            written.
+        """
+        with self._database.writer.begin() as connection:
+            known = self._load(connection, batch, now)
+            changes = state.decide(batch, known, now, self._down_after)
+            _write(connection, changes, now)
+        self._remember(changes)
+
+    def check(self) -> None:
+        """Return if the database answers.
+
+        :raises sqlalchemy.exc.SQLAlchemyError: it does not.
+        """
+        with self._database.reader.connect() as connection:
+            connection.execute(sa.select(1))
+
+    def _load(self, connection: sa.Connection, batch: Sequence[reports.Report],
+              now: float) -> state.Known:
+        known = state.Known(_lock_instances(
+            connection, {report.instance for report in batch}, now))
+        self._load_generations(connection, batch, known)
+        facts = {report.instance for report in batch
+                 if isinstance(report.data, reports.Facts)}
+        _load_facts(connection, facts, known)
+        _load_commands(connection, batch, known)
+        return known
+
+    def _load_generations(self, connection: sa.Connection,
+                          batch: Sequence[reports.Report],
+                          known: state.Known) -> None:
+        missing = set()
+        for report in batch:
+            generation, number = self._newest.get(report.instance, ('', 0))
+            # A number above the count is not of this database, but of one before.
+            if (generation == report.generation
+                    and number <= known.instances[report.instance].generations):
+                known.generations[report.instance, generation] = number
+            else:
+                missing.add((report.instance, report.generation))
+        if not missing:
+            return
+        table = tables.generations
+        for instance, generation, number in connection.execute(
+                sa.select(table.c.instance, table.c.generation, table.c.number)
+                .where(table.c.instance.in_({key[0] for key in missing}),
+                       table.c.generation.in_({key[1] for key in missing}))):
+            known.generations[instance, generation] = number
+            if number == known.instances[instance].generations:
+                self._newest[instance] = (generation, number)
+
+    def _remember(self, changes: state.Changes) -> None:
+        if len(self._newest) > _CACHE_SIZE:
+            self._newest.clear()
+        for (instance, generation), number in changes.generations.items():
+            self._newest[instance] = (generation, number)
+
+
+def _lock_instances(connection: sa.Connection, ids: set[str],
+                    now: float) -> dict[str, state.Instance]:
+    """Return the rows of all these instances, made if need be, and lock them."""
+    found = _select_instances(connection, ids)
+    missing = sorted(ids - found.keys())
+    if missing:
+        upsert.insert_missing(connection, tables.instances, ('id',), [
+            _instance_row(state.Instance(instance, state.NEW, now, now))
+            for instance in missing])
+        # Another conductor may have been first.
+        found.update(_select_instances(connection, missing))
+    return found
+
+
+def _select_instances(connection: sa.Connection,
+                      ids: Collection[str]) -> dict[str, state.Instance]:
+    table = tables.instances
+    rows = connection.execute(
+        sa.select(*(table.c[name] for name in _INSTANCE_FIELDS))
+        .where(table.c.id.in_(sorted(ids))).order_by(table.c.id).with_for_update())
+    return {row[0]: state.Instance(*row) for row in rows}
+
+
+def _load_facts(connection: sa.Connection, instances: Collection[str],
+                known: state.Known) -> None:
+    if not instances:
+        return
+    table = tables.facts
+    for row in connection.execute(
+            sa.select(table.c.instance, table.c.name, table.c.generation,
+                      table.c.sequence, table.c.value, table.c.updated)
+            .where(table.c.instance.in_(instances))):
+        instance, name, generation, sequence, value, updated = row
+        known.facts.setdefault(instance, {})[name] = state.Fact(
+            (generation, sequence), value, updated)
+
+
+def _load_commands(connection: sa.Connection, batch: Iterable[reports.Report],
+                   known: state.Known) -> None:
+    wanted = [(report.instance, report.data.command_id) for report in batch
+              if isinstance(report.data, reports.Outcome)]
+    if not wanted:
+        return
+    table = tables.commands
+    for row in connection.execute(
+            sa.select(table.c.instance, table.c.caller, table.c.command_id,
+                      table.c.digest, table.c.generation, table.c.sequence)
+            .where(table.c.instance.in_({instance for instance, _ in wanted}),
+                   table.c.command_id.in_({command for _, command in wanted}))):
+        instance, caller, command_id, digest, generation, sequence = row
+        known.commands[instance, caller, command_id, digest] = (generation, sequence)
+
+
+def _write(connection: sa.Connection, changes: state.Changes, now: float) -> None:
+    upsert.upsert(connection, tables.instances, ('id',), [
+        _instance_row(instance) for instance in changes.instances.values()])
+    if changes.generations:
+        connection.execute(sa.insert(tables.generations), [
+            {'instance': instance, 'generation': generation, 'number': number,
+             'met': now}
+            for (instance, generation), number in changes.generations.items()])
+    _write_extensions(connection, changes)
+    _write_facts(connection, changes)
+    upsert.upsert(connection, tables.commands,
+                  ('instance', 'caller', 'command_id', 'digest'), [
+                      {'instance': key[0], 'generation': order[0],
+                       'sequence': order[1], 'received': now, **outcome._asdict()}
+                      for key, (order, outcome) in changes.commands.items()])
+    upsert.insert_missing(
+        connection, tables.events, ('instance', 'generation', 'sequence'),
+        [{'instance': instance, 'generation': generation, 'sequence': sequence,
+          'received': now, **event._asdict()}
+         for (instance, (generation, sequence)), event in changes.events.items()])
+    if changes.transitions:
+        connection.execute(sa.insert(tables.events), [
+            _transition_row(*transition, now) for transition in changes.transitions])
+
+
+def _write_extensions(connection: sa.Connection, changes: state.Changes) -> None:
+    table = tables.extensions
+    if not changes.extensions:
+        return
+    connection.execute(sa.delete(table).where(
+        table.c.instance.in_(list(changes.extensions))))
+    rows = [{'instance': instance, 'name': name, **extension._asdict()}
+            for instance, extensions in changes.extensions.items()
+            for name, extension in extensions.items()]
+    if rows:
+        connection.execute(sa.insert(table), rows)
+
+
+def _write_facts(connection: sa.Connection, changes: state.Changes) -> None:
+    table = tables.facts
+    gone = [{'of': instance, 'called': name}
+            for (instance, name), fact in changes.facts.items() if fact is None]
+    if gone:
+        connection.execute(sa.delete(table).where(
+            table.c.instance == sa.bindparam('of'),
+            table.c.name == sa.bindparam('called')), gone)
+    upsert.upsert(connection, table, ('instance', 'name'), [
+        {'instance': instance, 'name': name, 'generation': fact.order[0],
+         'sequence': fact.order[1], 'value': fact.value, 'updated': fact.updated}
+        for (instance, name), fact in changes.facts.items() if fact is not None])
+
+
+def _instance_row(instance: state.Instance) -> dict[str, Any]:
+    return dict(zip(_INSTANCE_FIELDS, _instance_values(instance), strict=True))
+
+
+def _transition_row(instance: str, before: str, after: str,
+                    now: float) -> dict[str, Any]:
+    kind, data = state.transition(before, after)
+    return {'instance': instance, 'type': kind, 'at': now, 'received': now,
+            'data': json.dumps(data)}

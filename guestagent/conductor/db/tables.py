@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables, for SQLite, PostgreSQL and MariaDB alike.
+
+Times are UNIX seconds by the conductor's clock, but for ``started`` and ``at``, which
+are the guest's.  What a guest may shape as it likes (facts, results, an event's data)
+is kept as JSON text.  A *generation* here is the number that the conductor gave to it;
+(generation, sequence) is the order of reports of one kind.
+"""
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
+
+INSTANCE_LENGTH = 200
+GENERATION_LENGTH = 200
+NAME_LENGTH = 255
+VERSION_LENGTH = 64
+
+metadata = sa.MetaData()
+
+#: SQLite counts rows by itself only in a column of exactly this type.
+_Counter = sa.BigInteger().with_variant(sa.Integer, 'sqlite')
+#: MariaDB's TEXT ends at 64 KiB.
+_Text = sa.Text().with_variant(mysql.LONGTEXT, 'mysql', 'mariadb')
+
+#: Instance ids and fact keys that differ in case are different everywhere.
+_OPTIONS: dict[str, Any] = {
+    f'{dialect}_{name}': value
+    for dialect in ('mysql', 'mariadb')
+    for name, value in (('engine', 'InnoDB'), ('charset', 'utf8mb4'),
+                        ('collate', 'utf8mb4_bin'))}
+
+#: One row for each instance; its columns are the fields of ``state.Instance``.
+instances = sa.Table(
+    'instances', metadata,
+    sa.Column('id', sa.String(INSTANCE_LENGTH), primary_key=True),
+    sa.Column('state', sa.String(8), nullable=False, index=True),
+    sa.Column('first_seen', sa.Double, nullable=False),
+    sa.Column('last_seen', sa.Double, nullable=False),
+    # How many generations were met: the number of the newest.
+    sa.Column('generations', sa.Integer, nullable=False),
+    # The newest heartbeat, and what it said.
+    sa.Column('heartbeat_generation', sa.Integer, nullable=False),
+    sa.Column('heartbeat_sequence', sa.BigInteger, nullable=False),
+    sa.Column('boot_id', sa.String(NAME_LENGTH)),
+    sa.Column('agent_version', sa.String(VERSION_LENGTH)),
+    sa.Column('started', sa.Double),
+    sa.Column('heartbeat_interval', sa.Double),
+    sa.Column('dropped', sa.BigInteger),
+    sa.Column('extensions_digest', sa.String(64)),
+    # When it is DOWN unless another heartbeat comes.  No index: it changes with each.
+    sa.Column('down_at', sa.Double),
+    # The newest full report of facts; older changes count no more.
+    sa.Column('facts_generation', sa.Integer, nullable=False),
+    sa.Column('facts_sequence', sa.BigInteger, nullable=False),
+    # The sweep that found it DOWN.
+    sa.Column('sweep', sa.String(32)),
+    **_OPTIONS)
+
+generations = sa.Table(
+    'generations', metadata,
+    sa.Column('id', _Counter, primary_key=True, autoincrement=True),
+    sa.Column('instance', sa.String(INSTANCE_LENGTH), nullable=False),
+    sa.Column('generation', sa.String(GENERATION_LENGTH), nullable=False),
+    sa.Column('number', sa.Integer, nullable=False),
+    sa.Column('met', sa.Double, nullable=False, index=True),
+    sa.UniqueConstraint('instance', 'generation', name='uq_generations_generation'),
+    sa.UniqueConstraint('instance', 'number', name='uq_generations_number'),
+    **_OPTIONS)
+
+extensions = sa.Table(
+    'extensions', metadata,
+    sa.Column('instance', sa.String(INSTANCE_LENGTH), primary_key=True),
+    sa.Column('name', sa.String(NAME_LENGTH), primary_key=True),
+    # NULL: it did not load, and its health says why.
+    sa.Column('version', sa.String(VERSION_LENGTH)),
+    sa.Column('health', _Text, nullable=False),
+    sa.Column('distribution', sa.String(NAME_LENGTH)),
+    sa.Column('distribution_version', sa.String(VERSION_LENGTH)),
+    **_OPTIONS)
+
+facts = sa.Table(
+    'facts', metadata,
+    sa.Column('instance', sa.String(INSTANCE_LENGTH), primary_key=True),
+    sa.Column('name', sa.String(NAME_LENGTH), primary_key=True),
+    sa.Column('generation', sa.Integer, nullable=False),
+    sa.Column('sequence', sa.BigInteger, nullable=False),
+    # NULL: removed, and remembered so that an older report does not bring it back.
+    sa.Column('value', _Text),
+    sa.Column('updated', sa.Double, nullable=False),
+    **_OPTIONS)
+
+#: Outcomes; the same command has one.
+commands = sa.Table(
+    'commands', metadata,
+    sa.Column('id', _Counter, primary_key=True, autoincrement=True),
+    sa.Column('instance', sa.String(INSTANCE_LENGTH), nullable=False),
+    sa.Column('caller', sa.String(NAME_LENGTH), nullable=False),
+    sa.Column('command_id', sa.String(64), nullable=False),
+    sa.Column('digest', sa.String(64), nullable=False),
+    sa.Column('generation', sa.Integer, nullable=False),
+    sa.Column('sequence', sa.BigInteger, nullable=False),
+    sa.Column('command', sa.String(NAME_LENGTH), nullable=False),
+    sa.Column('outcome', sa.String(16), nullable=False),
+    sa.Column('result', _Text, nullable=False),
+    sa.Column('error', _Text, nullable=False),
+    sa.Column('started', sa.Double),
+    sa.Column('seconds', sa.Double),
+    sa.Column('received', sa.Double, nullable=False, index=True),
+    sa.UniqueConstraint('instance', 'caller', 'command_id', 'digest',
+                        name='uq_commands_command'),
+    **_OPTIONS)
+sa.Index('ix_commands_page', commands.c.instance, commands.c.id)
+
+events = sa.Table(
+    'events', metadata,
+    sa.Column('id', _Counter, primary_key=True, autoincrement=True),
+    sa.Column('instance', sa.String(INSTANCE_LENGTH), nullable=False),
+    # Both are NULL in the conductor's own events.
+    sa.Column('generation', sa.Integer),
+    sa.Column('sequence', sa.BigInteger),
+    sa.Column('type', sa.String(NAME_LENGTH), nullable=False),
+    sa.Column('at', sa.Double, nullable=False),
+    sa.Column('received', sa.Double, nullable=False, index=True),
+    sa.Column('data', _Text, nullable=False),
+    sa.UniqueConstraint('instance', 'generation', 'sequence', name='uq_events_report'),
+    **_OPTIONS)
+sa.Index('ix_events_page', events.c.instance, events.c.id)

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The conductor's side of oslo.messaging: a transport, and the server of queries.
+
+A program that imports this chooses threads first (see ``guestagent.cmd.conductor``).
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from typing import Any
+
+import oslo_messaging
+
+from guestagent import errors
+from guestagent.bus import topics
+from guestagent.conductor import api
+
+LOG = logging.getLogger(__name__)
+
+
+def set_defaults() -> None:
+    """Make this project's exchange the default; before the configuration is read."""
+    oslo_messaging.set_transport_defaults(control_exchange=topics.CONTROL_EXCHANGE)
+
+
+def transport(conf: Any) -> Any:
+    """Return oslo.messaging's transport for ``transport_url``; connects to nothing.
+
+    :raises guestagent.errors.ConfigError: the URL is wrong.
+    """
+    _register_forgotten(conf)
+    try:
+        return oslo_messaging.get_rpc_transport(conf)
+    except (oslo_messaging.InvalidTransportURL,
+            oslo_messaging.DriverLoadFailure) as error:
+        raise errors.ConfigError(f'transport_url: {error}') from None
+    except ValueError as error:
+        # Nothing of the URL itself: it may hold a password.
+        raise errors.ConfigError(f'transport_url or its query: {error}') from None
+
+
+def _register_forgotten(conf: Any) -> None:
+    """Register what oslo.messaging reads and registers on its global object only."""
+    try:
+        from oslo_messaging._metrics import client as metrics
+        conf.register_opts(metrics.oslo_messaging_metrics,
+                           group='oslo_messaging_metrics')
+        from oslo_messaging._tracing import client as tracing
+        conf.register_opts(tracing.oslo_messaging_tracing,
+                           group='oslo_messaging_tracing')
+    except ImportError:
+        # A release that does not have the one or the other does not read it either.
+        LOG.debug('this oslo.messaging has no metrics or no tracing')
+
+
+class Server:
+    """Answers queries.
+
+    :param workers: how many at once.
+    """
+
+    def __init__(self, bus: Any, endpoint: api.Queries, workers: int) -> None:
+        self._bus = bus
+        target = oslo_messaging.Target(topic=topics.CONDUCTOR_TOPIC,
+                                       server=socket.gethostname())
+        self._server = oslo_messaging.get_rpc_server(bus, target, [endpoint])
+        self._workers = workers
+        self._started = threading.Event()
+
+    def start(self) -> None:
+        """Begin to answer as soon as there is a broker; returns at once."""
+        # oslo.messaging's start() returns when it is connected, or never.
+        threading.Thread(target=self._start, name='rpc-start', daemon=True).start()
+
+    def stop(self, seconds: float) -> bool:
+        """Let the queries in hand end; return whether that was in time."""
+        if not self._started.is_set():
+            # It still waits for a broker, and stop() would wait for it.
+            return True
+        stopper = threading.Thread(target=self._stop, name='rpc-stop', daemon=True)
+        stopper.start()
+        stopper.join(seconds)
+        return not stopper.is_alive()
+
+    def _start(self) -> None:
+        self._server.start(override_pool_size=self._workers)
+        self._started.set()
+        LOG.info('answering queries on topic %s', topics.CONDUCTOR_TOPIC)
+
+    def _stop(self) -> None:
+        self._server.stop()
+        self._server.wait()
+        # Without this a consumer may stay and swallow messages.
+        self._bus.cleanup()
