@@ -24,7 +24,7 @@ from devstack import processes, servers, stack
 
 INSTANCE = 'vm-1'
 
-_CLIENT = pathlib.Path(__file__).with_name('stock_client.py')
+_CLIENT = os.path.relpath(pathlib.Path(__file__).with_name('stock_client.py'))
 
 _GOODBYE = """
 All of it keeps running.  To talk to it from another shell:
@@ -109,6 +109,7 @@ class Demo:
         self._begin('The conductor knows the guest')
         self._wait_for_state('UP')
         self._guestctl('instance', 'list')
+        self._wait_for_facts()
         self._guestctl('facts', INSTANCE)
         self._guestctl('extension', 'list', INSTANCE)
 
@@ -116,19 +117,19 @@ class Demo:
         self._guestctl('exec', INSTANCE, '--', 'uname', '-a')
 
         self._begin('The same from a program that knows only oslo.messaging')
-        self._run(['cat', str(_CLIENT)])
-        self._run([sys.executable, str(_CLIENT), self._url, INSTANCE, 'uname', '-a'])
+        self._run(['cat', _CLIENT])
+        self._run([sys.executable, _CLIENT, self._url, INSTANCE, 'uname', '-a'])
 
         self._begin('A cast: it is sent and left alone, and its outcome comes back '
                     'through the conductor')
         self._guestctl('cast', INSTANCE, 'exec.run',
                        'argv=["sh", "-c", "sleep 1; echo done at $(date +%T)"]',
-                       '--wait')
+                       '--wait', '-f', 'yaml')
 
     def _lose_the_agent(self) -> None:
         self._begin('Kill the agent: three heartbeats later the guest is DOWN')
         agent = self._processes['agent']
-        _print(f'$ kill -9 {agent.pid}')
+        _print(f'$ kill -9 -- -{agent.pid}')
         agent.kill()
         self._wait_for_state('DOWN')
         self._guestctl('instance', 'list')
@@ -159,20 +160,28 @@ class Demo:
 
     def _run(self, argv: list[str]) -> None:
         _print(f'$ {shlex.join([os.path.basename(argv[0]), *argv[1:]])}')
-        done = subprocess.run(argv, env={**os.environ, stack.URL_VARIABLE: self._url},
-                              stdin=subprocess.DEVNULL, timeout=60, check=False)
+        env = {**os.environ, stack.URL_VARIABLE: self._url,
+               # oslo.service warns of eventlet, its default, in every program.
+               'PYTHONWARNINGS': 'ignore'}
+        done = subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, timeout=60,
+                              check=False)
         if done.returncode != 0:
             logs = '\n'.join(child.tail() for child in self._processes.values())
             raise processes.Failed(f'exit code {done.returncode}\n{logs}')
 
     def _wait_for_state(self, state: str) -> None:
-        def reached() -> bool:
-            done = stack.guestctl(self._url, 'instance', 'list', '-f', 'json')
-            return done.returncode == 0 and any(
-                INSTANCE in row.values() and state in row.values()
-                for row in json.loads(done.stdout))
+        processes.wait_for(
+            lambda: any(INSTANCE in row.values() and state in row.values()
+                        for row in self._rows('instance', 'list')),
+            f'{INSTANCE} is {state}', spacing=0.3)
 
-        processes.wait_for(reached, f'{INSTANCE} is {state}', spacing=0.3)
+    def _wait_for_facts(self) -> None:
+        processes.wait_for(lambda: self._rows('facts', INSTANCE),
+                           f'{INSTANCE} has reported facts', spacing=0.3)
+
+    def _rows(self, *arguments: str) -> list[dict[str, object]]:
+        done = stack.guestctl(self._url, *arguments, '-f', 'json')
+        return json.loads(done.stdout) if done.returncode == 0 else []
 
 
 def main() -> int:

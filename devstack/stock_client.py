@@ -9,6 +9,8 @@ import sys
 import oslo_messaging
 from oslo_config import cfg
 
+if len(sys.argv) < 4:
+    sys.exit(__doc__)
 url, instance, *argv = sys.argv[1:]
 
 transport = oslo_messaging.get_rpc_transport(cfg.CONF, url)
