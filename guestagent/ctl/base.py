@@ -184,8 +184,9 @@ class GuestCommand(Command):
         name = getattr(parsed_args, 'command', '')
         extension, _, verb = name.partition('.')
         if isinstance(error, errors.UnsupportedVersion):
-            return (f'guest {instance!r} does not serve {extension!r}, or not in this '
-                    f'version; see guestctl extension list {instance}')
+            version = getattr(parsed_args, 'api_version', '1.0')
+            return (f'guest {instance!r} does not serve {extension!r} in version '
+                    f'{version}; see guestctl extension list {instance}')
         if isinstance(error, errors.NoSuchMethod):
             return (f'extension {extension!r} of guest {instance!r} has no command '
                     f'{verb!r}; see guestctl extension show {instance} {extension}')
