@@ -103,9 +103,7 @@ class Loop:
             self.run_once()
 
     def run_once(self, longest: float | None = None) -> None:
-        """Do what is due, wait at most ``longest`` seconds for more, and do that."""
-        self._run_calls()
-        self._run_timers()
+        """Wait at most ``longest`` seconds for what is due, and do it."""
         for callback in self.before_wait:
             self._guard(callback)
         # From here a call from another thread must wake us; one that came before
@@ -114,11 +112,14 @@ class Loop:
         timeout = self._timeout(longest)
         if self._calls:
             timeout = 0
-        for fd, events in self._poll.poll(timeout):
+        ready = self._poll.poll(timeout)
+        self._awake = True
+        for fd, events in ready:
             handler = self._handlers.get(fd)
             if handler is not None:
                 self._guard(handler, events)
-        self._awake = True
+        self._run_calls()
+        self._run_timers()
 
     def close(self) -> None:
         """Close the loop's own descriptors."""

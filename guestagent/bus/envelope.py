@@ -113,7 +113,7 @@ def describe(error: BaseException) -> dict[str, Any]:
         module = type(error).__module__
         trace = traceback.format_exception(error) if error.__traceback__ else []
     return {'class': type(error).__name__, 'module': module, 'message': str(error),
-            'tb': trace, 'args': _plain(error.args),
+            'tb': trace, 'args': _plain(list(error.args)),
             'kwargs': _plain(getattr(error, 'kwargs', {}))}
 
 

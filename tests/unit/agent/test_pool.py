@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+import threading
+import time
+
+from guestagent.agent import pool
+
+
+def wait_for(condition, seconds=10):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, 'it did not come about'
+        time.sleep(0.01)
+
+
+def workers():
+    return [t for t in threading.enumerate() if t.name == 'worker']
+
+
+def test_threads_start_on_demand_up_to_the_size_and_end_when_idle():
+    pooled = pool.Pool(2, 10, idle_seconds=0.2)
+    before = len(workers())
+    gate = threading.Event()
+    done = []
+
+    for number in range(5):
+        assert pooled.submit(lambda n: (gate.wait(10), done.append(n)), number)
+    wait_for(lambda: len(workers()) - before == 2)
+    assert pooled.outstanding == 5
+    gate.set()
+
+    wait_for(lambda: sorted(done) == list(range(5)))
+    wait_for(lambda: len(workers()) == before)
+    assert pooled.submit(done.append, 'again')
+    wait_for(lambda: done[-1] == 'again')
+
+
+def test_what_does_not_fit_is_refused():
+    pooled = pool.Pool(1, 1, idle_seconds=0.2)
+    gate = threading.Event()
+    pooled.submit(gate.wait, 10)
+    pooled.submit(gate.wait, 10)
+
+    assert not pooled.has_room
+    assert not pooled.submit(gate.wait, 10)
+    ran = threading.Event()
+    assert pooled.submit(lambda _: ran.set(), None, reserve=True)
+    gate.set()
+    assert ran.wait(10)
+
+
+def test_a_failing_function_does_not_cost_the_worker():
+    pooled = pool.Pool(1, 5, idle_seconds=0.2)
+    ran = threading.Event()
+    pooled.submit(lambda _: 1 / 0, None)
+    pooled.submit(lambda _: ran.set(), None)
+
+    assert ran.wait(10)
+    wait_for(lambda: pooled.outstanding == 0)
