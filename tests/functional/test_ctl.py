@@ -59,25 +59,19 @@ def test_bus_that_cannot_be_used(bus_url: str, change: dict[str, Any],
     assert 'guest:' not in done.stderr
 
 
-def test_exec(agent: Any, guestctl: Any) -> None:
+def test_exec(agent: Any, guestctl: Any, bus_url: str) -> None:
     name = agent().instance
 
     done = guestctl('exec', name, '--env', 'A=1', '--cwd', '/', '--shell', '--',
                     'echo out $A; pwd; echo err >&2; exit 7')
-
     assert (done.returncode, done.stdout, done.stderr) == (7, 'out 1\n/\n', 'err\n')
 
-
-def test_exec_passes_bytes_both_ways(agent: Any, bus_url: str) -> None:
-    name = agent().instance
     data = bytes(range(256)) * 40
-
-    done = subprocess.run(
+    binary = subprocess.run(
         [stack.script('guestctl'), 'exec', name, '--stdin', '--', 'cat'], input=data,
         env={**os.environ, stack.URL_VARIABLE: bus_url}, capture_output=True,
         timeout=60, check=False)
-
-    assert (done.returncode, done.stdout, done.stderr) == (0, data, b'')
+    assert (binary.returncode, binary.stdout, binary.stderr) == (0, data, b'')
 
 
 def test_exec_that_ends_otherwise(agent: Any, guestctl: Any) -> None:
@@ -97,7 +91,7 @@ def test_exec_that_ends_otherwise(agent: Any, guestctl: Any) -> None:
     assert missing.stderr.count('\n') == 1
 
 
-def test_call_and_ping(agent: Any, guestctl: Any) -> None:
+def test_what_the_guest_answers(agent: Any, guestctl: Any) -> None:
     name = agent().instance
 
     assert guestctl('ping', name).returncode == 0
@@ -110,14 +104,10 @@ def test_call_and_ping(agent: Any, guestctl: Any) -> None:
     assert unknown.returncode == 1
     assert one_line(unknown, f'does not serve .nope. .*extension list {name}')
 
-
-def test_extension_show(agent: Any, guestctl: Any) -> None:
-    name = agent().instance
-
-    done = guestctl('extension', 'show', name, 'exec', '-f', 'json')
-    assert 'run' in [command['name'] for command in json.loads(done.stdout)['commands']]
-    one = guestctl('extension', 'show', name, 'exec', 'run')
-    assert 'argv: ' in one.stdout
+    shown = guestctl('extension', 'show', name, 'exec', '-f', 'json')
+    assert 'run' in [command['name']
+                     for command in json.loads(shown.stdout)['commands']]
+    assert 'argv: ' in guestctl('extension', 'show', name, 'exec', 'run').stdout
     nope = guestctl('extension', 'show', name, 'nope')
     assert nope.returncode == 3
     assert one_line(nope, 'no extension .nope.; it has: .*exec')
