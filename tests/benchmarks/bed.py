@@ -94,6 +94,11 @@ class Bed:
         self.stock.close()
         self.broker.stop()
 
+    def another(self) -> Self:
+        """Return a bed with a broker of its own that nothing has used."""
+        return type(self)(self._folder / uuid.uuid4().hex[:12], self._venvs,
+                          self.quick)
+
     def rounds(self, count: int) -> int:
         """Return how many rounds to make: ``count``, or 2 for a quick look."""
         return 2 if self.quick else count
