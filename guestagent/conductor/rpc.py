@@ -90,6 +90,8 @@ class Server:
         LOG.info('answering queries on topic %s', topics.CONDUCTOR_TOPIC)
 
     def _stop(self) -> None:
+        # It would warn of the end of each consumer, which is what is wanted here.
+        logging.getLogger('amqp').setLevel(logging.ERROR)
         self._server.stop()
         self._server.wait()
         # Without this a consumer may stay and swallow messages.

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rules: what reports change, in any order and however often they come."""
+
+import dataclasses
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guestagent.conductor import report, state
+
+
+@dataclasses.dataclass
+class World:
+    """A conductor's memory in place of its database."""
+
+    known: state.Known = dataclasses.field(default_factory=lambda: state.Known({}))
+    events: dict[Any, report.Event] = dataclasses.field(default_factory=dict)
+    outcomes: dict[Any, Any] = dataclasses.field(default_factory=dict)
+    extensions: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def take(self, *batch: report.Report, now: float = 100.0,
+             down_after: float = 0.0) -> state.Changes:
+        for item in batch:
+            self.known.instances.setdefault(item.instance, state.Instance(
+                item.instance, state.NEW, now, now))
+        changes = state.decide(batch, self.known, now, down_after)
+        for key, event in changes.events.items():
+            self.events.setdefault(key, event)
+        self.outcomes.update(changes.commands)
+        self.extensions.update(changes.extensions)
+        return changes
+
+    @property
+    def instance(self) -> state.Instance:
+        [found] = self.known.instances.values()
+        return found
+
+    def facts(self) -> dict[str, str]:
+        return {name: fact.value for name, fact in self.known.facts.get('i', {}).items()
+                if fact.value is not None}
+
+
+def test_the_first_heartbeat_makes_an_instance_up(make):
+    world = World()
+
+    changes = world.take(make(), now=50.0)
+
+    assert changes.transitions == [('i', 'NEW', 'UP')]
+    assert world.instance.last_seen == 50.0
+    assert world.instance.down_at == 80.0
+    assert world.take(make(sequence=2), now=60.0, down_after=5).transitions == []
+    assert world.instance.down_at == 65.0
+
+
+def test_other_reports_leave_an_instance_new(make):
+    world = World()
+
+    changes = world.take(make('event'), make('outcome'), make('facts'))
+
+    assert world.instance.state == state.NEW
+    assert changes.transitions == []
+
+
+def test_many_heartbeats_of_an_instance_are_one_change(make):
+    world = World()
+
+    changes = world.take(*(make(sequence=number, status=status) for number, status in
+                           [(1, 'running'), (4, 'stopping'), (2, 'running')]))
+
+    assert list(changes.instances) == ['i']
+    assert changes.transitions == [('i', 'NEW', 'STOPPED')]
+
+
+def test_a_repeated_or_older_heartbeat_changes_nothing(make):
+    world = World()
+    world.take(make(sequence=1), make(sequence=3, status='stopping'), now=50.0)
+
+    for sequence in (1, 2, 3):
+        assert world.take(make(sequence=sequence), now=60.0) == state.Changes()
+    assert world.instance.last_seen == 50.0
+
+
+def test_a_later_generation_is_newer_whatever_its_sequence(make):
+    world = World()
+    world.take(make(sequence=900))
+
+    world.take(make('event', generation='two'))
+    world.take(make(generation='two', sequence=1, agent_version='0.2.0'))
+    world.take(make(generation='one', sequence=901))
+
+    assert world.instance.agent_version == '0.2.0'
+    assert world.known.generations == {('i', 'one'): 1, ('i', 'two'): 2}
+
+
+def test_extensions_are_written_when_they_change(make):
+    world = World()
+    health = {'exec': {'version': '1.0', 'health': 'ok'}}
+    worse = {'exec': {'version': '1.0', 'health': 'no shell'}}
+
+    assert world.take(make(sequence=1, extensions=health)).extensions
+    assert not world.take(make(sequence=2, extensions=health)).extensions
+    changes = world.take(make(sequence=3, extensions=worse))
+    assert changes.extensions['i']['exec'].health == 'no shell'
+    assert world.take(make(sequence=4)).extensions == {'i': {}}
+
+
+def test_a_fact_keeps_its_time_while_its_value_stays(make):
+    world = World()
+    world.take(make('facts', full=True, facts={'a': 1, 'b': 1}), now=10.0)
+    world.take(make('facts', generation='two', full=True, facts={'a': 1, 'b': 2}),
+               now=20.0)
+
+    facts = world.known.facts['i']
+    assert (facts['a'].updated, facts['b'].updated) == (10.0, 20.0)
+
+
+def test_what_a_full_report_does_not_name_is_forgotten(make):
+    world = World()
+    world.take(make('facts', full=True, facts={'a': 1, 'b': 1}))
+
+    changes = world.take(make('facts', sequence=2, full=True, facts={'b': 1}))
+
+    assert changes.facts['i', 'a'] is None
+    assert world.facts() == {'b': '1'}
+
+
+def test_a_removed_fact_is_not_brought_back_by_an_older_report(make):
+    world = World()
+    world.take(make('facts', sequence=1, full=True, facts={}))
+    world.take(make('facts', sequence=3, facts={'a': None}))
+
+    world.take(make('facts', sequence=2, facts={'a': 1}))
+
+    assert world.facts() == {}
+
+
+def test_an_outcome_of_another_digest_or_caller_is_another(make):
+    world = World()
+    world.take(make('outcome', sequence=1), make('outcome', sequence=2, digest='e'),
+               make('outcome', sequence=3, caller='x'),
+               make('outcome', sequence=4, outcome='failed'))
+
+    assert {key: outcome.outcome for key, (_, outcome) in world.outcomes.items()} == {
+        ('i', '', 'c', 'd'): 'failed', ('i', '', 'c', 'e'): 'done',
+        ('i', 'x', 'c', 'd'): 'done'}
+
+
+# --- Any order, any repeats -----------------------------------------------------
+
+_NAMES = st.sampled_from('abc')
+_DATA = st.one_of(
+    st.tuples(st.just('facts'), st.fixed_dictionaries({
+        'full': st.booleans(),
+        'facts': st.dictionaries(_NAMES, st.none() | st.integers(0, 3))})),
+    st.tuples(st.just('outcome'), st.fixed_dictionaries({
+        'command_id': _NAMES, 'caller': st.sampled_from(['', 'x']),
+        'outcome': st.sampled_from(['done', 'failed'])})),
+    st.tuples(st.just('event'), st.fixed_dictionaries({
+        'type': _NAMES.map('test.{}'.format)})),
+    st.tuples(st.just('heartbeat'), st.fixed_dictionaries({
+        'status': st.sampled_from(['running', 'stopping']),
+        'agent_version': st.integers(0, 3).map(str),
+        'extensions': st.dictionaries(_NAMES, st.just(
+            {'version': '1.0', 'health': 'ok'}))})))
+
+
+@st.composite
+def _histories(draw, make):
+    """Draw all that a guest reports over three generations, in order."""
+    history = []
+    for generation in ('one', 'two', 'three'):
+        sequences: dict[str, int] = {}
+        for kind, data in draw(st.lists(_DATA, max_size=6)):
+            sequences[kind] = sequences.get(kind, 0) + 1
+            history.append(make(kind, 'i', generation, sequences[kind], **data))
+    return history
+
+
+def _summary(world: World) -> Any:
+    instance = world.known.instances.get('i')
+    return (world.facts(), world.outcomes, world.events,
+            world.extensions.get('i', {}),
+            instance and (instance.state, instance.agent_version,
+                          instance.heartbeat_generation, instance.heartbeat_sequence))
+
+
+@given(data=st.data())
+def test_order_repeats_and_batches_make_no_difference(make, data):
+    # Given a guest whose generations were met in their order
+    history = data.draw(_histories(make))
+    met = [make('event', 'i', generation, 1000)
+           for generation in ('one', 'two', 'three')]
+    expected, world = World(), World()
+    expected.take(*met)
+    world.take(*met)
+    for item in history:
+        expected.take(item)
+
+    # when its reports come in any order, some of them again, in any batches
+    repeats = data.draw(st.lists(st.sampled_from(history), max_size=5)
+                        if history else st.just([]))
+    shuffled = data.draw(st.permutations(history + repeats))
+    while shuffled:
+        size = data.draw(st.integers(1, len(shuffled)))
+        world.take(*shuffled[:size])
+        shuffled = shuffled[size:]
+
+    # then nothing is different.
+    assert _summary(world) == _summary(expected)
+
+
+@given(data=st.data())
+def test_the_reports_in_order_give_what_a_plain_reader_expects(make, data):
+    history = data.draw(_histories(make))
+    world = World()
+    world.take(*history)
+
+    facts: dict[str, str] = {}
+    for item in history:
+        if isinstance(item.data, report.Facts):
+            if item.data.full:
+                facts.clear()
+            facts.update(item.data.facts)
+    assert world.facts() == {
+        name: value for name, value in facts.items() if value is not None}
+    beats = [item.data for item in history if isinstance(item.data, report.Heartbeat)]
+    if beats:
+        assert world.instance.state == ('STOPPED' if beats[-1].stopping else 'UP')
