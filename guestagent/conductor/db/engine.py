@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sqlite3
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -126,9 +127,19 @@ def _parse(url: str) -> sa.URL:
 def _sqlite_connect(connection: sqlite3.Connection, record: object) -> None:
     # Transactions begin when we say so, below.
     connection.isolation_level = None
-    for pragma in (f'busy_timeout={LOCK_TIMEOUT * 1000}', 'journal_mode=WAL',
-                   'synchronous=FULL'):
-        connection.execute(f'PRAGMA {pragma}').close()
+    connection.execute(f'PRAGMA busy_timeout={LOCK_TIMEOUT * 1000}').close()
+    connection.execute('PRAGMA synchronous=FULL').close()
+    deadline = time.monotonic() + LOCK_TIMEOUT
+    while True:
+        try:
+            connection.execute('PRAGMA journal_mode=WAL').close()
+            return
+        except sqlite3.OperationalError as error:
+            # The first change to WAL does not wait for locks by itself.
+            if (error.sqlite_errorcode != sqlite3.SQLITE_BUSY
+                    or time.monotonic() > deadline):
+                raise
+            time.sleep(0.02)
 
 
 def _sqlite_begin(connection: sa.Connection) -> None:

@@ -19,7 +19,8 @@ def test_the_migrations_make_the_tables_that_the_code_knows(database):
         assert autogenerate.compare_metadata(context, tables.metadata) == []
 
 
-def test_conductors_that_start_together_make_the_tables_once(tmp_path):
+@pytest.mark.parametrize('turn', range(5))
+def test_conductors_that_start_together_make_the_tables_once(tmp_path, turn):
     url = f'sqlite:///{tmp_path / "together.sqlite"}'
 
     def start(_: int) -> None:

@@ -135,6 +135,15 @@ def test_a_removed_fact_is_not_brought_back_by_an_older_report(make):
     assert world.facts() == {}
 
 
+def test_an_older_full_report_leaves_what_is_newer(make):
+    world = World()
+    world.take(make('facts', sequence=2, facts={'a': 2, 'b': 2}))
+
+    world.take(make('facts', sequence=1, full=True, facts={'b': 1, 'c': 1}))
+
+    assert world.facts() == {'a': '2', 'b': '2', 'c': '1'}
+
+
 def test_an_outcome_of_another_digest_or_caller_is_another(make):
     world = World()
     world.take(make('outcome', sequence=1), make('outcome', sequence=2, digest='e'),
@@ -149,10 +158,11 @@ def test_an_outcome_of_another_digest_or_caller_is_another(make):
 # --- Any order, any repeats -----------------------------------------------------
 
 _NAMES = st.sampled_from('abc')
+_FACTS = st.tuples(st.just('facts'), st.fixed_dictionaries({
+    'full': st.booleans(),
+    'facts': st.dictionaries(_NAMES, st.none() | st.integers(0, 3))}))
 _DATA = st.one_of(
-    st.tuples(st.just('facts'), st.fixed_dictionaries({
-        'full': st.booleans(),
-        'facts': st.dictionaries(_NAMES, st.none() | st.integers(0, 3))})),
+    _FACTS,
     st.tuples(st.just('outcome'), st.fixed_dictionaries({
         'command_id': _NAMES, 'caller': st.sampled_from(['', 'x']),
         'outcome': st.sampled_from(['done', 'failed'])})),
@@ -167,11 +177,15 @@ _DATA = st.one_of(
 
 @st.composite
 def _histories(draw, make):
-    """Draw all that a guest reports over three generations, in order."""
+    """Draw all that a guest reports over three generations, in order.
+
+    Facts have the hardest rules: every other guest reports nothing else.
+    """
+    kinds = draw(st.sampled_from([_DATA, _FACTS]))
     history = []
     for generation in ('one', 'two', 'three'):
         sequences: dict[str, int] = {}
-        for kind, data in draw(st.lists(_DATA, max_size=6)):
+        for kind, data in draw(st.lists(kinds, max_size=6)):
             sequences[kind] = sequences.get(kind, 0) + 1
             history.append(make(kind, 'i', generation, sequences[kind], **data))
     return history
