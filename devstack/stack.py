@@ -45,12 +45,14 @@ def write_config(path: pathlib.Path, *layers: Options) -> None:
 class Agent(processes.Process):
     """A real ``guestagent``; :meth:`wait_ready` returns when it takes requests.
 
+    :param packages: a folder whose packages it finds beside the installed ones.
     :ivar instance: its instance id.
     :ivar config: its configuration file.
     """
 
     def __init__(self, folder: pathlib.Path, url: str, instance: str,
-                 options: Options | None = None) -> None:
+                 options: Options | None = None,
+                 packages: pathlib.Path | None = None) -> None:
         self.instance = instance
         self.config = folder / f'agent-{instance}.conf'
         self._url = url
@@ -62,7 +64,9 @@ class Agent(processes.Process):
         }, options or {})
         super().__init__(f'agent {instance}',
                          [script('guestagent'), '--config-file', self.config],
-                         folder / f'agent-{instance}.log')
+                         folder / f'agent-{instance}.log',
+                         env={**os.environ, 'PYTHONPATH': str(packages)}
+                         if packages else None)
 
     def wait_ready(self) -> None:
         """Wait until it consumes its requests.

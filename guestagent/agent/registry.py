@@ -175,10 +175,10 @@ class Registry:
             try:
                 loaded.instance.start()
             except Exception as error:
-                LOG.exception('extension %s failed to start', name)
+                loaded.problem = f'failed to start: {error}'
+                LOG.exception('extension %s: %s', name, loaded.problem)
                 del self._served[name]
                 self._failed[name] = loaded
-                loaded.problem = f'failed to start: {error}'
         if required:
             self._require()
 

@@ -55,8 +55,12 @@ class Signature:
             if parameter.name not in hints:
                 raise TypeError(f'{name}(): argument {parameter.name!r} has no '
                                 f'annotation')
-            self.arguments[parameter.name] = Argument(
-                parameter.name, hints[parameter.name], parameter.default)
+            try:
+                self.arguments[parameter.name] = Argument(
+                    parameter.name, hints[parameter.name], parameter.default)
+            except TypeError as error:
+                raise TypeError(f'{name}() argument {parameter.name!r}: {error}'
+                                ) from None
         if not parameters:
             raise TypeError(f'{name}(): a command takes a context first')
         self._required = [argument.name for argument in self.arguments.values()

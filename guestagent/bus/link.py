@@ -108,8 +108,11 @@ class Link:
             except ERRORS as error:
                 self.fail(error)
 
+        # Taken away from py-amqp, which would close it in the middle of a frame's
+        # handling and so let its number be another socket's before we know.
         transport = self._amqp.transport
-        self._stream = stream.Stream(loop, transport.sock, on_bytes, self.fail)
+        sock, transport.sock = transport.sock, None
+        self._stream = stream.Stream(loop, sock, on_bytes, self.fail)
         self._amqp.frame_writer = method_framing.frame_writer(
             self._amqp, self._stream)
         channel = self._channel

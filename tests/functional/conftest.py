@@ -41,15 +41,24 @@ def bus_url(rabbit: servers.RabbitMQ) -> str:
 @pytest.fixture
 def agent(bus_url: str, tmp_path: pathlib.Path,
           children: list[processes.Process]) -> Callable[..., stack.Agent]:
-    """``agent(instance=..., options={section: {name: value}}, wait=True)``.
+    """``agent(instance=..., options=..., wait=True, extensions='exec')``.
+
+    ``options`` are ``{section: {name: value}}``; the extensions of the tests' own
+    package ``probe`` are there beside the installed ones.
 
     Starts a real agent and returns it when it takes requests.  With the name of one
     that ended it is the same guest again.
     """
     def start(instance: str | None = None, options: stack.Options | None = None,
-              wait: bool = True) -> stack.Agent:
+              wait: bool = True, extensions: str = 'exec,monitoring') -> stack.Agent:
         name = instance or f'guest-{next(_numbers)}'
-        child = stack.Agent(tmp_path, bus_url, name, options)
+        merged: dict[str, dict[str, object]] = {
+            'DEFAULT': {'enabled_extensions': extensions},
+            'probe': {'marks': tmp_path / 'marks'}}
+        for section, values in (options or {}).items():
+            merged[section] = {**merged.get(section, {}), **values}
+        child = stack.Agent(tmp_path, bus_url, name, merged,
+                            pathlib.Path(__file__).parent / 'probe')
         children.append(child)
         if wait:
             child.wait_ready()

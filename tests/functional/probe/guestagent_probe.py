@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An extension that does what tests want to see: answers, sleeps, fails, reports."""
+
+import pathlib
+import threading
+import time
+from typing import Any
+
+from oslo_config import cfg
+
+from guestagent import errors, extension
+
+
+class Probe(extension.Extension):
+    """What a test asks of an agent."""
+
+    version = '1.2'
+    options = (cfg.StrOpt('marks', default=''), cfg.FloatOpt('period', default=0))
+
+    def start(self) -> None:
+        self._lock = threading.Lock()
+        self._ran = 0
+
+    @extension.command(mutates=False)
+    def echo(self, context: extension.Context, value: Any = None) -> Any:
+        """Return the value."""
+        return value
+
+    @extension.command(mutates=False)
+    def seen(self, context: extension.Context) -> dict[str, Any]:
+        """Return what the context holds."""
+        return {'caller': context.caller, 'id': context.command_id,
+                'values': dict(context.values)}
+
+    @extension.command(mutates=False, timeout=60)
+    def sleep(self, context: extension.Context, seconds: float) -> str:
+        """Sleep, awake only to see whether anyone still waits."""
+        woken = threading.Event()
+        context.on_cancel(woken.set)
+        woken.wait(seconds)
+        context.check()
+        return 'slept'
+
+    @extension.command(mutates=False, timeout=1)
+    def hang(self, context: extension.Context, seconds: float) -> str:
+        """Sleep and hear nothing."""
+        time.sleep(seconds)
+        return 'too late'
+
+    @extension.command(mutates=True, timeout=60)
+    def mark(self, context: extension.Context, text: str, seconds: float = 0) -> int:
+        """Add a line to the file of marks; return how many were added."""
+        time.sleep(seconds)
+        with self._lock:
+            self._ran += 1
+            with pathlib.Path(self.conf.marks).open('a') as file:
+                file.write(text + '\n')
+            return self._ran
+
+    @extension.command(mutates=True, sensitive=('return',))
+    def secret(self, context: extension.Context) -> str:
+        """Return a secret."""
+        return 'hunter2'
+
+    @extension.command(mutates=False)
+    def fail(self, context: extension.Context, kind: str) -> None:
+        """Fail in several ways."""
+        if kind == 'ours':
+            raise errors.InvalidArgument('this value makes no sense')
+        if kind == 'builtin':
+            raise LookupError('nothing there')
+        raise Odd('odd')
+
+    @extension.command(mutates=False)
+    def unsendable(self, context: extension.Context) -> Any:
+        """Return what JSON cannot carry."""
+        return {'a': {1, 2}}
+
+    @extension.command(mutates=False)
+    def large(self, context: extension.Context, size: int) -> str:
+        """Return so many characters."""
+        return 'x' * size
+
+    @extension.command(mutates=False)
+    def tell(self, context: extension.Context, facts: dict[str, Any],
+             event: str | None = None) -> None:
+        """Report facts, and an event."""
+        self.report_facts(facts)
+        if event:
+            self.report_event(event, {'told': True})
+
+    @extension.command(mutates=False)
+    def ask(self, context: extension.Context, other: str, command: str) -> Any:
+        """Ask another extension."""
+        return self.call(other, command, context=context)
+
+    @extension.periodic(spacing=1, option='period')
+    def tick(self) -> None:
+        """Leave a mark of the period."""
+        with pathlib.Path(self.conf.marks).open('a') as file:
+            file.write('tick\n')
+
+
+class Odd(Exception):
+    """An error of the extension's own."""
+
+
+class StartsBadly(extension.Extension):
+    """Fails to start."""
+
+    def start(self) -> None:
+        raise RuntimeError('no such device')
+
+
+class BadAnnotation(extension.Extension):
+    """Has an annotation that JSON cannot carry."""
+
+    @extension.command(mutates=False)
+    def take(self, context: extension.Context, value: bytes) -> None:
+        """Take bytes."""

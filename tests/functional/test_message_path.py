@@ -1,0 +1,327 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a stock oslo.messaging client through RabbitMQ and the agent, and back."""
+
+import concurrent.futures
+import json
+import pathlib
+import time
+
+import amqp
+import oslo_messaging
+import pytest
+from oslo_config import cfg
+
+from devstack import processes
+from guestagent import errors
+from tests.functional import raw
+
+pytestmark = pytest.mark.functional
+
+
+class Reports:
+    """Reads what a guest reports, as a conductor would."""
+
+    def __init__(self, client):
+        self._channel = client.channel
+        self._channel.exchange_declare('guestagent_reports', 'topic', durable=True,
+                                       auto_delete=False)
+        self._channel.queue_declare('guestagent_reports.info', durable=True,
+                                    auto_delete=False)
+        self._channel.queue_bind('guestagent_reports.info', 'guestagent_reports',
+                                 'guestagent_reports.info')
+        self.seen = []
+
+    def wait(self, kind, condition=lambda data: True):
+        """Return the payload of the first such report that was not returned yet."""
+        def look():
+            while (message := self._channel.basic_get('guestagent_reports.info',
+                                                      no_ack=True)):
+                inner = json.loads(json.loads(message.body)['oslo.message'])
+                self.seen.append(inner['payload'])
+            for payload in self.seen:
+                if payload['kind'] == kind and condition(payload['data']):
+                    self.seen.remove(payload)
+                    return payload
+            return None
+
+        return processes.wait_for(look, f'a report of the kind {kind}')
+
+
+@pytest.fixture
+def client(bus_url):
+    with raw.RawClient(bus_url) as made:
+        yield made
+
+
+@pytest.fixture
+def reports(client):
+    return Reports(client)
+
+
+def marks(tmp_path):
+    path = tmp_path / 'marks'
+    return path.read_text().split() if path.exists() else []
+
+
+def test_a_call_a_cast_and_a_fanout(agent, stock_client, tmp_path):
+    guest = agent(extensions='probe')
+    probe = stock_client(guest.instance, namespace='probe', version='1.0')
+
+    assert probe.call({}, 'echo', value={'a': [1, None]}) == {'a': [1, None]}
+    probe.cast({}, 'mark', text='cast')
+    probe.prepare(fanout=True).cast({}, 'mark', text='fanout')
+    probe.prepare(server=guest.instance).cast({}, 'mark', text='server')
+
+    processes.wait_for(lambda: len(marks(tmp_path)) == 3, 'three marks')
+    assert sorted(marks(tmp_path)) == ['cast', 'fanout', 'server']
+
+
+def test_the_context_arrives(agent, stock_client):
+    guest = agent(extensions='probe')
+    probe = stock_client(guest.instance, namespace='probe')
+    context = {'user': 'ü', 'roles': ['a'], 'guestagent_caller': 'nova',
+               'guestagent_command_id': 'id-1'}
+
+    seen = probe.call(context, 'seen')
+
+    assert seen['values'].items() >= context.items()
+    assert (seen['caller'], seen['id']) == ('nova', 'id-1')
+
+
+def test_errors_are_raised_as_what_they_are(agent, stock_client):
+    guest = agent(extensions='probe')
+    probe = stock_client(guest.instance, namespace='probe')
+
+    with pytest.raises(errors.InvalidArgument, match='makes no sense'):
+        probe.call({}, 'fail', kind='ours')
+    with pytest.raises(LookupError, match='nothing there'):
+        probe.call({}, 'fail', kind='builtin')
+    with pytest.raises(oslo_messaging.RemoteError) as caught:
+        probe.call({}, 'fail', kind='odd')
+    assert caught.value.exc_type == 'Odd'
+    with pytest.raises(TypeError, match="'seconds' must be float, not str"):
+        probe.call({}, 'sleep', seconds='long')
+    with pytest.raises(errors.BadResult, match='cannot be sent as JSON'):
+        probe.call({}, 'unsendable')
+
+
+def test_a_result_that_is_too_large_is_named(agent, stock_client):
+    guest = agent(extensions='probe',
+                  options={'dispatcher': {'max_result_size': 100_000}})
+    probe = stock_client(guest.instance, namespace='probe')
+
+    assert len(probe.call({}, 'large', size=90_000)) == 90_000
+    with pytest.raises(errors.ResultTooLarge, match='max_result_size'):
+        probe.call({}, 'large', size=200_000)
+
+
+def test_a_command_past_its_limit_is_answered_and_cancelled(agent, stock_client):
+    guest = agent(extensions='probe')
+    probe = stock_client(guest.instance, namespace='probe')
+
+    began = time.monotonic()
+    with pytest.raises(errors.CommandTimeout, match='within 1 seconds'):
+        probe.call({}, 'hang', seconds=4)
+    assert time.monotonic() - began < 3
+    assert probe.call({}, 'echo', value=1) == 1
+
+
+def test_call_monitoring_keeps_a_long_call_alive(agent, stock_client):
+    guest = agent(extensions='probe')
+    probe = stock_client(guest.instance, timeout=20, namespace='probe')
+
+    monitored = probe.prepare(call_monitor_timeout=2)
+
+    assert monitored.call({}, 'sleep', seconds=4) == 'slept'
+
+
+def test_busy_and_ping_with_the_pool_full_and_a_thousand_calls_queued(
+        agent, stock_client, client):
+    guest = agent(extensions='probe', options={
+        'DEFAULT': {'graceful_shutdown_timeout': 0},
+        'dispatcher': {'workers': 2, 'backlog': 3}})
+    probe = stock_client(guest.instance, namespace='probe')
+    topic = f'guestagent.{guest.instance}'
+    for number in range(1000):
+        client.send(topic, {'method': 'sleep', 'namespace': 'probe',
+                            'args': {'seconds': 30}, '_msg_id': f'm{number}',
+                            '_reply_q': client.reply_queue})
+    # Another channel's message could overtake them: wait until they have come.
+    processes.wait_for(lambda: client.depth(topic) == 0, 'the queue is empty')
+
+    began = time.monotonic()
+    ping = stock_client(guest.instance, timeout=1)
+    assert ping.call({}, 'oslo_rpc_server_ping') == 'pong'
+    assert time.monotonic() - began < 1
+    with pytest.raises(errors.Busy):
+        probe.call({}, 'echo', value=1)
+    refused = [client.receive(5) for _ in range(995)]
+    assert all('Busy' in reply['failure'] for reply in refused)
+
+
+def test_what_waited_for_the_agent_is_found(agent, stock_client, tmp_path):
+    guest = agent(instance='waited', extensions='probe')
+    probe = stock_client('waited', namespace='probe')
+    guest.stop()
+
+    probe.cast({}, 'mark', text='topic')
+    probe.prepare(server='waited').cast({}, 'mark', text='server')
+    probe.prepare(fanout=True).cast({}, 'mark', text='fanout')
+    with pytest.raises(oslo_messaging.MessagingTimeout):
+        probe.prepare(timeout=0.5).call({}, 'mark', text='expired')
+    agent(instance='waited', extensions='probe')
+
+    processes.wait_for(lambda: len(marks(tmp_path)) >= 3, 'three marks')
+    assert probe.call({}, 'mark', text='last') == 4
+    assert sorted(marks(tmp_path)) == ['fanout', 'last', 'server', 'topic']
+
+
+def test_a_repeated_command_runs_once_and_has_one_answer(agent, stock_client,
+                                                         tmp_path):
+    guest = agent(extensions='probe')
+    probe = stock_client(guest.instance, namespace='probe')
+    context = {'guestagent_command_id': 'c1', 'guestagent_caller': 'a'}
+
+    with concurrent.futures.ThreadPoolExecutor(5) as pool:
+        answers = list(pool.map(
+            lambda _: probe.call(context, 'mark', text='x', seconds=1), range(5)))
+    late = probe.call(context, 'mark', text='x', seconds=1)
+
+    assert [*answers, late] == [1] * 6
+    with pytest.raises(errors.IdReused):
+        probe.call(context, 'mark', text='y')
+    other = {**context, 'guestagent_caller': 'b'}
+    assert probe.call(other, 'mark', text='x', seconds=1) == 2
+    assert marks(tmp_path) == ['x', 'x']
+
+
+def test_a_repeated_secret_is_withheld(agent, stock_client):
+    guest = agent(extensions='probe')
+    probe = stock_client(guest.instance, namespace='probe')
+    context = {'guestagent_command_id': 'c1'}
+
+    assert probe.call(context, 'secret') == 'hunter2'
+    assert probe.call(context, 'secret') is None
+
+
+def test_casts_have_outcomes(agent, stock_client, reports):
+    guest = agent(extensions='probe')
+    probe = stock_client(guest.instance, namespace='probe')
+
+    probe.cast({'guestagent_command_id': 'c1', 'guestagent_caller': 'me'}, 'mark',
+               text='x')
+    outcome = reports.wait('outcome')['data']
+    assert (outcome['command_id'], outcome['caller'], outcome['command'],
+            outcome['outcome'], outcome['result'], outcome['error']) == (
+                'c1', 'me', 'probe.mark', 'done', 1, None)
+    assert outcome['seconds'] >= 0
+
+    for method, arguments, code in [
+            ('fail', {'kind': 'ours'}, 'invalid'), ('nope', {}, 'no-such-method'),
+            ('hang', {'seconds': 3}, 'timeout'), ('fail', {'kind': 'odd'}, 'failed')]:
+        probe.cast({}, method, **arguments)
+        outcome = reports.wait('outcome')['data']
+        assert (outcome['outcome'], outcome['error']['code']) == ('failed', code)
+
+    probe.cast({}, 'secret')
+    outcome = reports.wait('outcome')['data']
+    assert (outcome['outcome'], outcome['result']) == ('withheld', None)
+    assert 'hunter2' not in guest.output()
+
+
+def test_the_outcome_of_a_call_whose_caller_has_gone_is_reported(agent, client,
+                                                                 reports):
+    guest = agent(extensions='probe')
+
+    client.send(f'guestagent.{guest.instance}', {
+        'method': 'mark', 'namespace': 'probe', 'args': {'text': 'x'},
+        '_msg_id': 'm', '_reply_q': 'reply_gone'})
+
+    assert reports.wait('outcome')['data']['result'] == 1
+
+
+def test_facts_events_and_heartbeats(agent, stock_client, reports):
+    guest = agent(extensions='probe')
+    probe = stock_client(guest.instance, namespace='probe')
+
+    beat = reports.wait('heartbeat')
+    assert beat['instance'] == guest.instance
+    assert beat['boot_id'] == pathlib.Path(
+        '/proc/sys/kernel/random/boot_id').read_text().strip()
+    assert beat['data']['extensions']['probe'] == {
+        'version': '1.2', 'health': 'ok', 'distribution': 'guestagent-probe',
+        'distribution_version': '1.0'}
+
+    probe.call({}, 'tell', facts={'a': 1, 'b': 2}, event='told')
+    first = reports.wait('facts')
+    assert first['data'] == {'full': True, 'facts': {'probe.a': 1, 'probe.b': 2}}
+    assert reports.wait('event')['data']['type'] == 'probe.told'
+
+    probe.call({}, 'tell', facts={'a': 1, 'b': None, 'c': 3})
+    second = reports.wait('facts')
+    assert second['data'] == {'full': False, 'facts': {'probe.b': None, 'probe.c': 3}}
+    assert (second['generation'], second['sequence']) == (
+        first['generation'], first['sequence'] + 1)
+
+    guest.stop()
+    last = reports.wait('heartbeat', lambda data: data['status'] == 'stopping')
+    assert last['sequence'] > beat['sequence']
+
+
+def test_a_stock_listener_reads_the_reports(agent, bus_url, stock_client):
+    conf = cfg.CONF
+    transport = oslo_messaging.get_notification_transport(conf, bus_url)
+    got = []
+
+    class Endpoint:
+        def info(self, context, publisher, event_type, payload, metadata):
+            got.append((publisher, event_type, payload['kind']))
+
+    conf.set_override('amqp_durable_queues', True, 'oslo_messaging_rabbit')
+    listener = oslo_messaging.get_notification_listener(
+        transport, [oslo_messaging.Target(exchange='guestagent_reports',
+                                          topic='guestagent_reports')], [Endpoint()])
+    listener.start()
+    try:
+        guest = agent(extensions='probe')
+        wanted = (f'guestagent.{guest.instance}', 'guestagent.heartbeat', 'heartbeat')
+        processes.wait_for(lambda: wanted in got, 'a heartbeat')
+    finally:
+        listener.stop()
+        listener.wait()
+        transport.cleanup()
+        conf.clear_override('amqp_durable_queues', 'oslo_messaging_rabbit')
+
+
+def test_periodic_methods_run(agent, tmp_path):
+    agent(extensions='probe', options={'probe': {'period': 0.1}})
+
+    processes.wait_for(lambda: marks(tmp_path).count('tick') > 3, 'ticks')
+
+
+def test_extensions_ask_each_other(agent, stock_client):
+    guest = agent(extensions='probe,monitoring')
+    probe = stock_client(guest.instance, namespace='probe')
+
+    with pytest.raises(errors.ExtensionUnavailable, match="'exec' is not loaded"):
+        probe.call({}, 'ask', other='exec', command='run')
+    assert probe.call({}, 'ask', other='probe', command='echo') is None
+
+
+@pytest.mark.parametrize('options', [
+    {'amqp_durable_queues': True}, {'rabbit_quorum_queue': True}])
+def test_what_is_declared_fits_oslo_messagings(agent, bus_url, options, client):
+    guest = agent(extensions='probe', options={'oslo_messaging_rabbit': options})
+    topic = f'guestagent.{guest.instance}'
+    arguments = {'x-queue-type': 'quorum'} if 'rabbit_quorum_queue' in options else {}
+
+    # A declaration with other flags would be refused with 406.
+    client.channel.exchange_declare('guestagent', 'topic', durable=True,
+                                    auto_delete=False)
+    client.channel.exchange_declare(f'{topic}_fanout', 'fanout', durable=False,
+                                    auto_delete=True)
+    for name in (topic, f'{topic}.{guest.instance}'):
+        client.channel.queue_declare(name, durable=True, auto_delete=False,
+                                     arguments=arguments)
+    with pytest.raises(amqp.PreconditionFailed):
+        client.channel.queue_declare(topic, durable=False, auto_delete=False)
