@@ -100,8 +100,8 @@ class Bed:
                           self.quick)
 
     def rounds(self, count: int) -> int:
-        """Return how many rounds to make: ``count``, or 2 for a quick look."""
-        return 2 if self.quick else count
+        """Return how many rounds to make: ``count``, or 1 for a quick look."""
+        return 1 if self.quick else count
 
     def start(self, kind: str, extensions: Sequence[str] = CALLABLE,
               wait: bool = True) -> Server:
