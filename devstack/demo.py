@@ -110,7 +110,7 @@ class Demo:
         self._wait_for_state('UP')
         self._guestctl('instance', 'list')
         self._wait_for_facts()
-        self._guestctl('facts', INSTANCE)
+        self._guestctl('facts', INSTANCE, '--max-width', '100')
         self._guestctl('extension', 'list', INSTANCE)
 
         self._begin('Run a command in the guest')
