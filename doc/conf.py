@@ -8,7 +8,7 @@ author = 'guestagent developers'
 copyright = author
 version = release = guestagent.__version__
 
-extensions = ['sphinx.ext.autodoc']
+extensions = ['oslo_config.sphinxext', 'sphinx.ext.autodoc']
 exclude_patterns = ['_build']
 html_theme = 'alabaster'
 html_theme_options = {
@@ -16,4 +16,3 @@ html_theme_options = {
     'fixed_sidebar': True,
 }
 highlight_language = 'text'
-nitpicky = True

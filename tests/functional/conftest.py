@@ -18,6 +18,9 @@ from oslo_config import cfg
 
 from devstack import processes, servers, stack
 
+#: The package of the tests' own extension.
+PROBE = pathlib.Path(__file__).parent / 'probe'
+
 _numbers = itertools.count(1)
 
 
@@ -50,15 +53,15 @@ def agent(bus_url: str, tmp_path: pathlib.Path,
     that ended it is the same guest again.
     """
     def start(instance: str | None = None, options: stack.Options | None = None,
-              wait: bool = True, extensions: str = 'exec,monitoring') -> stack.Agent:
+              wait: bool = True, extensions: str = 'exec,monitoring',
+              packages: pathlib.Path = PROBE) -> stack.Agent:
         name = instance or f'guest-{next(_numbers)}'
         merged: dict[str, dict[str, object]] = {
             'DEFAULT': {'enabled_extensions': extensions},
             'probe': {'marks': tmp_path / 'marks'}}
         for section, values in (options or {}).items():
             merged[section] = {**merged.get(section, {}), **values}
-        child = stack.Agent(tmp_path, bus_url, name, merged,
-                            pathlib.Path(__file__).parent / 'probe')
+        child = stack.Agent(tmp_path, bus_url, name, merged, packages)
         children.append(child)
         if wait:
             child.wait_ready()
