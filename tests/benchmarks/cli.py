@@ -94,7 +94,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--only', metavar='NAME', default='',
                         help='measure only this row, as "start" or "start-A"')
     parser.add_argument('--quick', action='store_true',
-                        help='few rounds: shows that all works, not the figures')
+                        help='one round: shows that all works, not the figures')
     parser.add_argument('--list', action='store_true', help='print the names')
     return parser.parse_args(argv)
 
