@@ -53,7 +53,10 @@ class RabbitDelivery(base.Delivery):
 
 
 class Link:
-    """A connection with one channel in confirm mode, two queues and a binding."""
+    """A connection with one channel in confirm mode, which consumes one queue.
+
+    And a second one where a stock server has left it (:meth:`_adopt`).
+    """
 
     def __init__(self, broker: url.Broker, virtual_host: str, layout: Layout,
                  name: str, heartbeat: float, connect_timeout: float) -> None:
@@ -81,7 +84,9 @@ class Link:
         self._published = 0
         try:
             self._channel = self._amqp.channel()
+            self._queues = [layout.topic]
             self._declare()
+            self._adopt(f'{layout.topic}.{layout.server}')
         except BaseException:
             self._amqp.collect()
             raise
@@ -142,7 +147,7 @@ class Link:
 
     def cancel(self) -> None:
         """Take no more messages."""
-        for tag in ('1', '2'):
+        for tag in self._queues:
             self._channel.basic_cancel(tag, nowait=True)
 
     def tick(self) -> None:
@@ -184,30 +189,43 @@ class Link:
         self._amqp.collect()
 
     def _declare(self) -> None:
-        """Declare as oslo.messaging does, flag by flag."""
+        """Declare with oslo.messaging's flags, and bind all that is for this guest."""
         layout, channel = self._layout, self._channel
         durable = layout.durable or layout.quorum
         fanout = f'{layout.topic}_fanout'
-        server_queue = f'{layout.topic}.{layout.server}'
         arguments = {'x-queue-type': 'quorum'} if layout.quorum else {}
         channel.exchange_declare(layout.exchange, 'topic', durable=durable,
                                  auto_delete=False)
         channel.exchange_declare(fanout, 'fanout', durable=False, auto_delete=True)
         channel.exchange_declare(layout.report_exchange, 'topic', durable=True,
                                  auto_delete=False)
-        for queue in (layout.topic, server_queue):
-            channel.queue_declare(queue, durable=durable, auto_delete=False,
-                                  arguments=arguments)
-            channel.queue_bind(queue, layout.exchange, queue)
-        channel.queue_bind(server_queue, fanout, layout.topic)
+        channel.queue_declare(layout.topic, durable=durable, auto_delete=False,
+                              arguments=arguments)
+        for key in (layout.topic, f'{layout.topic}.{layout.server}'):
+            channel.queue_bind(layout.topic, layout.exchange, key)
+        channel.queue_bind(layout.topic, fanout, layout.topic)
         channel.basic_qos(0, layout.prefetch, False)
         channel.confirm_select()
 
+    def _adopt(self, server_queue: str) -> None:
+        """Consume the server queue too if a stock server of this guest has left one.
+
+        Asked on a channel of its own, because a queue that is not there closes it.
+        The binding is taken away: what is sent from now on comes once.
+        """
+        probe = self._amqp.channel()
+        try:
+            probe.queue_declare(server_queue, passive=True)
+        except amqp.NotFound:
+            pass
+        else:
+            probe.queue_unbind(server_queue, self._layout.exchange, server_queue)
+            self._queues.append(server_queue)
+        probe.close()
+
     def _consume(self, callback: Callable[[Any], None]) -> None:
-        layout = self._layout
-        queues = (layout.topic, f'{layout.topic}.{layout.server}')
-        for tag, queue in zip(('1', '2'), queues, strict=True):
-            self._channel.basic_consume(queue, consumer_tag=tag, nowait=True,
+        for queue in self._queues:
+            self._channel.basic_consume(queue, consumer_tag=queue, nowait=True,
                                         callback=callback)
 
 

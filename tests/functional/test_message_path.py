@@ -176,6 +176,29 @@ def test_what_waited_for_the_agent_is_found(agent, stock_client, tmp_path):
     assert sorted(marks(tmp_path)) == ['fanout', 'last', 'server', 'topic']
 
 
+def test_what_a_stock_server_left_is_found(agent, stock_client, bus_url, tmp_path):
+    conf = cfg.CONF
+    transport = oslo_messaging.get_rpc_transport(conf, bus_url)
+    server = oslo_messaging.get_rpc_server(
+        transport, oslo_messaging.Target(topic='guestagent.old', server='old',
+                                         exchange='guestagent'), [])
+    server.start()
+    server.stop()
+    server.wait()
+    transport.cleanup()
+    probe = stock_client('old', namespace='probe')
+    probe.cast({}, 'mark', text='topic')
+    probe.prepare(server='old').cast({}, 'mark', text='server')
+
+    agent(instance='old', extensions='probe')
+
+    processes.wait_for(lambda: len(marks(tmp_path)) == 2, 'two marks')
+    probe.prepare(server='old').cast({}, 'mark', text='once')
+    assert probe.call({}, 'mark', text='last') >= 3
+    processes.wait_for(lambda: len(marks(tmp_path)) == 4, 'four marks')
+    assert sorted(marks(tmp_path)) == ['last', 'once', 'server', 'topic']
+
+
 def test_a_repeated_command_runs_once_and_has_one_answer(agent, stock_client,
                                                          tmp_path):
     guest = agent(extensions='probe')
@@ -320,8 +343,7 @@ def test_what_is_declared_fits_oslo_messagings(agent, bus_url, options, client):
                                     auto_delete=False)
     client.channel.exchange_declare(f'{topic}_fanout', 'fanout', durable=False,
                                     auto_delete=True)
-    for name in (topic, f'{topic}.{guest.instance}'):
-        client.channel.queue_declare(name, durable=True, auto_delete=False,
-                                     arguments=arguments)
+    client.channel.queue_declare(topic, durable=True, auto_delete=False,
+                                 arguments=arguments)
     with pytest.raises(amqp.PreconditionFailed):
         client.channel.queue_declare(topic, durable=False, auto_delete=False)
