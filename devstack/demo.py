@@ -192,8 +192,9 @@ def main() -> int:
     parser.add_argument('--once', action='store_true',
                         help='stop after the show instead of waiting for Ctrl-C')
     arguments = parser.parse_args()
-    # As Ctrl-C does: both end the show wherever it is.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Both end the show wherever it is, even where a shell had SIGINT ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         with tempfile.TemporaryDirectory(prefix='guestagent-demo-') as folder:
             return _run_in(pathlib.Path(folder), arguments.once)
