@@ -42,14 +42,13 @@ class Server:
     """One running server, ours or a peer's, on a topic of its own.
 
     :ivar kind: ``'ours'``, ``'A'`` or ``'B'``.
-    :ivar topic: what it is called by; the server's own queue is ``<topic>.<name>``.
+    :ivar topic: what it is called by, and the name of its queue.
     """
 
     def __init__(self, kind: str, instance: str,
                  start: Callable[[], processes.Process]) -> None:
         self.kind = kind
         self.topic = topics.request_topic(instance)
-        self.queues = (self.topic, f'{self.topic}.{instance}')
         self._start = start
         self.process = start()
 
@@ -141,15 +140,15 @@ class Bed:
             self._servers.pop().process.kill()
 
     def wait_consuming(self, waited: Sequence[Server], seconds: float = 60) -> None:
-        """Wait until each of the servers consumes from both of its queues."""
+        """Wait until each of the servers consumes."""
         for server in waited:
-            server.process.wait_for(functools.partial(self._all_consumed, server),
+            server.process.wait_for(functools.partial(self._consumers, server.topic),
                                     'it consumes', seconds)
 
     def wait_gone(self, waited: Sequence[Server], seconds: float = 30) -> None:
-        """Wait until nothing consumes from the servers' queues."""
+        """Wait until nothing consumes from their queues."""
         for server in waited:
-            processes.wait_for(functools.partial(self._none_consumed, server),
+            processes.wait_for(functools.partial(self._is_left, server.topic),
                                f'nothing consumes from {server.topic}', seconds)
 
     @contextlib.contextmanager
@@ -184,11 +183,8 @@ class Bed:
                                   arguments={'x-message-ttl': 0})
             channel.queue_bind(queue, topics.REPORT_TOPIC, queue)
 
-    def _all_consumed(self, server: Server) -> bool:
-        return all(self._consumers(queue) for queue in server.queues)
-
-    def _none_consumed(self, server: Server) -> bool:
-        return not any(self._consumers(queue) for queue in server.queues)
+    def _is_left(self, queue: str) -> bool:
+        return not self._consumers(queue)
 
     def _consumers(self, queue: str) -> int:
         """Return how many consumers a queue has; 0 if there is no such queue."""
