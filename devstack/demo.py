@@ -56,8 +56,12 @@ class Demo:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: types.TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: types.TracebackType | None,
+    ) -> None:
         # A second Ctrl-C must not leave half of it behind.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
@@ -81,9 +85,15 @@ class Demo:
         :raises devstack.processes.Failed: a piece ended.
         """
         self.step = 'keep running'
-        _print(_GOODBYE.format(
-            variable=stack.URL_VARIABLE, url=self._url, instance=INSTANCE,
-            scripts=stack.script('').resolve(), folder=self._folder))
+        _print(
+            _GOODBYE.format(
+                variable=stack.URL_VARIABLE,
+                url=self._url,
+                instance=INSTANCE,
+                scripts=stack.script('').resolve(),
+                folder=self._folder,
+            )
+        )
         while True:
             for process in self._processes.values():
                 if not process.running:
@@ -120,11 +130,19 @@ class Demo:
         self._run(['cat', _CLIENT])
         self._run([sys.executable, _CLIENT, self._url, INSTANCE, 'uname', '-a'])
 
-        self._begin('A cast: it is sent and left alone, and its outcome comes back '
-                    'through the conductor')
-        self._guestctl('cast', INSTANCE, 'exec.run',
-                       'argv=["sh", "-c", "sleep 1; echo done at $(date +%T)"]',
-                       '--wait', '-f', 'yaml')
+        self._begin(
+            'A cast: it is sent and left alone, and its outcome comes back '
+            'through the conductor'
+        )
+        self._guestctl(
+            'cast',
+            INSTANCE,
+            'exec.run',
+            'argv=["sh", "-c", "sleep 1; echo done at $(date +%T)"]',
+            '--wait',
+            '-f',
+            'yaml',
+        )
 
     def _lose_the_agent(self) -> None:
         self._begin('Kill the agent: three heartbeats later the guest is DOWN')
@@ -160,24 +178,35 @@ class Demo:
 
     def _run(self, argv: list[str]) -> None:
         _print(f'$ {shlex.join([os.path.basename(argv[0]), *argv[1:]])}')
-        env = {**os.environ, stack.URL_VARIABLE: self._url,
-               # oslo.service warns of eventlet, its default, in every program.
-               'PYTHONWARNINGS': 'ignore'}
-        done = subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, timeout=60,
-                              check=False)
+        env = {
+            **os.environ,
+            stack.URL_VARIABLE: self._url,
+            # oslo.service warns of eventlet, its default, in every program.
+            'PYTHONWARNINGS': 'ignore',
+        }
+        done = subprocess.run(
+            argv, env=env, stdin=subprocess.DEVNULL, timeout=60, check=False
+        )
         if done.returncode != 0:
             logs = '\n'.join(child.tail() for child in self._processes.values())
             raise processes.Failed(f'exit code {done.returncode}\n{logs}')
 
     def _wait_for_state(self, state: str) -> None:
         processes.wait_for(
-            lambda: any(INSTANCE in row.values() and state in row.values()
-                        for row in self._rows('instance', 'list')),
-            f'{INSTANCE} is {state}', spacing=0.3)
+            lambda: any(
+                INSTANCE in row.values() and state in row.values()
+                for row in self._rows('instance', 'list')
+            ),
+            f'{INSTANCE} is {state}',
+            spacing=0.3,
+        )
 
     def _wait_for_facts(self) -> None:
-        processes.wait_for(lambda: self._rows('facts', INSTANCE),
-                           f'{INSTANCE} has reported facts', spacing=0.3)
+        processes.wait_for(
+            lambda: self._rows('facts', INSTANCE),
+            f'{INSTANCE} has reported facts',
+            spacing=0.3,
+        )
 
     def _rows(self, *arguments: str) -> list[dict[str, object]]:
         done = stack.guestctl(self._url, *arguments, '-f', 'json')
@@ -188,9 +217,13 @@ def main() -> int:
     """Run the demo; return the exit code."""
     parser = argparse.ArgumentParser(
         prog='devstack/demo',
-        description='Show a guest agent, a conductor and an operator at work.')
-    parser.add_argument('--once', action='store_true',
-                        help='stop after the show instead of waiting for Ctrl-C')
+        description='Show a guest agent, a conductor and an operator at work.',
+    )
+    parser.add_argument(
+        '--once',
+        action='store_true',
+        help='stop after the show instead of waiting for Ctrl-C',
+    )
     arguments = parser.parse_args()
     # Both end the show wherever it is, even where a shell had SIGINT ignored.
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -52,8 +52,12 @@ def free_port() -> int:
     raise Failed(f'no free port from {PORTS.start} to {PORTS.stop - 1}')
 
 
-def wait_for(condition: Callable[[], Result | None], what: str,
-             seconds: float = 30, spacing: float = 0.05) -> Result:
+def wait_for(
+    condition: Callable[[], Result | None],
+    what: str,
+    seconds: float = 30,
+    spacing: float = 0.05,
+) -> Result:
     """Call ``condition`` until it returns something true, and return that.
 
     :param what: completes the sentence "not within 30 s: ...".
@@ -81,9 +85,15 @@ class Process:
     :ivar log: the file; a process started again on it appends.
     """
 
-    def __init__(self, name: str, argv: Sequence[str | os.PathLike[str]],
-                 log: pathlib.Path, *, env: Mapping[str, str] | None = None,
-                 cwd: pathlib.Path | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        argv: Sequence[str | os.PathLike[str]],
+        log: pathlib.Path,
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: pathlib.Path | None = None,
+    ) -> None:
         self.name = name
         self.argv = argv
         self.log = log
@@ -91,8 +101,13 @@ class Process:
             self._start = output.tell()
             self._child = subprocess.Popen(
                 ['setpriv', '--pdeathsig', 'TERM', *argv],
-                stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-                env=env, cwd=cwd, start_new_session=True)
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=env,
+                cwd=cwd,
+                start_new_session=True,
+            )
 
     @property
     def pid(self) -> int:
@@ -110,16 +125,20 @@ class Process:
             file.seek(self._start)
             return file.read().decode(errors='replace')
 
-    def wait_for(self, condition: Callable[[], Result | None], what: str,
-                 seconds: float = 30) -> Result:
+    def wait_for(
+        self, condition: Callable[[], Result | None], what: str, seconds: float = 30
+    ) -> Result:
         """Wait as :func:`wait_for`, but no longer than the process runs.
 
         :raises Failed: it ended, or did not in ``seconds``; with the log's end.
         """
+
         def check() -> Result | None:
             if not self.running:
-                raise Failed(f'{self.name} ended with {self._child.returncode} '
-                             f'before this: {what}')
+                raise Failed(
+                    f'{self.name} ended with {self._child.returncode} '
+                    f'before this: {what}'
+                )
             return condition()
 
         try:
@@ -130,8 +149,11 @@ class Process:
     def wait_line(self, pattern: str, seconds: float = 30) -> re.Match[str]:
         """Wait until a line of the output matches ``pattern``; return the match."""
         found = re.compile(pattern, re.MULTILINE)
-        return self.wait_for(lambda: found.search(self.output()),
-                             f'a line that matches {pattern!r}', seconds)
+        return self.wait_for(
+            lambda: found.search(self.output()),
+            f'a line that matches {pattern!r}',
+            seconds,
+        )
 
     def wait_port(self, port: int, seconds: float = 30) -> None:
         """Wait until something accepts connections on this port of 127.0.0.1."""
@@ -145,8 +167,9 @@ class Process:
         try:
             return self._child.wait(seconds)
         except subprocess.TimeoutExpired:
-            raise Failed(f'{self.name} still runs after {seconds:g} s\n'
-                         f'{self.tail()}') from None
+            raise Failed(
+                f'{self.name} still runs after {seconds:g} s\n{self.tail()}'
+            ) from None
 
     def tail(self, lines: int = 30) -> str:
         """Return the end of the log, with a heading."""

@@ -19,8 +19,10 @@ from devstack import processes
 _RABBITMQ_BIN = pathlib.Path('/usr/lib/rabbitmq/bin')
 
 #: For RabbitMQ(settings=...): socket buffers that do not blur a memory figure.
-SMALL_BUFFERS = {'tcp_listen_options.sndbuf': '32768',
-                 'tcp_listen_options.recbuf': '32768'}
+SMALL_BUFFERS = {
+    'tcp_listen_options.sndbuf': '32768',
+    'tcp_listen_options.recbuf': '32768',
+}
 
 
 class RabbitMQ:
@@ -38,11 +40,13 @@ class RabbitMQ:
     :raises devstack.processes.Failed: it is not installed, or does not answer.
     """
 
-    def __init__(self, folder: pathlib.Path,
-                 settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: pathlib.Path, settings: Mapping[str, str] | None = None
+    ) -> None:
         if not (_RABBITMQ_BIN / 'rabbitmq-server').exists():
             raise processes.Failed(
-                'RabbitMQ is not installed: apt-get install rabbitmq-server')
+                'RabbitMQ is not installed: apt-get install rabbitmq-server'
+            )
         self._folder = folder
         self.port = processes.free_port()
         self.node = f'guestagent-{self.port}@localhost'
@@ -77,12 +81,19 @@ class RabbitMQ:
     def start(self) -> None:
         """Start it and wait until it lets ``guest`` in."""
         self._epmd = processes.Process(
-            'epmd', ['epmd', '-port', str(self._epmd_port), '-address', '127.0.0.1'],
-            self._folder / 'epmd.log', env=self._env)
+            'epmd',
+            ['epmd', '-port', str(self._epmd_port), '-address', '127.0.0.1'],
+            self._folder / 'epmd.log',
+            env=self._env,
+        )
         self._epmd.wait_port(self._epmd_port)
         self._server = processes.Process(
-            'rabbitmq', [_RABBITMQ_BIN / 'rabbitmq-server'], self.log,
-            env=self._env, cwd=self._folder)
+            'rabbitmq',
+            [_RABBITMQ_BIN / 'rabbitmq-server'],
+            self.log,
+            env=self._env,
+            cwd=self._folder,
+        )
         self._server.wait_for(self._answers, 'RabbitMQ answers', 60)
 
     def stop(self) -> None:
@@ -110,26 +121,37 @@ class RabbitMQ:
         :raises devstack.processes.Failed: its exit code is not 0.
         """
         done = subprocess.run(
-            [_RABBITMQ_BIN / 'rabbitmqctl', '--quiet', *arguments], env=self._env,
-            cwd=self._folder, stdin=subprocess.DEVNULL, capture_output=True,
-            text=True, timeout=60, check=False)
+            [_RABBITMQ_BIN / 'rabbitmqctl', '--quiet', *arguments],
+            env=self._env,
+            cwd=self._folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
         if done.returncode != 0:
-            raise processes.Failed(f'rabbitmqctl {" ".join(arguments)}: '
-                                   f'{done.stdout}{done.stderr}')
+            raise processes.Failed(
+                f'rabbitmqctl {" ".join(arguments)}: {done.stdout}{done.stderr}'
+            )
         return done.stdout
 
     def add_vhost(self, name: str) -> str:
         """Make a virtual host with all rights for ``guest``; return its URL."""
-        self.ctl('eval', f'rabbit_vhost:add(<<"{name}">>, <<"devstack">>), '
-                         f'rabbit_auth_backend_internal:set_permissions(<<"guest">>, '
-                         f'<<"{name}">>, <<".*">>, <<".*">>, <<".*">>, '
-                         f'<<"devstack">>).')
+        self.ctl(
+            'eval',
+            f'rabbit_vhost:add(<<"{name}">>, <<"devstack">>), '
+            f'rabbit_auth_backend_internal:set_permissions(<<"guest">>, '
+            f'<<"{name}">>, <<".*">>, <<".*">>, <<".*">>, '
+            f'<<"devstack">>).',
+        )
         return self.url_of(name)
 
     def _answers(self) -> bool:
         try:
-            with amqp.Connection(f'127.0.0.1:{self.port}', connect_timeout=2,
-                                 read_timeout=10):
+            with amqp.Connection(
+                f'127.0.0.1:{self.port}', connect_timeout=2, read_timeout=10
+            ):
                 return True
         except (OSError, amqp.AMQPError):
             return False
@@ -152,8 +174,8 @@ class RabbitMQ:
             'RABBITMQ_CONF_ENV_FILE': '/dev/null',
             'RABBITMQ_NODENAME': self.node,
             'RABBITMQ_DIST_PORT': str(processes.free_port()),
-            'RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS':
-                '+S 1:1 +sbwt none -kernel inet_dist_use_interface {127,0,0,1}',
+            'RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS': '+S 1:1 +sbwt none '
+            '-kernel inet_dist_use_interface {127,0,0,1}',
             'RABBITMQ_MNESIA_BASE': str(folder / 'data'),
             'RABBITMQ_LOG_BASE': str(folder / 'log'),
             'RABBITMQ_LOGS': '-',
@@ -169,11 +191,15 @@ class RabbitMQ:
 
     def _write_files(self, settings: Mapping[str, str]) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        lines = {'listeners.tcp.1': f'127.0.0.1:{self.port}',
-                 # A nearly full disk would block every publisher without a word.
-                 'disk_free_limit.absolute': '1MB', **settings}
+        lines = {
+            'listeners.tcp.1': f'127.0.0.1:{self.port}',
+            # A nearly full disk would block every publisher without a word.
+            'disk_free_limit.absolute': '1MB',
+            **settings,
+        }
         (self._folder / 'rabbitmq.conf').write_text(
-            ''.join(f'{key} = {value}\n' for key, value in lines.items()))
+            ''.join(f'{key} = {value}\n' for key, value in lines.items())
+        )
         (self._folder / 'enabled_plugins').write_text('[].\n')
         cookie = self._folder / '.erlang.cookie'
         cookie.write_text(os.urandom(16).hex())

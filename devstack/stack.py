@@ -50,23 +50,36 @@ class Agent(processes.Process):
     :ivar config: its configuration file.
     """
 
-    def __init__(self, folder: pathlib.Path, url: str, instance: str,
-                 options: Options | None = None,
-                 packages: pathlib.Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        url: str,
+        instance: str,
+        options: Options | None = None,
+        packages: pathlib.Path | None = None,
+    ) -> None:
         self.instance = instance
         self.config = folder / f'agent-{instance}.conf'
         self._url = url
-        write_config(self.config, {
-            'DEFAULT': {'transport_url': url, 'instance_id': instance,
-                        'control_exchange': 'guestagent',
-                        'enabled_extensions': 'exec,monitoring'},
-            'reports': {'heartbeat_interval': 1},
-        }, options or {})
-        super().__init__(f'agent {instance}',
-                         [script('guestagent'), '--config-file', self.config],
-                         folder / f'agent-{instance}.log',
-                         env={**os.environ, 'PYTHONPATH': str(packages)}
-                         if packages else None)
+        write_config(
+            self.config,
+            {
+                'DEFAULT': {
+                    'transport_url': url,
+                    'instance_id': instance,
+                    'control_exchange': 'guestagent',
+                    'enabled_extensions': 'exec,monitoring',
+                },
+                'reports': {'heartbeat_interval': 1},
+            },
+            options or {},
+        )
+        super().__init__(
+            f'agent {instance}',
+            [script('guestagent'), '--config-file', self.config],
+            folder / f'agent-{instance}.log',
+            env={**os.environ, 'PYTHONPATH': str(packages)} if packages else None,
+        )
 
     def wait_ready(self) -> None:
         """Wait until it consumes its requests.
@@ -74,8 +87,9 @@ class Agent(processes.Process):
         :raises devstack.processes.Failed: it ended, or does not.
         """
         queue = f'guestagent.{self.instance}'
-        self.wait_for(functools.partial(consumers, self._url, queue),
-                      f'{queue} has a consumer')
+        self.wait_for(
+            functools.partial(consumers, self._url, queue), f'{queue} has a consumer'
+        )
 
 
 class Conductor(processes.Process):
@@ -85,20 +99,26 @@ class Conductor(processes.Process):
     :ivar database: its SQLite file.
     """
 
-    def __init__(self, folder: pathlib.Path, url: str,
-                 options: Options | None = None) -> None:
+    def __init__(
+        self, folder: pathlib.Path, url: str, options: Options | None = None
+    ) -> None:
         self.config = folder / 'conductor.conf'
         self.database = folder / 'conductor.sqlite'
         self._url = url
-        write_config(self.config, {
-            'DEFAULT': {'transport_url': url},
-            'database': {'connection': f'sqlite:///{self.database}'},
-            'conductor': {'sweep_interval': 0.5},
-        }, options or {})
-        super().__init__('conductor',
-                         [script('guestagent-conductor'), '--config-file',
-                          self.config],
-                         folder / 'conductor.log')
+        write_config(
+            self.config,
+            {
+                'DEFAULT': {'transport_url': url},
+                'database': {'connection': f'sqlite:///{self.database}'},
+                'conductor': {'sweep_interval': 0.5},
+            },
+            options or {},
+        )
+        super().__init__(
+            'conductor',
+            [script('guestagent-conductor'), '--config-file', self.config],
+            folder / 'conductor.log',
+        )
 
     def wait_ready(self) -> None:
         """Wait until it consumes reports and queries.
@@ -106,25 +126,36 @@ class Conductor(processes.Process):
         :raises devstack.processes.Failed: it ended, or does not.
         """
         for queue in ('guestagent_reports.info', 'guestagent-conductor'):
-            self.wait_for(functools.partial(consumers, self._url, queue),
-                          f'{queue} has a consumer')
+            self.wait_for(
+                functools.partial(consumers, self._url, queue),
+                f'{queue} has a consumer',
+            )
 
 
-def guestctl(url: str, *arguments: str,
-             seconds: float = 60) -> subprocess.CompletedProcess[str]:
+def guestctl(
+    url: str, *arguments: str, seconds: float = 60
+) -> subprocess.CompletedProcess[str]:
     """Run ``guestctl`` to its end; both outputs are kept, any exit code is fine."""
     return subprocess.run(
-        [script('guestctl'), *arguments], env={**os.environ, URL_VARIABLE: url},
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds,
-        check=False)
+        [script('guestctl'), *arguments],
+        env={**os.environ, URL_VARIABLE: url},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
 
 
 def consumers(url: str, queue: str) -> int:
     """Return how many consumers a queue has, 0 if there is no such queue."""
     parts = urllib.parse.urlsplit(url)
-    with amqp.Connection(f'{parts.hostname}:{parts.port}', userid=parts.username,
-                         password=parts.password,
-                         virtual_host=parts.path[1:] or '/') as connection:
+    with amqp.Connection(
+        f'{parts.hostname}:{parts.port}',
+        userid=parts.username,
+        password=parts.password,
+        virtual_host=parts.path[1:] or '/',
+    ) as connection:
         try:
             found = connection.channel().queue_declare(queue, passive=True)
         except amqp.NotFound:

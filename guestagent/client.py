@@ -34,8 +34,15 @@ from guestagent import errors, rpc
 from guestagent.bus import topics
 from guestagent.rpc import BusError, NoAnswer, NoSuchGuest
 
-__all__ = ['BusError', 'Client', 'Conductor', 'NoAnswer', 'NoSuchGuest', 'Record',
-           'pauses']
+__all__ = [
+    'BusError',
+    'Client',
+    'Conductor',
+    'NoAnswer',
+    'NoSuchGuest',
+    'Record',
+    'pauses',
+]
 
 Record = dict[str, Any]
 
@@ -67,10 +74,16 @@ class Client:
     :raises guestagent.errors.ConfigError: the URL is wrong.
     """
 
-    def __init__(self, transport: oslo_messaging.Transport | None = None,
-                 url: str | None = None, conf: cfg.ConfigOpts | None = None,
-                 caller: str = '', exchange: str = topics.CONTROL_EXCHANGE,
-                 timeout: float = 30, bus_retries: int = 2) -> None:
+    def __init__(
+        self,
+        transport: oslo_messaging.Transport | None = None,
+        url: str | None = None,
+        conf: cfg.ConfigOpts | None = None,
+        caller: str = '',
+        exchange: str = topics.CONTROL_EXCHANGE,
+        timeout: float = 30,
+        bus_retries: int = 2,
+    ) -> None:
         self.caller = caller
         self._bus = rpc.Bus(transport, url, conf, exchange, bus_retries)
         self.conductor = Conductor(self._bus, timeout)
@@ -78,20 +91,32 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def close(self) -> None:
         """Close the connections to the bus."""
         self._bus.close()
 
-    def call(self, instance: str, command: str,
-             arguments: Mapping[str, Any] | None = None, *, version: str = '1.0',
-             timeout: float = 60, command_id: str | None = None,
-             retries: int | None = None, attempt_timeout: float | None = None,
-             call_monitor_timeout: int | None = None,
-             context: Mapping[str, Any] | None = None) -> Any:
+    def call(
+        self,
+        instance: str,
+        command: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        version: str = '1.0',
+        timeout: float = 60,
+        command_id: str | None = None,
+        retries: int | None = None,
+        attempt_timeout: float | None = None,
+        call_monitor_timeout: int | None = None,
+        context: Mapping[str, Any] | None = None,
+    ) -> Any:
         """Run a command in a guest and return its result.
 
         It is repeated with the same id when no answer came, or when the guest is
@@ -122,8 +147,9 @@ class Client:
             left = max(deadline - time.monotonic(), 0.001)
             target['timeout'] = min(left, attempt_timeout or left)
             try:
-                return self._request('call', instance, method, target, identity,
-                                     arguments or {})
+                return self._request(
+                    'call', instance, method, target, identity, arguments or {}
+                )
             except BusError:
                 raise
             except errors.Transient as error:
@@ -133,10 +159,16 @@ class Client:
             time.sleep(pause)
             repeats += 1
 
-    def cast(self, instance: str, command: str,
-             arguments: Mapping[str, Any] | None = None, *, version: str = '1.0',
-             command_id: str | None = None,
-             context: Mapping[str, Any] | None = None) -> str:
+    def cast(
+        self,
+        instance: str,
+        command: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        version: str = '1.0',
+        command_id: str | None = None,
+        context: Mapping[str, Any] | None = None,
+    ) -> str:
         """Send a command without waiting for it, and return its id.
 
         It waits in the guest's queue until its agent takes it.  :meth:`wait` returns
@@ -169,7 +201,8 @@ class Client:
             time.sleep(min(pause, left))
         raise NoAnswer(
             f'no outcome of command {command_id} within {timeout:g} s: guest '
-            f'{instance!r} may be down, or still be at work')
+            f'{instance!r} may be down, or still be at work'
+        )
 
     def ping(self, instance: str, timeout: float = 5) -> float:
         """Have the guest's agent answer, and return the seconds that it took.
@@ -178,37 +211,53 @@ class Client:
         :raises NoAnswer: no answer came in time.
         :raises BusError: the bus cannot be reached.
         """
-        target = {'topic': topics.request_topic(topics.check_instance_id(instance)),
-                  'timeout': _positive(timeout, 'timeout')}
+        target = {
+            'topic': topics.request_topic(topics.check_instance_id(instance)),
+            'timeout': _positive(timeout, 'timeout'),
+        }
         start = time.monotonic()
         self._request('call', instance, 'oslo_rpc_server_ping', target, {}, {})
         return time.monotonic() - start
 
-    def _context(self, command_id: str | None,
-                 context: Mapping[str, Any] | None) -> dict[str, Any]:
+    def _context(
+        self, command_id: str | None, context: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
         """Return the RPC context of a command, with its identity in it."""
         if command_id is None:
             command_id = uuid.uuid4().hex
         elif not topics.is_command_id(command_id):
             raise errors.InvalidArgument(
-                f'command id {command_id!r}: it must be 1 to 64 of A-Z a-z 0-9 _ . -')
-        return {**(context or {}), topics.CONTEXT_COMMAND_ID: command_id,
-                topics.CONTEXT_CALLER: self.caller}
+                f'command id {command_id!r}: it must be 1 to 64 of A-Z a-z 0-9 _ . -'
+            )
+        return {
+            **(context or {}),
+            topics.CONTEXT_COMMAND_ID: command_id,
+            topics.CONTEXT_CALLER: self.caller,
+        }
 
-    def _request(self, send: Literal['call', 'cast'], instance: str, method: str,
-                 target: Mapping[str, Any], context: Mapping[str, Any],
-                 arguments: Mapping[str, Any]) -> Any:
+    def _request(
+        self,
+        send: Literal['call', 'cast'],
+        instance: str,
+        method: str,
+        target: Mapping[str, Any],
+        context: Mapping[str, Any],
+        arguments: Mapping[str, Any],
+    ) -> Any:
         try:
-            return self._bus.request(f'guest {instance!r}', send, target, context,
-                                     method, arguments)
+            return self._bus.request(
+                f'guest {instance!r}', send, target, context, method, arguments
+            )
         except rpc.Unrouted:
             raise NoSuchGuest(
                 f'no guest {instance!r} on this bus (exchange {self._bus.exchange!r}): '
-                'its agent has never connected, or the name is wrong') from None
+                'its agent has never connected, or the name is wrong'
+            ) from None
         except NoAnswer as error:
             raise NoAnswer(
                 f'guest {instance!r} did not answer within {target["timeout"]:.3g} s: '
-                'it may be down, or still be at work') from error
+                'it may be down, or still be at work'
+            ) from error
 
 
 class Conductor:
@@ -230,16 +279,19 @@ class Conductor:
         """Return the same conductor, given at most ``seconds`` for an answer."""
         return Conductor(self._bus, min(self._timeout, seconds))
 
-    def instance_list(self, state: str | None = None, marker: str | None = None,
-                      limit: int = 1000) -> Record:
+    def instance_list(
+        self, state: str | None = None, marker: str | None = None, limit: int = 1000
+    ) -> Record:
         """Return a page: ``{'instances': [...], 'next': <marker> or None}``."""
         return self._call('instance_list', state=state, marker=marker, limit=limit)
 
-    def instances(self, state: str | None = None,
-                  limit: int = 1000) -> Iterator[Record]:
+    def instances(
+        self, state: str | None = None, limit: int = 1000
+    ) -> Iterator[Record]:
         """Return all instances, in one state if that is given, page after page."""
-        return _pages('instances', lambda marker: self.instance_list(
-            state, marker, limit))
+        return _pages(
+            'instances', lambda marker: self.instance_list(state, marker, limit)
+        )
 
     def instance_show(self, instance: str) -> Record:
         """Return an instance with its extensions, by name."""
@@ -249,59 +301,74 @@ class Conductor:
         """Return ``{'facts': {<key>: {'value': ..., 'updated': <time>}}}``."""
         return self._call('facts_get', instance=instance, prefix=prefix)
 
-    def command_show(self, instance: str, command_id: str,
-                     caller: str | None = None) -> Record:
+    def command_show(
+        self, instance: str, command_id: str, caller: str | None = None
+    ) -> Record:
         """Return the outcome of a command that was reported.
 
         :raises guestagent.errors.NoSuchRecord: none was, or not yet.
         """
-        return self._call('command_show', instance=instance, command_id=command_id,
-                          caller=caller)
+        return self._call(
+            'command_show', instance=instance, command_id=command_id, caller=caller
+        )
 
-    def command_list(self, instance: str, marker: str | None = None,
-                     limit: int = 100) -> Record:
+    def command_list(
+        self, instance: str, marker: str | None = None, limit: int = 100
+    ) -> Record:
         """Return a page: ``{'commands': [...], 'next': <marker> or None}``."""
         return self._call('command_list', instance=instance, marker=marker, limit=limit)
 
     def commands(self, instance: str, limit: int = 100) -> Iterator[Record]:
         """Return all outcomes of an instance, the newest first, page after page."""
-        return _pages('commands', lambda marker: self.command_list(
-            instance, marker, limit))
+        return _pages(
+            'commands', lambda marker: self.command_list(instance, marker, limit)
+        )
 
-    def event_list(self, instance: str | None = None, after: str | None = None,
-                   limit: int = 100) -> Record:
+    def event_list(
+        self, instance: str | None = None, after: str | None = None, limit: int = 100
+    ) -> Record:
         """Return a page: ``{'events': [...], 'next': <after> or None}``."""
         return self._call('event_list', instance=instance, after=after, limit=limit)
 
-    def events(self, instance: str | None = None, after: str | None = None,
-               limit: int = 100) -> Iterator[Record]:
+    def events(
+        self, instance: str | None = None, after: str | None = None, limit: int = 100
+    ) -> Iterator[Record]:
         """Return the events after one with this id, the oldest first, page after page.
 
         :param instance: only those of this instance.
         """
-        return _pages('events', lambda marker: self.event_list(instance, marker, limit),
-                      after)
+        return _pages(
+            'events', lambda marker: self.event_list(instance, marker, limit), after
+        )
 
     def _call(self, method: str, **arguments: Any) -> Record:
-        target = {'topic': topics.CONDUCTOR_TOPIC, 'version': '1.0',
-                  'namespace': topics.CONDUCTOR_NAMESPACE, 'timeout': self._timeout}
+        target = {
+            'topic': topics.CONDUCTOR_TOPIC,
+            'version': '1.0',
+            'namespace': topics.CONDUCTOR_NAMESPACE,
+            'timeout': self._timeout,
+        }
         given = {name: value for name, value in arguments.items() if value is not None}
         try:
-            result: Record = self._bus.request('the conductor', 'call', target, {},
-                                               method, given)
+            result: Record = self._bus.request(
+                'the conductor', 'call', target, {}, method, given
+            )
         except rpc.Unrouted:
             raise NoAnswer(
                 f'no conductor on this bus (exchange {self._bus.exchange!r}): start '
-                'guestagent-conductor, or check the exchange') from None
+                'guestagent-conductor, or check the exchange'
+            ) from None
         except NoAnswer as error:
             raise NoAnswer(
                 f'the conductor did not answer within {self._timeout:.3g} s: see that '
-                'guestagent-conductor runs') from error
+                'guestagent-conductor runs'
+            ) from error
         return result
 
 
-def _pages(name: str, fetch: Callable[[Any], Record],
-           marker: str | None = None) -> Iterator[Record]:
+def _pages(
+    name: str, fetch: Callable[[Any], Record], marker: str | None = None
+) -> Iterator[Record]:
     """Return the items of all pages; ``fetch`` takes the marker of the one before."""
     while True:
         page = fetch(marker)
@@ -320,12 +387,17 @@ def _target(instance: str, command: str, version: str) -> tuple[str, dict[str, A
     namespace, _, method = command.partition('.')
     if not namespace or not method:
         raise errors.InvalidArgument(
-            f'command {command!r}: write <extension>.<verb>, as exec.run')
+            f'command {command!r}: write <extension>.<verb>, as exec.run'
+        )
     if not _VERSION.match(version):
         raise errors.InvalidArgument(
-            f'version {version!r}: write <major>.<minor>, as 1.0')
-    return method, {'topic': topics.request_topic(instance), 'namespace': namespace,
-                    'version': version}
+            f'version {version!r}: write <major>.<minor>, as 1.0'
+        )
+    return method, {
+        'topic': topics.request_topic(instance),
+        'namespace': namespace,
+        'version': version,
+    }
 
 
 def _positive(seconds: float, name: str) -> float:

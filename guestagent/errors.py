@@ -66,7 +66,8 @@ class UnsupportedVersion(CallerError):
     def __init__(self, version: object, method: object = None) -> None:
         super().__init__(
             f'Endpoint does not support RPC version {version}. '
-            f'Attempted method: {method}')
+            f'Attempted method: {method}'
+        )
 
 
 class GuestError(GuestAgentError):

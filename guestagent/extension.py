@@ -37,8 +37,13 @@ class CommandInfo:
 
     __slots__ = ('mutates', 'repeatable', 'sensitive', 'timeout')
 
-    def __init__(self, mutates: bool, timeout: float | None,
-                 repeatable: bool, sensitive: frozenset[str]) -> None:
+    def __init__(
+        self,
+        mutates: bool,
+        timeout: float | None,
+        repeatable: bool,
+        sensitive: frozenset[str],
+    ) -> None:
         self.mutates = mutates
         self.timeout = timeout
         self.repeatable = repeatable
@@ -50,17 +55,22 @@ class PeriodicInfo:
 
     __slots__ = ('immediately', 'jitter', 'option', 'spacing')
 
-    def __init__(self, spacing: float, option: str | None, jitter: float,
-                 immediately: bool) -> None:
+    def __init__(
+        self, spacing: float, option: str | None, jitter: float, immediately: bool
+    ) -> None:
         self.spacing = spacing
         self.option = option
         self.jitter = jitter
         self.immediately = immediately
 
 
-def command(*, mutates: bool, timeout: float | None = 60,
-            repeatable: bool = False,
-            sensitive: Sequence[str] = ()) -> Callable[[Method], Method]:
+def command(
+    *,
+    mutates: bool,
+    timeout: float | None = 60,
+    repeatable: bool = False,
+    sensitive: Sequence[str] = (),
+) -> Callable[[Method], Method]:
     """Mark a method as a command that callers may send.
 
     The method takes ``(self, context, **arguments)``; every argument needs an
@@ -85,8 +95,13 @@ def command(*, mutates: bool, timeout: float | None = 60,
     return mark
 
 
-def periodic(*, spacing: float, option: str | None = None, jitter: float = 0.1,
-             immediately: bool = True) -> Callable[[Method], Method]:
+def periodic(
+    *,
+    spacing: float,
+    option: str | None = None,
+    jitter: float = 0.1,
+    immediately: bool = True,
+) -> Callable[[Method], Method]:
     """Mark a method that the agent calls every ``spacing`` seconds.
 
     It takes only ``self``; it runs on a worker thread and never twice at once: a
@@ -117,12 +132,23 @@ class Context:
         that the command did not end, or ``None``.
     """
 
-    __slots__ = ('_callbacks', '_lock', '_reason', 'caller', 'command_id',
-                 'deadline', 'values')
+    __slots__ = (
+        '_callbacks',
+        '_lock',
+        '_reason',
+        'caller',
+        'command_id',
+        'deadline',
+        'values',
+    )
 
-    def __init__(self, caller: str = '', command_id: str = '',
-                 values: Mapping[str, Any] | None = None,
-                 deadline: float | None = None) -> None:
+    def __init__(
+        self,
+        caller: str = '',
+        command_id: str = '',
+        values: Mapping[str, Any] | None = None,
+        deadline: float | None = None,
+    ) -> None:
         self.caller = caller
         self.command_id = command_id
         self.values: Mapping[str, Any] = values if values is not None else {}
@@ -183,12 +209,16 @@ class Host:
     def report_facts(self, extension: str, facts: Mapping[str, Any]) -> None:
         """Take the present values of facts; only what changed is sent on."""
 
-    def report_event(self, extension: str, name: str,
-                     data: Mapping[str, Any]) -> None:
+    def report_event(self, extension: str, name: str, data: Mapping[str, Any]) -> None:
         """Take an event to be sent to the conductor once."""
 
-    def call(self, extension: str, method: str, arguments: Mapping[str, Any],
-             context: Context | None) -> Any:
+    def call(
+        self,
+        extension: str,
+        method: str,
+        arguments: Mapping[str, Any],
+        context: Context | None,
+    ) -> Any:
         """Run another extension's command and return its result.
 
         :raises guestagent.errors.ExtensionUnavailable: it is not loaded.
@@ -235,8 +265,15 @@ class Extension:
         """Report that something happened, as the event ``<extension>.<name>``."""
         self._host.report_event(self.name, name, data)
 
-    def call(self, extension: str, method: str, /, *,
-             context: Context | None = None, **arguments: Any) -> Any:
+    def call(
+        self,
+        extension: str,
+        method: str,
+        /,
+        *,
+        context: Context | None = None,
+        **arguments: Any,
+    ) -> Any:
         """Ask another extension, through the registry, on this thread.
 
         :raises guestagent.errors.ExtensionUnavailable: it is not loaded.

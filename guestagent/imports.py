@@ -20,9 +20,9 @@ class _Refuser(importlib.abc.MetaPathFinder):
     def __init__(self, names: frozenset[str]) -> None:
         self._names = names
 
-    def find_spec(self, name: str, path: Sequence[str] | None,
-                  target: ModuleType | None = None,
-                  ) -> importlib.machinery.ModuleSpec | None:
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
         """Raise for the refused names, and leave all others to the next finder."""
         if name in self._names:
             raise ModuleNotFoundError(f'{name} is kept out of this process', name=name)
@@ -39,9 +39,9 @@ class _Deferrer(importlib.abc.MetaPathFinder):
     def __init__(self, names: frozenset[str]) -> None:
         self._names = names
 
-    def find_spec(self, name: str, path: Sequence[str] | None,
-                  target: ModuleType | None = None,
-                  ) -> importlib.machinery.ModuleSpec | None:
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
         """Return the module's own spec with a lazy loader."""
         if name not in self._names:
             return None

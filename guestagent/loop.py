@@ -74,8 +74,9 @@ class Loop:
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
         """Call back once after ``seconds``; return what can cancel it."""
         timer = Timer(callback)
-        heapq.heappush(self._timers,
-                       (time.monotonic() + seconds, next(self._order), timer))
+        heapq.heappush(
+            self._timers, (time.monotonic() + seconds, next(self._order), timer)
+        )
         return timer
 
     def call_soon(self, callback: Callable[..., None], *args: Any) -> None:
@@ -85,8 +86,9 @@ class Loop:
             self._awake = True
             self._wake()
 
-    def catch_signals(self, signals: tuple[signal.Signals, ...],
-                      callback: Callable[[int], None]) -> None:
+    def catch_signals(
+        self, signals: tuple[signal.Signals, ...], callback: Callable[[int], None]
+    ) -> None:
         """Call back on the loop's thread when one of ``signals`` arrives."""
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         for number in signals:
@@ -127,7 +129,7 @@ class Loop:
             try:
                 signal.set_wakeup_fd(-1)
             except ValueError:
-                pass    # not the main thread: it never caught signals
+                pass  # not the main thread: it never caught signals
         self._poll.close()
         os.close(self._wake_read)
         os.close(self._wake_write)
@@ -168,7 +170,7 @@ class Loop:
         try:
             os.write(self._wake_write, b'\0')
         except BlockingIOError:
-            pass    # a full pipe wakes the loop as well as one byte more
+            pass  # a full pipe wakes the loop as well as one byte more
 
     def _drain_wakes(self, _events: int) -> None:
         try:

@@ -18,14 +18,20 @@ from guestagent import errors
 
 #: oslo.messaging reads these groups from every configuration, but registers them
 #: only on the global one.
-_LIBRARY_OPTIONS = {'oslo_messaging_metrics': 'oslo_messaging._metrics.client',
-                    'oslo_messaging_tracing': 'oslo_messaging._tracing.client'}
+_LIBRARY_OPTIONS = {
+    'oslo_messaging_metrics': 'oslo_messaging._metrics.client',
+    'oslo_messaging_tracing': 'oslo_messaging._tracing.client',
+}
 
 #: The modules of errors that may come back as what they are; builtins always may.
 _REMOTE_MODULES = ['guestagent.errors', 'oslo_messaging.rpc.dispatcher']
 
-_BUS_FAILURES = (oslo_messaging.MessageDeliveryFailure, oslo_messaging.ClientSendError,
-                 kombu_exceptions.KombuError, amqp.AMQPError)
+_BUS_FAILURES = (
+    oslo_messaging.MessageDeliveryFailure,
+    oslo_messaging.ClientSendError,
+    kombu_exceptions.KombuError,
+    amqp.AMQPError,
+)
 
 #: Names of arguments that oslo.messaging's own client cannot send.
 _TAKEN = frozenset({'self', 'ctxt', 'method'})
@@ -61,8 +67,14 @@ class Bus:
     :raises guestagent.errors.ConfigError: the URL is wrong.
     """
 
-    def __init__(self, transport: oslo_messaging.Transport | None, url: str | None,
-                 conf: cfg.ConfigOpts | None, exchange: str, retries: int) -> None:
+    def __init__(
+        self,
+        transport: oslo_messaging.Transport | None,
+        url: str | None,
+        conf: cfg.ConfigOpts | None,
+        exchange: str,
+        retries: int,
+    ) -> None:
         self.exchange = exchange
         self._own = transport is None
         self._where = ''
@@ -70,12 +82,19 @@ class Bus:
             transport, self._where = _open_transport(url, conf)
         self._transport = transport
         self._client = oslo_messaging.get_rpc_client(
-            self._transport, oslo_messaging.Target(exchange=exchange), retry=retries)
+            self._transport, oslo_messaging.Target(exchange=exchange), retry=retries
+        )
         self._tried = False
 
-    def request(self, who: str, send: Literal['call', 'cast'],
-                target: Mapping[str, Any], context: Mapping[str, Any], method: str,
-                arguments: Mapping[str, Any]) -> Any:
+    def request(
+        self,
+        who: str,
+        send: Literal['call', 'cast'],
+        target: Mapping[str, Any],
+        context: Mapping[str, Any],
+        method: str,
+        arguments: Mapping[str, Any],
+    ) -> Any:
         """Send one request; return the result of a call, ``None`` for a cast.
 
         :param who: what messages call the other side.
@@ -88,24 +107,26 @@ class Bus:
         taken = sorted(_TAKEN & arguments.keys())
         if taken:
             raise errors.InvalidArgument(
-                f'argument {taken[0]!r}: oslo.messaging cannot send this name')
+                f'argument {taken[0]!r}: oslo.messaging cannot send this name'
+            )
         try:
             self._try_connection()
             prepared = self._client.prepare(
                 **target,
-                transport_options=oslo_messaging.TransportOptions(at_least_once=True))
+                transport_options=oslo_messaging.TransportOptions(at_least_once=True),
+            )
             return getattr(prepared, send)(dict(context), method, **arguments)
         except oslo_messaging.MessagingTimeout as error:
             raise NoAnswer(f'{who} did not answer in time') from error
         except oslo_messaging.MessageUndeliverable as error:
             raise Unrouted(who) from error
         except _BUS_FAILURES as error:
-            raise BusError(f'cannot use the message bus{self._where}: '
-                           f'{_one_line(error)}') from error
+            raise BusError(
+                f'cannot use the message bus{self._where}: {_one_line(error)}'
+            ) from error
         except Exception as error:
             # The boundary to the other side: what its code raised has any class.
-            raise _remote_error(who, error, method,
-                                target.get('version')) from error
+            raise _remote_error(who, error, method, target.get('version')) from error
 
     def close(self) -> None:
         """Close the connections, if the transport was opened here."""
@@ -126,8 +147,9 @@ def _one_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def _remote_error(who: str, error: Exception, method: str,
-                  version: object) -> errors.GuestAgentError:
+def _remote_error(
+    who: str, error: Exception, method: str, version: object
+) -> errors.GuestAgentError:
     """Return what the other side raised as one of our errors.
 
     The library raises it as a class of its own making, with the remote traceback in
@@ -148,8 +170,9 @@ def _remote_error(who: str, error: Exception, method: str,
     return errors.GuestError(f'{who} failed: {name}: {_one_line(error)}')
 
 
-def _open_transport(url: str | None, conf: cfg.ConfigOpts | None,
-                    ) -> tuple[oslo_messaging.Transport, str]:
+def _open_transport(
+    url: str | None, conf: cfg.ConfigOpts | None
+) -> tuple[oslo_messaging.Transport, str]:
     """Return an RPC transport, and where it leads; it connects when it is used.
 
     :raises guestagent.errors.ConfigError: the URL is wrong.
@@ -164,13 +187,20 @@ def _open_transport(url: str | None, conf: cfg.ConfigOpts | None,
     try:
         parsed = oslo_messaging.TransportURL.parse(conf, url)
         transport = oslo_messaging.get_rpc_transport(
-            conf, parsed, allowed_remote_exmods=_REMOTE_MODULES)
-    except (oslo_messaging.InvalidTransportURL, oslo_messaging.DriverLoadFailure,
-            ValueError) as error:
+            conf, parsed, allowed_remote_exmods=_REMOTE_MODULES
+        )
+    except (
+        oslo_messaging.InvalidTransportURL,
+        oslo_messaging.DriverLoadFailure,
+        ValueError,
+    ) as error:
         # Not the URL itself: there is a password in it.
         raise errors.ConfigError(
             f'transport URL: {_one_line(error)}; write it as '
-            'rabbit://user:password@host:port/vhost') from error
-    hosts = ', '.join(f'{host.hostname}:{host.port}' if host.port
-                      else str(host.hostname) for host in parsed.hosts)
+            'rabbit://user:password@host:port/vhost'
+        ) from error
+    hosts = ', '.join(
+        f'{host.hostname}:{host.port}' if host.port else str(host.hostname)
+        for host in parsed.hosts
+    )
     return transport, f' at {hosts}' if hosts else ''

@@ -29,25 +29,42 @@ class Core(extension.Extension):
         """
         for loaded in self._known.extensions():
             if loaded.name == extension:
-                return {'name': loaded.name, **loaded.summary(),
-                        'doc': inspect.getdoc(type(loaded.instance)) or ''
-                        if loaded.instance is not None else '',
-                        'commands': [_describe(name, command) for name, command
-                                     in sorted(loaded.commands.items())]}
+                return {
+                    'name': loaded.name,
+                    **loaded.summary(),
+                    'doc': inspect.getdoc(type(loaded.instance)) or ''
+                    if loaded.instance is not None
+                    else '',
+                    'commands': [
+                        _describe(name, command)
+                        for name, command in sorted(loaded.commands.items())
+                    ],
+                }
         names = ', '.join(item.name for item in self._known.extensions()) or 'none'
         raise errors.NoSuchRecord(
-            f'this agent has no extension {extension!r}; it has: {names}')
+            f'this agent has no extension {extension!r}; it has: {names}'
+        )
 
 
 def _describe(name: str, command: registry.Command) -> dict[str, Any]:
     about = command.signature
     return {
-        'name': name, 'doc': inspect.getdoc(command.function) or '',
-        'mutates': command.info.mutates, 'repeatable': command.info.repeatable,
-        'timeout': command.info.timeout, 'returns': about.returns,
-        'arguments': [{'name': argument.name, 'type': argument.type,
-                       'required': argument.required, 'default': argument.default}
-                      for argument in about.arguments.values()]}
+        'name': name,
+        'doc': inspect.getdoc(command.function) or '',
+        'mutates': command.info.mutates,
+        'repeatable': command.info.repeatable,
+        'timeout': command.info.timeout,
+        'returns': about.returns,
+        'arguments': [
+            {
+                'name': argument.name,
+                'type': argument.type,
+                'required': argument.required,
+                'default': argument.default,
+            }
+            for argument in about.arguments.values()
+        ],
+    }
 
 
 def register(known: registry.Registry, host: extension.Host) -> None:
@@ -56,8 +73,11 @@ def register(known: registry.Registry, host: extension.Host) -> None:
     ping = registry.Loaded('')
     ping.version = '1.0'
     ping.commands['oslo_rpc_server_ping'] = registry.Command(
-        'PingEndpoint.oslo_rpc_server_ping', _ping,
-        extension.CommandInfo(False, None, True, frozenset()), inline=True)
+        'PingEndpoint.oslo_rpc_server_ping',
+        _ping,
+        extension.CommandInfo(False, None, True, frozenset()),
+        inline=True,
+    )
     known.add(None, ping)
 
 

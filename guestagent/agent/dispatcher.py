@@ -27,16 +27,22 @@ LOG = logging.getLogger(__name__)
 class Outcomes(Protocol):
     """Where the outcome of a command goes that nobody waits for."""
 
-    def report_outcome(self, request: requests.Request,
-                       outcome: requests.Outcome) -> None:
+    def report_outcome(
+        self, request: requests.Request, outcome: requests.Outcome
+    ) -> None:
         """Take it; from any thread."""
 
 
 class Dispatcher:
     """Routes requests; knows neither where they come from nor what they do."""
 
-    def __init__(self, loop: loops.Loop, pool: pools.Pool, outcomes: Outcomes,
-                 order: Sequence[steps.Step]) -> None:
+    def __init__(
+        self,
+        loop: loops.Loop,
+        pool: pools.Pool,
+        outcomes: Outcomes,
+        order: Sequence[steps.Step],
+    ) -> None:
         self._loop = loop
         self._pool = pool
         self._outcomes = outcomes
@@ -76,17 +82,25 @@ class Dispatcher:
         self._outcomes.report_outcome(request, outcome)
 
     def _refuse(self, request: requests.Request, error: BaseException) -> None:
-        if not isinstance(error, (errors.GuestAgentError, TypeError, AttributeError,
-                                  ValueError, IndexError)):
+        if not isinstance(
+            error,
+            (errors.GuestAgentError, TypeError, AttributeError, ValueError, IndexError),
+        ):
             LOG.error('%s could not be judged', request.name, exc_info=error)
         held = self._log_limit.allow(type(error).__name__)
         if held is not None:
-            LOG.info('%s from %r refused: %s (%d more since the last line like this)',
-                     request.name, request.caller, error, held)
+            LOG.info(
+                '%s from %r refused: %s (%d more since the last line like this)',
+                request.name,
+                request.caller,
+                error,
+                held,
+            )
         request.acknowledge()
         # Where it was refused is of no use to its caller.
-        self._answer(request, requests.Outcome(
-            requests.FAILED, error=error.with_traceback(None)))
+        self._answer(
+            request, requests.Outcome(requests.FAILED, error=error.with_traceback(None))
+        )
 
     def _run(self, request: requests.Request) -> None:
         """Accept, run and settle one request; on a worker."""
@@ -95,8 +109,11 @@ class Dispatcher:
             # surprise.
             self._loop.call_soon(request.acknowledge)
             if self.watch.remove(request):
-                LOG.info('%s from %r expired before a worker was free', request.name,
-                         request.caller)
+                LOG.info(
+                    '%s from %r expired before a worker was free',
+                    request.name,
+                    request.caller,
+                )
             return
         try:
             known = self._accepted(request)
@@ -120,8 +137,9 @@ class Dispatcher:
                 return known
         return None
 
-    def _answer_known(self, request: requests.Request,
-                      outcome: requests.Outcome) -> None:
+    def _answer_known(
+        self, request: requests.Request, outcome: requests.Outcome
+    ) -> None:
         """Answer a repeat with the outcome of the first."""
         if self.watch.remove(request):
             self._answer(request, outcome)
@@ -149,7 +167,8 @@ class Dispatcher:
             return
         limit = request.command.info.timeout if request.command else None
         reason = errors.CommandTimeout(
-            f'{request.name} did not end within {limit:g} seconds and was cancelled')
+            f'{request.name} did not end within {limit:g} seconds and was cancelled'
+        )
         LOG.warning('%s', reason)
         # On a thread of its own: settling may write, and cancelling runs callbacks
         # of the extension.
@@ -172,5 +191,8 @@ class Dispatcher:
 
 def _overriding(order: Sequence[steps.Step], hook: str) -> list[Callable[..., Any]]:
     """Return the bound hooks of those steps that have one of their own."""
-    return [getattr(step, hook) for step in order
-            if getattr(type(step), hook) is not getattr(steps.Step, hook)]
+    return [
+        getattr(step, hook)
+        for step in order
+        if getattr(type(step), hook) is not getattr(steps.Step, hook)
+    ]

@@ -32,7 +32,8 @@ def find(configured: str | None, root: pathlib.Path = pathlib.Path('/')) -> str:
             return _checked(text.lower() if 'dmi' in place else text, place)
     raise errors.ConfigError(
         'which instance is this? Set [DEFAULT] instance_id; none of '
-        f'{", ".join(PLACES)} can be read')
+        f'{", ".join(PLACES)} can be read'
+    )
 
 
 def _checked(text: str, source: str) -> str:

@@ -22,8 +22,15 @@ CROWDED = 1.0
 class _Task:
     """One periodic method: waits on the loop, runs on a worker, waits again."""
 
-    def __init__(self, loop: loops.Loop, pool: pools.Pool, name: str,
-                 method: Callable[[], None], spacing: float, jitter: float) -> None:
+    def __init__(
+        self,
+        loop: loops.Loop,
+        pool: pools.Pool,
+        name: str,
+        method: Callable[[], None],
+        spacing: float,
+        jitter: float,
+    ) -> None:
         self._loop = loop
         self._pool = pool
         self._name = name
@@ -74,8 +81,14 @@ class Periodics:
             spacing = _spacing(loaded, info)
             if spacing <= 0:
                 continue
-            task = _Task(self._loop, self._pool, f'{loaded.name}.{method.__name__}',
-                         method, spacing, info.jitter)
+            task = _Task(
+                self._loop,
+                self._pool,
+                f'{loaded.name}.{method.__name__}',
+                method,
+                spacing,
+                info.jitter,
+            )
             self._tasks.append(task)
             if info.immediately:
                 task.wait(0)

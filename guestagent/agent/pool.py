@@ -41,8 +41,9 @@ class Pool:
         """How many items run or wait."""
         return self._outstanding
 
-    def submit(self, function: Callable[[Any], None], argument: Any,
-               reserve: bool = False) -> bool:
+    def submit(
+        self, function: Callable[[Any], None], argument: Any, reserve: bool = False
+    ) -> bool:
         """Have ``function(argument)`` run on a worker; return whether it was taken.
 
         :param reserve: take it even when full, on one thread more if need be: for

@@ -35,8 +35,13 @@ class Command:
 
     __slots__ = ('function', 'info', 'inline', 'signature')
 
-    def __init__(self, name: str, function: Callable[..., Any],
-                 info: extension.CommandInfo, inline: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        info: extension.CommandInfo,
+        inline: bool = False,
+    ) -> None:
         self.function = function
         self.info = info
         self.inline = inline
@@ -50,12 +55,26 @@ class Loaded:
     :ivar problem: why it could not be loaded or started, else ``''``.
     """
 
-    __slots__ = ('commands', 'distribution', 'distribution_version', 'instance',
-                 'name', 'periodics', 'problem', 'version')
+    __slots__ = (
+        'commands',
+        'distribution',
+        'distribution_version',
+        'instance',
+        'name',
+        'periodics',
+        'problem',
+        'version',
+    )
 
-    def __init__(self, name: str, instance: extension.Extension | None = None, *,
-                 distribution: str | None = None,
-                 distribution_version: str | None = None, problem: str = '') -> None:
+    def __init__(
+        self,
+        name: str,
+        instance: extension.Extension | None = None,
+        *,
+        distribution: str | None = None,
+        distribution_version: str | None = None,
+        problem: str = '',
+    ) -> None:
         self.name = name
         self.instance = instance
         self.version = instance.version if instance is not None else ''
@@ -74,7 +93,8 @@ class Loaded:
             info = getattr(method, extension.COMMAND_MARK, None)
             if info is not None and not name.startswith('_'):
                 self.commands[name] = Command(
-                    f'{kind.__name__}.{name}', getattr(instance, name), info)
+                    f'{kind.__name__}.{name}', getattr(instance, name), info
+                )
             period = getattr(method, extension.PERIODIC_MARK, None)
             if period is not None:
                 self.periodics.append((getattr(instance, name), period))
@@ -91,21 +111,31 @@ class Loaded:
 
     def summary(self) -> dict[str, Any]:
         """Return what a heartbeat says of it (doc/wire.rst, section 7)."""
-        return {'version': self.version or None, 'health': self.health(),
-                'distribution': self.distribution,
-                'distribution_version': self.distribution_version}
+        return {
+            'version': self.version or None,
+            'health': self.health(),
+            'distribution': self.distribution,
+            'distribution_version': self.distribution_version,
+        }
 
 
 class _Manager(named.NamedExtensionManager[Any]):
     """stevedore's manager on a list of entry points that was read already."""
 
-    def __init__(self, names: list[str],
-                 found: list[importlib.metadata.EntryPoint],
-                 failed: Callable[[Any, Any, BaseException], None]) -> None:
+    def __init__(
+        self,
+        names: list[str],
+        found: list[importlib.metadata.EntryPoint],
+        failed: Callable[[Any, Any, BaseException], None],
+    ) -> None:
         self._found = found
-        super().__init__(GROUP, names, name_order=False,
-                         on_load_failure_callback=failed,
-                         on_missing_entrypoints_callback=None)
+        super().__init__(
+            GROUP,
+            names,
+            name_order=False,
+            on_load_failure_callback=failed,
+            on_missing_entrypoints_callback=None,
+        )
 
     def list_entry_points(self) -> list[importlib.metadata.EntryPoint]:
         """Return the list that was given."""
@@ -131,8 +161,11 @@ class Registry:
 
     def extensions(self) -> list[Loaded]:
         """Return all enabled extensions, those that failed too, by name."""
-        served = [loaded for name, loaded in self._served.items()
-                  if name is not None and name not in RESERVED]
+        served = [
+            loaded
+            for name, loaded in self._served.items()
+            if name is not None and name not in RESERVED
+        ]
         return sorted([*served, *self._failed.values()], key=lambda item: item.name)
 
     def load(self, names: Iterable[str], required: bool) -> None:
@@ -146,15 +179,20 @@ class Registry:
         for name in wanted:
             if name in RESERVED:
                 raise errors.ConfigError(
-                    f'enabled_extensions: the name {name!r} is the agent\'s own')
+                    f"enabled_extensions: the name {name!r} is the agent's own"
+                )
         found = _entry_points()
         _refuse_conflicts(wanted, found)
 
-        def failed(_manager: Any, entry: importlib.metadata.EntryPoint,
-                   error: BaseException) -> None:
+        def failed(
+            _manager: Any, entry: importlib.metadata.EntryPoint, error: BaseException
+        ) -> None:
             LOG.debug('loading %s', entry.value, exc_info=error)
-            self._fail(entry.name, f'cannot be loaded from {entry.value}: '
-                                   f'{type(error).__name__}: {error}', entry)
+            self._fail(
+                entry.name,
+                f'cannot be loaded from {entry.value}: {type(error).__name__}: {error}',
+                entry,
+            )
 
         manager = _Manager(wanted, found, failed)
         plugins = {plugin.name: plugin for plugin in manager.extensions}
@@ -162,8 +200,12 @@ class Registry:
             if name in plugins:
                 self._make(name, plugins[name].plugin, plugins[name].entry_point)
             elif name not in self._failed:
-                self._fail(name, f'no installed package has the entry point {name!r} '
-                                 f'in the group {GROUP}', None)
+                self._fail(
+                    name,
+                    f'no installed package has the entry point {name!r} '
+                    f'in the group {GROUP}',
+                    None,
+                )
         if required:
             self._require()
 
@@ -192,8 +234,13 @@ class Registry:
             except Exception:
                 LOG.exception('extension %s failed to stop', name)
 
-    def call(self, name: str, method: str, arguments: Mapping[str, Any],
-             context: extension.Context | None) -> Any:
+    def call(
+        self,
+        name: str,
+        method: str,
+        arguments: Mapping[str, Any],
+        context: extension.Context | None,
+    ) -> Any:
         """Run a command of one extension for another, on this thread.
 
         :raises guestagent.errors.ExtensionUnavailable: it is not loaded.
@@ -209,12 +256,17 @@ class Registry:
         command.signature.check(dict(arguments))
         return command.function(context or extension.Context(), **arguments)
 
-    def _make(self, name: str, plugin: type[extension.Extension],
-              entry: importlib.metadata.EntryPoint) -> None:
+    def _make(
+        self,
+        name: str,
+        plugin: type[extension.Extension],
+        entry: importlib.metadata.EntryPoint,
+    ) -> None:
         """Make the extension; what an author may get wrong is said here."""
         try:
-            if not (isinstance(plugin, type)
-                    and issubclass(plugin, extension.Extension)):
+            if not (
+                isinstance(plugin, type) and issubclass(plugin, extension.Extension)
+            ):
                 raise TypeError(f'{entry.value} is no guestagent.extension.Extension')
             if plugin.options:
                 self._conf.register_opts(plugin.options, group=name)
@@ -227,18 +279,21 @@ class Registry:
         else:
             self._served[name] = loaded
 
-    def _fail(self, name: str, problem: str,
-              entry: importlib.metadata.EntryPoint | None) -> None:
+    def _fail(
+        self, name: str, problem: str, entry: importlib.metadata.EntryPoint | None
+    ) -> None:
         LOG.error('extension %s: %s', name, problem)
         about = _distribution(entry) if entry is not None else {}
         self._failed[name] = Loaded(name, problem=problem, **about)
 
     def _require(self) -> None:
         if self._failed:
-            what = '; '.join(f'{name}: {loaded.problem}'
-                             for name, loaded in self._failed.items())
+            what = '; '.join(
+                f'{name}: {loaded.problem}' for name, loaded in self._failed.items()
+            )
             raise errors.ConfigError(
-                f'require_extensions is set, and not all could be loaded: {what}')
+                f'require_extensions is set, and not all could be loaded: {what}'
+            )
 
 
 def _entry_points() -> list[importlib.metadata.EntryPoint]:
@@ -250,16 +305,19 @@ def _entry_points() -> list[importlib.metadata.EntryPoint]:
     return list(found.values())
 
 
-def _refuse_conflicts(wanted: list[str],
-                      found: list[importlib.metadata.EntryPoint]) -> None:
+def _refuse_conflicts(
+    wanted: list[str], found: list[importlib.metadata.EntryPoint]
+) -> None:
     for name in wanted:
         claims = [entry for entry in found if entry.name == name]
         if len(claims) > 1:
             both = ' and '.join(
                 f'{entry.value} (of {entry.dist.name if entry.dist else "?"})'
-                for entry in claims)
+                for entry in claims
+            )
             raise errors.ConfigError(
-                f'extension {name!r} is claimed by {both}; uninstall one of them')
+                f'extension {name!r} is claimed by {both}; uninstall one of them'
+            )
 
 
 def _distribution(entry: importlib.metadata.EntryPoint) -> dict[str, Any]:

@@ -58,9 +58,16 @@ class Reporter:
     :param summaries: returns what a heartbeat says of each extension.
     """
 
-    def __init__(self, loop: loops.Loop, bus: base.Bus, who: Identity, *,
-                 interval: float, size: int,
-                 summaries: Callable[[], dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        loop: loops.Loop,
+        bus: base.Bus,
+        who: Identity,
+        *,
+        interval: float,
+        size: int,
+        summaries: Callable[[], dict[str, Any]],
+    ) -> None:
         self._loop = loop
         self._bus = bus
         self._who = who
@@ -116,24 +123,27 @@ class Reporter:
                 # In the lock, so that two threads' changes keep their order.
                 self._loop.call_soon(self._add_facts, changed)
 
-    def report_event(self, extension: str, name: str,
-                     data: Mapping[str, Any]) -> None:
+    def report_event(self, extension: str, name: str, data: Mapping[str, Any]) -> None:
         """Take an event."""
-        self._loop.call_soon(self._add, spool.EVENT, {
-            'type': f'{extension}.{name}', 'at': time.time(), 'data': dict(data)})
+        self._loop.call_soon(
+            self._add,
+            spool.EVENT,
+            {'type': f'{extension}.{name}', 'at': time.time(), 'data': dict(data)},
+        )
 
-    def report_outcome(self, request: requests.Request,
-                       outcome: requests.Outcome) -> None:
+    def report_outcome(
+        self, request: requests.Request, outcome: requests.Outcome
+    ) -> None:
         """Take the outcome of a command that nobody waits for."""
-        self._loop.call_soon(self._add, spool.OUTCOME,
-                             _outcome_data(request, outcome))
+        self._loop.call_soon(self._add, spool.OUTCOME, _outcome_data(request, outcome))
 
     def _add_facts(self, changed: dict[str, Any]) -> None:
         full = not self._facts_sent
         self._facts_sent = True
         if full:
-            changed = {key: value for key, value in changed.items()
-                       if value is not None}
+            changed = {
+                key: value for key, value in changed.items() if value is not None
+            }
         self._add(spool.FACTS, {'full': full, 'facts': changed})
 
     def _add(self, kind: str, data: dict[str, Any]) -> None:
@@ -148,9 +158,14 @@ class Reporter:
         self._add(spool.HEARTBEAT, self._heartbeat_data('running'))
 
     def _heartbeat_data(self, status: str) -> dict[str, Any]:
-        return {'status': status, 'agent_version': guestagent.__version__,
-                'interval': self._interval, 'started': self._who.started,
-                'dropped': self._spool.dropped, 'extensions': self._summaries()}
+        return {
+            'status': status,
+            'agent_version': guestagent.__version__,
+            'interval': self._interval,
+            'started': self._who.started,
+            'dropped': self._spool.dropped,
+            'extensions': self._summaries(),
+        }
 
     def _send(self) -> None:
         """Send what waits, unless the bus is away or has just refused."""
@@ -163,12 +178,21 @@ class Reporter:
     def _send_one(self, report: spool.Report) -> None:
         who = self._who
         report.message_id = report.message_id or envelope.unique_id()
-        payload = {'instance': who.instance, 'kind': report.kind,
-                   'generation': who.generation, 'sequence': report.sequence,
-                   'boot_id': who.boot_id, 'sent': time.time(), 'data': report.data}
+        payload = {
+            'instance': who.instance,
+            'kind': report.kind,
+            'generation': who.generation,
+            'sequence': report.sequence,
+            'boot_id': who.boot_id,
+            'sent': time.time(),
+            'data': report.data,
+        }
         body = envelope.notification(
-            topics.publisher_id(who.instance), f'guestagent.{report.kind}', payload,
-            report.message_id)
+            topics.publisher_id(who.instance),
+            f'guestagent.{report.kind}',
+            payload,
+            report.message_id,
+        )
         self._on_way += 1
         self._bus.report(body, lambda sent: self._sent(report, sent))
 
@@ -180,15 +204,19 @@ class Reporter:
             return
         self._spool.give_back(report)
         if sent is base.Sent.LOST or self._retry is not None:
-            return      # connected() will send it again
+            return  # connected() will send it again
         held = self._log_limit.allow(sent.value)
         if held is not None:
             LOG.warning(
                 'a report was %s by the broker (%s); it is kept and sent again',
-                sent.value, 'is a conductor running on this bus?'
-                if sent is base.Sent.RETURNED else 'the queue of reports is full')
+                sent.value,
+                'is a conductor running on this bus?'
+                if sent is base.Sent.RETURNED
+                else 'the queue of reports is full',
+            )
         self._retry = self._loop.call_later(
-            self._wait * random.uniform(0.5, 1.0), self._try_again)
+            self._wait * random.uniform(0.5, 1.0), self._try_again
+        )
         self._wait = min(self._wait * 2, RETRY_MAX)
 
     def _try_again(self) -> None:
@@ -196,24 +224,35 @@ class Reporter:
         self._send()
 
 
-def _outcome_data(request: requests.Request,
-                  outcome: requests.Outcome) -> dict[str, Any]:
+def _outcome_data(
+    request: requests.Request, outcome: requests.Outcome
+) -> dict[str, Any]:
     """Return the data of an outcome report."""
     kept = outcome.kept(request)
     error = None
     if kept.error is not None:
-        error = {'code': getattr(kept.error, 'code', errors.GuestError.code),
-                 'class': type(kept.error).__name__, 'message': str(kept.error)}
+        error = {
+            'code': getattr(kept.error, 'code', errors.GuestError.code),
+            'class': type(kept.error).__name__,
+            'message': str(kept.error),
+        }
     result = kept.result
     if result is not None:
         result, error = _bounded(result)
     seconds = None
     if request.started is not None:
         seconds = round(time.monotonic() - request.started, 6)
-    return {'command_id': request.id, 'caller': request.caller,
-            'command': request.name, 'digest': request.digest,
-            'outcome': kept.status, 'result': result, 'error': error,
-            'started': request.started_at, 'seconds': seconds}
+    return {
+        'command_id': request.id,
+        'caller': request.caller,
+        'command': request.name,
+        'digest': request.digest,
+        'outcome': kept.status,
+        'result': result,
+        'error': error,
+        'started': request.started_at,
+        'seconds': seconds,
+    }
 
 
 def _bounded(result: Any) -> tuple[Any, dict[str, Any] | None]:
@@ -221,10 +260,16 @@ def _bounded(result: Any) -> tuple[Any, dict[str, Any] | None]:
     try:
         size = len(json.dumps(result))
     except (TypeError, ValueError, RecursionError) as error:
-        return None, {'code': errors.BadResult.code, 'class': 'BadResult',
-                      'message': f'the result cannot be sent as JSON: {error}'}
+        return None, {
+            'code': errors.BadResult.code,
+            'class': 'BadResult',
+            'message': f'the result cannot be sent as JSON: {error}',
+        }
     if size > RESULT_MAX:
-        return None, {'code': errors.ResultTooLarge.code, 'class': 'ResultTooLarge',
-                      'message': f'the result takes {size} bytes; an outcome carries '
-                                 f'{RESULT_MAX}'}
+        return None, {
+            'code': errors.ResultTooLarge.code,
+            'class': 'ResultTooLarge',
+            'message': f'the result takes {size} bytes; an outcome carries '
+            f'{RESULT_MAX}',
+        }
     return result, None

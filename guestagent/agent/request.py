@@ -29,8 +29,9 @@ class Outcome:
 
     __slots__ = ('error', 'result', 'status')
 
-    def __init__(self, status: str, result: Any = None,
-                 error: BaseException | None = None) -> None:
+    def __init__(
+        self, status: str, result: Any = None, error: BaseException | None = None
+    ) -> None:
         self.status = status
         self.result = result
         self.error = error
@@ -85,13 +86,39 @@ class Request:
     """
 
     __slots__ = (
-        '_digest', 'acknowledged', 'args', 'caller', 'command', 'context', 'door',
-        'expires', 'id', 'id_given', 'method', 'namespace', 'next_life', 'started',
-        'started_at', 'values', 'version')
+        '_digest',
+        'acknowledged',
+        'args',
+        'caller',
+        'command',
+        'context',
+        'door',
+        'expires',
+        'id',
+        'id_given',
+        'method',
+        'namespace',
+        'next_life',
+        'started',
+        'started_at',
+        'values',
+        'version',
+    )
 
-    def __init__(self, namespace: Any, method: Any, version: Any, args: Any, *,
-                 caller: str, command_id: str, id_given: bool, values: dict[str, Any],
-                 door: Door, expires: float | None = None) -> None:
+    def __init__(
+        self,
+        namespace: Any,
+        method: Any,
+        version: Any,
+        args: Any,
+        *,
+        caller: str,
+        command_id: str,
+        id_given: bool,
+        values: dict[str, Any],
+        door: Door,
+        expires: float | None = None,
+    ) -> None:
         self.namespace = namespace
         self.method = method
         self.version = version
@@ -128,11 +155,15 @@ class Request:
     def digest(self) -> str:
         """The digest of the request (doc/wire.rst, section 3)."""
         if self._digest is None:
-            text = json.dumps([self.namespace, self.method, self.version, self.args],
-                              sort_keys=True, separators=(',', ':'),
-                              ensure_ascii=False)
+            text = json.dumps(
+                [self.namespace, self.method, self.version, self.args],
+                sort_keys=True,
+                separators=(',', ':'),
+                ensure_ascii=False,
+            )
             self._digest = hashlib.sha256(
-                text.encode('utf-8', 'surrogatepass')).hexdigest()
+                text.encode('utf-8', 'surrogatepass')
+            ).hexdigest()
         return self._digest
 
     def acknowledge(self) -> None:
@@ -147,8 +178,11 @@ class Request:
         self.started_at = time.time()
         limit = self.command.info.timeout if self.command is not None else None
         self.context = extension.Context(
-            self.caller, self.id, self.values,
-            None if limit is None else self.started + limit)
+            self.caller,
+            self.id,
+            self.values,
+            None if limit is None else self.started + limit,
+        )
         return self.context
 
     def cancel(self, reason: errors.GuestError) -> None:

@@ -32,10 +32,14 @@ class RpcDoor:
         because its reader has gone.
     """
 
-    def __init__(self, bus: base.Bus, loop: loops.Loop,
-                 submit: Callable[[requests.Request], None],
-                 orphaned: Callable[[requests.Request, requests.Outcome], None],
-                 max_result_size: int) -> None:
+    def __init__(
+        self,
+        bus: base.Bus,
+        loop: loops.Loop,
+        submit: Callable[[requests.Request], None],
+        orphaned: Callable[[requests.Request, requests.Outcome], None],
+        max_result_size: int,
+    ) -> None:
         self.bus = bus
         self.loop = loop
         self.orphaned = orphaned
@@ -54,8 +58,9 @@ class RpcDoor:
         except envelope.Unreadable as error:
             self.unreadable += 1
             delivery.acknowledge()
-            self._complain('unreadable', 'dropped a message that is no request: %s',
-                           error)
+            self._complain(
+                'unreadable', 'dropped a message that is no request: %s', error
+            )
             return
         if self._is_repeat(message.unique_id):
             self.repeated += 1
@@ -63,8 +68,9 @@ class RpcDoor:
             return
         self._submit(self._request(message, delivery))
 
-    def _request(self, message: envelope.Message,
-                 delivery: base.Delivery) -> requests.Request:
+    def _request(
+        self, message: envelope.Message, delivery: base.Delivery
+    ) -> requests.Request:
         body, context = message.body, message.context
         command_id = context.get(topics.CONTEXT_COMMAND_ID)
         id_given = topics.is_command_id(command_id)
@@ -75,12 +81,17 @@ class RpcDoor:
         if delivery.lifetime is not None and message.msg_id:
             expires = time.monotonic() + delivery.lifetime
         return requests.Request(
-            body.get('namespace'), body.get('method'), body.get('version', '1.0'),
+            body.get('namespace'),
+            body.get('method'),
+            body.get('version', '1.0'),
             body.get('args', {}),
             caller=caller if isinstance(caller, str) else '',
-            command_id=str(command_id), id_given=id_given, values=context,
+            command_id=str(command_id),
+            id_given=id_given,
+            values=context,
             expires=expires,
-            door=_Call(self, delivery, message))
+            door=_Call(self, delivery, message),
+        )
 
     def _is_repeat(self, unique_id: Any) -> bool:
         """Whether this sending came before; one without an id never did."""
@@ -104,8 +115,9 @@ class _Call(requests.Door):
 
     __slots__ = ('_delivery', '_door', '_life', '_msg_id', '_queue')
 
-    def __init__(self, door: RpcDoor, delivery: base.Delivery,
-                 message: envelope.Message) -> None:
+    def __init__(
+        self, door: RpcDoor, delivery: base.Delivery, message: envelope.Message
+    ) -> None:
         self._door = door
         self._delivery = delivery
         self._msg_id = message.msg_id
@@ -117,8 +129,11 @@ class _Call(requests.Door):
                 self._life = message.monitor / 2 if message.monitor else None
             else:
                 door._complain(
-                    'reply', 'a call names the reply queue %r: replies go only to '
-                    'reply_*; it runs and gets no answer', message.reply_queue)
+                    'reply',
+                    'a call names the reply queue %r: replies go only to '
+                    'reply_*; it runs and gets no answer',
+                    message.reply_queue,
+                )
 
     @property
     def wants_reply(self) -> bool:  # type: ignore[override]
@@ -136,8 +151,10 @@ class _Call(requests.Door):
         body = self._encode(outcome)
         returned = None
         if request.mutates:
+
             def returned() -> None:
                 self._door.orphaned(request, outcome)
+
         self._door.loop.call_soon(self._send, body, returned)
         return True
 
@@ -166,12 +183,18 @@ class _Call(requests.Door):
         try:
             body = envelope.reply(self._msg_id, outcome.result)
         except (TypeError, ValueError, RecursionError) as error:
-            return envelope.failure(self._msg_id, errors.BadResult(
-                f'the result cannot be sent as JSON: {error}'))
+            return envelope.failure(
+                self._msg_id,
+                errors.BadResult(f'the result cannot be sent as JSON: {error}'),
+            )
         if len(body) > self._door.max_result_size:
-            return envelope.failure(self._msg_id, errors.ResultTooLarge(
-                f'the result takes {len(body)} bytes; [dispatcher] max_result_size '
-                f'allows {self._door.max_result_size}'))
+            return envelope.failure(
+                self._msg_id,
+                errors.ResultTooLarge(
+                    f'the result takes {len(body)} bytes; [dispatcher] max_result_size '
+                    f'allows {self._door.max_result_size}'
+                ),
+            )
         return body
 
 

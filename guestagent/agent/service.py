@@ -53,13 +53,17 @@ class _Host(extension.Host):
         """See the base class."""
         self._service.reporter.report_facts(extension, facts)
 
-    def report_event(self, extension: str, name: str,
-                     data: Mapping[str, Any]) -> None:
+    def report_event(self, extension: str, name: str, data: Mapping[str, Any]) -> None:
         """See the base class."""
         self._service.reporter.report_event(extension, name, data)
 
-    def call(self, extension: str, method: str, arguments: Mapping[str, Any],
-             context: extension.Context | None) -> Any:
+    def call(
+        self,
+        extension: str,
+        method: str,
+        arguments: Mapping[str, Any],
+        context: extension.Context | None,
+    ) -> Any:
         """See the base class."""
         return self._service.registry.call(extension, method, arguments, context)
 
@@ -80,20 +84,33 @@ class Service:
         core.register(self.registry, host)
         self.bus = factory.make(conf, self.loop, self.instance_id)
         self.reporter = reporter.Reporter(
-            self.loop, self.bus, reporter.Identity(self.instance_id),
-            interval=conf.reports.heartbeat_interval, size=conf.reports.spool_size,
-            summaries=self._summaries)
+            self.loop,
+            self.bus,
+            reporter.Identity(self.instance_id),
+            interval=conf.reports.heartbeat_interval,
+            size=conf.reports.spool_size,
+            summaries=self._summaries,
+        )
         self._pool = pool.Pool(conf.dispatcher.workers, conf.dispatcher.backlog)
         self._limit = limit.Limit(lambda: self._pool.has_room)
-        self.dispatcher = dispatcher.Dispatcher(self.loop, self._pool, self.reporter, [
-            version.Version(self.registry),
-            self._limit,
-            arguments.Arguments(),
-            repeats.Repeats(),
-        ])
+        self.dispatcher = dispatcher.Dispatcher(
+            self.loop,
+            self._pool,
+            self.reporter,
+            [
+                version.Version(self.registry),
+                self._limit,
+                arguments.Arguments(),
+                repeats.Repeats(),
+            ],
+        )
         self._door = rpc.RpcDoor(
-            self.bus, self.loop, self.dispatcher.submit, self.dispatcher.orphaned,
-            conf.dispatcher.max_result_size)
+            self.bus,
+            self.loop,
+            self.dispatcher.submit,
+            self.dispatcher.orphaned,
+            conf.dispatcher.max_result_size,
+        )
         self._periodics = periodic.Periodics(self.loop, self._pool)
         self._signals = 0
 
@@ -106,8 +123,11 @@ class Service:
         required = self._conf.require_extensions
         self.registry.load(self._conf.enabled_extensions, required)
         self.loop.catch_signals((signal.SIGTERM, signal.SIGINT), self._signal)
-        LOG.info('guest agent for instance %s, extensions: %s', self.instance_id,
-                 ', '.join(item.name for item in self.registry.extensions()) or 'none')
+        LOG.info(
+            'guest agent for instance %s, extensions: %s',
+            self.instance_id,
+            ', '.join(item.name for item in self.registry.extensions()) or 'none',
+        )
         # The connection is made meanwhile; nothing is taken before the loop runs.
         self.bus.start(self._door.receive, self.reporter.connected)
         self.registry.start(required)
@@ -133,15 +153,18 @@ class Service:
         in_flight = self.dispatcher.watch
         grace = self._conf.graceful_shutdown_timeout
         if not self._turn(grace, lambda: not len(in_flight)):
-            LOG.warning('cancelling %d commands that did not end within %d s',
-                        len(in_flight), grace)
-            self.dispatcher.cancel_all(errors.Interrupted(
-                'the agent was stopped before the command ended'))
+            LOG.warning(
+                'cancelling %d commands that did not end within %d s',
+                len(in_flight),
+                grace,
+            )
+            self.dispatcher.cancel_all(
+                errors.Interrupted('the agent was stopped before the command ended')
+            )
             self._turn(CANCEL_SECONDS, lambda: not len(in_flight))
         self.registry.stop()
         self.reporter.goodbye()
-        self._turn(REPORT_SECONDS, lambda: self.reporter.idle or
-                   not self.bus.connected)
+        self._turn(REPORT_SECONDS, lambda: self.reporter.idle or not self.bus.connected)
         self.bus.close()
         self.loop.close()
         LOG.info('stopped')

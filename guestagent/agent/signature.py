@@ -48,23 +48,29 @@ class Signature:
         hints = typing.get_type_hints(method)
         parameters = list(inspect.signature(method).parameters.values())
         self.arguments: dict[str, Argument] = {}
-        for parameter in parameters[1:]:    # the first is the context
-            if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD,
-                                      parameter.KEYWORD_ONLY):
+        for parameter in parameters[1:]:  # the first is the context
+            if parameter.kind not in (
+                parameter.POSITIONAL_OR_KEYWORD,
+                parameter.KEYWORD_ONLY,
+            ):
                 raise TypeError(f'{name}(): a command takes no *{parameter.name}')
             if parameter.name not in hints:
-                raise TypeError(f'{name}(): argument {parameter.name!r} has no '
-                                f'annotation')
+                raise TypeError(
+                    f'{name}(): argument {parameter.name!r} has no annotation'
+                )
             try:
                 self.arguments[parameter.name] = Argument(
-                    parameter.name, hints[parameter.name], parameter.default)
+                    parameter.name, hints[parameter.name], parameter.default
+                )
             except TypeError as error:
-                raise TypeError(f'{name}() argument {parameter.name!r}: {error}'
-                                ) from None
+                raise TypeError(
+                    f'{name}() argument {parameter.name!r}: {error}'
+                ) from None
         if not parameters:
             raise TypeError(f'{name}(): a command takes a context first')
-        self._required = [argument.name for argument in self.arguments.values()
-                          if argument.required]
+        self._required = [
+            argument.name for argument in self.arguments.values() if argument.required
+        ]
         self.returns = describe(hints.get('return', Any))
 
     def check(self, given: dict[str, Any]) -> None:
@@ -78,11 +84,13 @@ class Signature:
             argument = known.get(name)
             if argument is None:
                 raise TypeError(
-                    f'{self.name}() got an unexpected keyword argument {name!r}')
+                    f'{self.name}() got an unexpected keyword argument {name!r}'
+                )
             if not argument.check(value):
                 raise TypeError(
                     f'{self.name}() argument {name!r} must be {argument.type}, '
-                    f'not {_kind(value)}')
+                    f'not {_kind(value)}'
+                )
         missing = [name for name in self._required if name not in given]
         if missing:
             raise TypeError(_missing(self.name, missing))
@@ -116,8 +124,9 @@ def _checker(annotation: Any) -> Check:
     if annotation in _PLAIN:
         return _PLAIN[annotation]
     if origin is Literal:
-        return lambda value: any(value == part and type(value) is type(part)
-                                 for part in parts)
+        return lambda value: any(
+            value == part and type(value) is type(part) for part in parts
+        )
     if origin in (typing.Union, types.UnionType):
         checks = [_checker(part) for part in parts]
         return lambda value: any(check(value) for check in checks)
@@ -165,7 +174,10 @@ def _kind(value: Any) -> str:
 
 def _missing(name: str, missing: list[str]) -> str:
     quoted = [repr(item) for item in missing]
-    listed = quoted[0] if len(quoted) == 1 else (
-        ', '.join(quoted[:-1]) + ' and ' + quoted[-1])
+    listed = (
+        quoted[0]
+        if len(quoted) == 1
+        else (', '.join(quoted[:-1]) + ' and ' + quoted[-1])
+    )
     plural = 's' if len(missing) > 1 else ''
     return f'{name}() missing {len(missing)} required argument{plural}: {listed}'

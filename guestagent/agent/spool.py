@@ -41,7 +41,8 @@ class Spool:
     def __init__(self, size: int) -> None:
         self._size = size
         self._waiting: dict[str, collections.deque[Report]] = {
-            kind: collections.deque() for kind in _ORDER}
+            kind: collections.deque() for kind in _ORDER
+        }
         self._sequences = dict.fromkeys(_ORDER, 0)
         #: How many outcomes and events were dropped for want of room.
         self.dropped = 0
@@ -75,7 +76,7 @@ class Spool:
         """Take back a report that was not sent, to its place in the order."""
         waiting = self._waiting[report.kind]
         if report.kind == HEARTBEAT and waiting:
-            return      # there is a newer one
+            return  # there is a newer one
         place = 0
         for other in waiting:
             if not other.sequence or other.sequence > report.sequence:

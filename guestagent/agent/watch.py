@@ -23,8 +23,9 @@ class Watch:
     request.
     """
 
-    def __init__(self, loop: loops.Loop,
-                 expire: Callable[[requests.Request], None]) -> None:
+    def __init__(
+        self, loop: loops.Loop, expire: Callable[[requests.Request], None]
+    ) -> None:
         self._loop = loop
         self._expire = expire
         self._requests: dict[requests.Request, None] = {}
@@ -83,8 +84,11 @@ class Watch:
 
     def _look_at(self, request: requests.Request, now: float) -> None:
         context = request.context
-        if context is not None and context.deadline is not None \
-                and context.deadline <= now:
+        if (
+            context is not None
+            and context.deadline is not None
+            and context.deadline <= now
+        ):
             self._expire(request)
             return
         if request.next_life is not None and request.next_life <= now:

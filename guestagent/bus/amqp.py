@@ -39,8 +39,9 @@ class _Reply:
 
     __slots__ = ('body', 'expires', 'queue', 'returned')
 
-    def __init__(self, queue: str, body: str,
-                 returned: Callable[[], None] | None) -> None:
+    def __init__(
+        self, queue: str, body: str, returned: Callable[[], None] | None
+    ) -> None:
         self.queue = queue
         self.body = body
         self.returned = returned
@@ -64,9 +65,16 @@ class AmqpBus(base.Bus):
         seconds, between two attempts to connect.
     """
 
-    def __init__(self, loop: loops.Loop, where: url.Url, layout: link.Layout, *,
-                 heartbeat: float, connect_timeout: float,
-                 retry: tuple[float, float, float]) -> None:
+    def __init__(
+        self,
+        loop: loops.Loop,
+        where: url.Url,
+        layout: link.Layout,
+        *,
+        heartbeat: float,
+        connect_timeout: float,
+        retry: tuple[float, float, float],
+    ) -> None:
         self._loop = loop
         self._url = where
         self._layout = layout
@@ -82,19 +90,22 @@ class AmqpBus(base.Bus):
         self._pending: dict[int, _Reply | _Report] = {}
         self._returned: set[int] = set()
         self._outbox: collections.deque[_Reply] = collections.deque(
-            maxlen=OUTBOX_LENGTH)
+            maxlen=OUTBOX_LENGTH
+        )
         self._gone: collections.OrderedDict[str, float] = collections.OrderedDict()
         self._log_limit = logs.RateLimit()
 
-    def start(self, received: Callable[[base.Delivery], None],
-              connected: Callable[[], None]) -> None:
+    def start(
+        self, received: Callable[[base.Delivery], None], connected: Callable[[], None]
+    ) -> None:
         """See :meth:`guestagent.bus.base.Bus.start`."""
         self._received = received
         self._on_connected = connected
         self._connect()
 
-    def reply(self, queue: str, body: str,
-              returned: Callable[[], None] | None = None) -> None:
+    def reply(
+        self, queue: str, body: str, returned: Callable[[], None] | None = None
+    ) -> None:
         """See :meth:`guestagent.bus.base.Bus.reply`."""
         self._send_reply(_Reply(queue, body, returned))
 
@@ -141,17 +152,23 @@ class AmqpBus(base.Bus):
         self._pending[tag] = reply
 
     def _connect(self) -> None:
-        threading.Thread(target=self._connect_thread, name='connect',
-                         daemon=True).start()
+        threading.Thread(
+            target=self._connect_thread, name='connect', daemon=True
+        ).start()
 
     def _connect_thread(self) -> None:
         """Make a link and hand it, or what went wrong, to the loop."""
         brokers = self._url.brokers
         broker = brokers[self._turn % len(brokers)]
         try:
-            made = link.Link(broker, self._url.virtual_host, self._layout,
-                             self._layout.topic, self._heartbeat,
-                             self._connect_timeout)
+            made = link.Link(
+                broker,
+                self._url.virtual_host,
+                self._layout,
+                self._layout.topic,
+                self._heartbeat,
+                self._connect_timeout,
+            )
         except link.ERRORS as error:
             self._loop.call_soon(self._not_connected, broker, error)
         except Exception as error:
@@ -167,8 +184,13 @@ class AmqpBus(base.Bus):
         self._failures += 1
         self._turn += 1
         if not self._closed:
-            LOG.warning('RabbitMQ at %s, virtual host %s: %s; next attempt in %.1f s',
-                        broker, self._url.virtual_host, _reason(error), wait)
+            LOG.warning(
+                'RabbitMQ at %s, virtual host %s: %s; next attempt in %.1f s',
+                broker,
+                self._url.virtual_host,
+                _reason(error),
+                wait,
+            )
             self._loop.call_later(wait, self._reconnect)
 
     def _reconnect(self) -> None:
@@ -181,8 +203,9 @@ class AmqpBus(base.Bus):
             return
         self._link = made
         self.connected = True
-        made.attach(self._loop, self._received, self._answered, self._on_return,
-                    self._lost)
+        made.attach(
+            self._loop, self._received, self._answered, self._on_return, self._lost
+        )
         if not self.connected:
             return  # lost again, while it was being attached
         self._failures = 0
@@ -250,8 +273,12 @@ class AmqpBus(base.Bus):
             self._gone.popitem(last=False)
         held = self._log_limit.allow('gone')
         if held is not None:
-            LOG.info('a reply to %s was returned: its client has gone (%d more since '
-                     'the last line like this)', reply.queue, held)
+            LOG.info(
+                'a reply to %s was returned: its client has gone (%d more since '
+                'the last line like this)',
+                reply.queue,
+                held,
+            )
         if reply.returned is not None:
             reply.returned()
 

@@ -47,8 +47,9 @@ class Bus:
     #: Whether messages can be sent and come in at this moment.
     connected: bool = False
 
-    def start(self, received: Callable[[Delivery], None],
-              connected: Callable[[], None]) -> None:
+    def start(
+        self, received: Callable[[Delivery], None], connected: Callable[[], None]
+    ) -> None:
         """Connect, now and whenever the connection is lost; return at once.
 
         :param received: called with each delivery.
@@ -56,8 +57,9 @@ class Bus:
         """
         raise NotImplementedError
 
-    def reply(self, queue: str, body: str,
-              returned: Callable[[], None] | None = None) -> None:
+    def reply(
+        self, queue: str, body: str, returned: Callable[[], None] | None = None
+    ) -> None:
         """Send a reply; kept and sent later when there is no connection.
 
         :param returned: called when nobody has that queue any more.

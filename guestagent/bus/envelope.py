@@ -51,7 +51,7 @@ class Message:
         self.monitor = _monitor_interval(pop('_timeout', None))
         self.context: dict[str, Any] = {}
         for key in [key for key in fields if key.startswith(_CONTEXT)]:
-            self.context[key[len(_CONTEXT):]] = pop(key)
+            self.context[key[len(_CONTEXT) :]] = pop(key)
         self.body = fields
 
 
@@ -85,20 +85,41 @@ def unique_id() -> str:
 
 def reply(msg_id: str, result: Any) -> str:
     """Return the body of a reply with a result."""
-    return wrap({'result': result, 'failure': None, 'ending': True,
-                 '_msg_id': msg_id, '_unique_id': unique_id()})
+    return wrap(
+        {
+            'result': result,
+            'failure': None,
+            'ending': True,
+            '_msg_id': msg_id,
+            '_unique_id': unique_id(),
+        }
+    )
 
 
 def failure(msg_id: str, error: BaseException) -> str:
     """Return the body of a reply that a stock client raises as ``error``."""
-    return wrap({'result': None, 'failure': _dumps(describe(error)), 'ending': True,
-                 '_msg_id': msg_id, '_unique_id': unique_id()})
+    return wrap(
+        {
+            'result': None,
+            'failure': _dumps(describe(error)),
+            'ending': True,
+            '_msg_id': msg_id,
+            '_unique_id': unique_id(),
+        }
+    )
 
 
 def sign_of_life(msg_id: str) -> str:
     """Return the body that tells a waiting client that its call still runs."""
-    return wrap({'result': None, 'failure': None, 'ending': False,
-                 '_msg_id': msg_id, '_unique_id': unique_id()})
+    return wrap(
+        {
+            'result': None,
+            'failure': None,
+            'ending': False,
+            '_msg_id': msg_id,
+            '_unique_id': unique_id(),
+        }
+    )
 
 
 def describe(error: BaseException) -> dict[str, Any]:
@@ -112,20 +133,33 @@ def describe(error: BaseException) -> dict[str, Any]:
     else:
         module = type(error).__module__
         trace = traceback.format_exception(error) if error.__traceback__ else []
-    return {'class': type(error).__name__, 'module': module, 'message': str(error),
-            'tb': trace, 'args': _plain(list(error.args)),
-            'kwargs': _plain(getattr(error, 'kwargs', {}))}
+    return {
+        'class': type(error).__name__,
+        'module': module,
+        'message': str(error),
+        'tb': trace,
+        'args': _plain(list(error.args)),
+        'kwargs': _plain(getattr(error, 'kwargs', {})),
+    }
 
 
-def notification(publisher_id: str, event_type: str, payload: Mapping[str, Any],
-                 message_id: str) -> str:
+def notification(
+    publisher_id: str, event_type: str, payload: Mapping[str, Any], message_id: str
+) -> str:
     """Return the body of a notification of priority INFO, stamped with now."""
     now = time.time()
     stamp = time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(now))
-    return wrap({'message_id': message_id, 'publisher_id': publisher_id,
-                 'event_type': event_type, 'priority': 'INFO', 'payload': payload,
-                 'timestamp': f'{stamp}.{int(now % 1 * 1e6):06d}',
-                 '_unique_id': unique_id()})
+    return wrap(
+        {
+            'message_id': message_id,
+            'publisher_id': publisher_id,
+            'event_type': event_type,
+            'priority': 'INFO',
+            'payload': payload,
+            'timestamp': f'{stamp}.{int(now % 1 * 1e6):06d}',
+            '_unique_id': unique_id(),
+        }
+    )
 
 
 def _load(text: str | bytes) -> dict[str, Any]:

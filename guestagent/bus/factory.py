@@ -17,15 +17,26 @@ def make(conf: Any, loop: loops.Loop, instance: str) -> base.Bus:
     where = url.parse(conf.transport_url)
     rabbit = conf.oslo_messaging_rabbit
     layout = link.Layout(
-        exchange=conf.control_exchange, topic=topics.request_topic(instance),
-        server=instance, report_exchange=conf.report_topic,
-        durable=rabbit.amqp_durable_queues, quorum=rabbit.rabbit_quorum_queue,
-        prefetch=rabbit.rabbit_qos_prefetch_count or _prefetch(conf.dispatcher))
+        exchange=conf.control_exchange,
+        topic=topics.request_topic(instance),
+        server=instance,
+        report_exchange=conf.report_topic,
+        durable=rabbit.amqp_durable_queues,
+        quorum=rabbit.rabbit_quorum_queue,
+        prefetch=rabbit.rabbit_qos_prefetch_count or _prefetch(conf.dispatcher),
+    )
     return amqp.AmqpBus(
-        loop, where, layout, heartbeat=rabbit.heartbeat_timeout_threshold,
+        loop,
+        where,
+        layout,
+        heartbeat=rabbit.heartbeat_timeout_threshold,
         connect_timeout=rabbit.connect_timeout,
-        retry=(rabbit.kombu_reconnect_delay, rabbit.kombu_reconnect_splay,
-               rabbit.rabbit_interval_max))
+        retry=(
+            rabbit.kombu_reconnect_delay,
+            rabbit.kombu_reconnect_splay,
+            rabbit.rabbit_interval_max,
+        ),
+    )
 
 
 def _prefetch(dispatcher: Any) -> int:

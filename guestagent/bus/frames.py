@@ -39,14 +39,15 @@ class Splitter:
         while length - start >= _HEADER.size:
             kind, channel, size = _HEADER.unpack_from(data, start)
             if size > self._size_max:
-                raise BadFrame(f'a frame of {size} bytes, at most {self._size_max} '
-                               f'were agreed')
+                raise BadFrame(
+                    f'a frame of {size} bytes, at most {self._size_max} were agreed'
+                )
             end = start + _HEADER.size + size
             if end >= length:
                 break
             if data[end] != FRAME_END:
                 raise BadFrame(f'a frame ends in {data[end]:#04x}, not 0xce')
-            payload = data[start + _HEADER.size:end]
+            payload = data[start + _HEADER.size : end]
             start = end + 1
             yield kind, channel, payload
         self._rest = data[start:] if start else data

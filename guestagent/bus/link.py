@@ -58,8 +58,15 @@ class Link:
     And a second one where a stock server has left it (:meth:`_adopt`).
     """
 
-    def __init__(self, broker: url.Broker, virtual_host: str, layout: Layout,
-                 name: str, heartbeat: float, connect_timeout: float) -> None:
+    def __init__(
+        self,
+        broker: url.Broker,
+        virtual_host: str,
+        layout: Layout,
+        name: str,
+        heartbeat: float,
+        connect_timeout: float,
+    ) -> None:
         """Connect, log in and declare; waits, so not for the loop's thread.
 
         :raises OSError, amqp.exceptions.AMQPError: it did not work.
@@ -67,19 +74,27 @@ class Link:
         self.broker = broker
         self._layout = layout
         connection = kombu.Connection(
-            hostname=broker.hostname, port=broker.port, userid=broker.username,
-            password=broker.password, virtual_host=virtual_host, transport='pyamqp',
-            heartbeat=heartbeat, connect_timeout=connect_timeout,
+            hostname=broker.hostname,
+            port=broker.port,
+            userid=broker.username,
+            password=broker.password,
+            virtual_host=virtual_host,
+            transport='pyamqp',
+            heartbeat=heartbeat,
+            connect_timeout=connect_timeout,
             transport_options={
                 # A broker that hangs in the middle of a handshake ends it.
-                'read_timeout': connect_timeout, 'write_timeout': connect_timeout,
-                'client_properties': {'product': 'guestagent',
-                                      'connection_name': name}})
+                'read_timeout': connect_timeout,
+                'write_timeout': connect_timeout,
+                'client_properties': {'product': 'guestagent', 'connection_name': name},
+            },
+        )
         self._amqp = connection.transport.establish_connection()
         # With it py-amqp would read a frame before each publish, and so call us
         # back in the middle of our own sending.
         self._amqp.client_properties.get('capabilities', {}).pop(
-            'connection.blocked', None)
+            'connection.blocked', None
+        )
         self._stream: stream.Stream | None = None
         self._published = 0
         try:
@@ -91,11 +106,14 @@ class Link:
             self._amqp.collect()
             raise
 
-    def attach(self, loop: stream.Poller,
-               received: Callable[[base.Delivery], None],
-               answered: Callable[[int, bool, bool], None],
-               returned: Callable[[Any], None],
-               lost: Callable[[Exception], None]) -> None:
+    def attach(
+        self,
+        loop: stream.Poller,
+        received: Callable[[base.Delivery], None],
+        answered: Callable[[int, bool, bool], None],
+        returned: Callable[[Any], None],
+        lost: Callable[[Exception], None],
+    ) -> None:
         """Give the connection to the loop and begin to consume.
 
         :param answered: called with (tag, multiple, accepted) for each confirm.
@@ -118,15 +136,17 @@ class Link:
         transport = self._amqp.transport
         sock, transport.sock = transport.sock, None
         self._stream = stream.Stream(loop, sock, on_bytes, self.fail)
-        self._amqp.frame_writer = method_framing.frame_writer(
-            self._amqp, self._stream)
+        self._amqp.frame_writer = method_framing.frame_writer(self._amqp, self._stream)
         channel = self._channel
         channel.events['basic_ack'].add(
-            lambda tag, multiple: answered(tag, multiple, True))
+            lambda tag, multiple: answered(tag, multiple, True)
+        )
         channel.events['basic_nack'].add(
-            lambda tag, multiple: answered(tag, multiple, False))
+            lambda tag, multiple: answered(tag, multiple, False)
+        )
         channel.events['basic_return'].add(
-            lambda _exception, _exchange, _key, message: returned(message))
+            lambda _exception, _exchange, _key, message: returned(message)
+        )
         self._consume(lambda message: received(RabbitDelivery(self, message)))
         self._stream.read_pending()
 
@@ -134,9 +154,14 @@ class Link:
         """Publish persistent and mandatory; return the tag of its confirm."""
         self._published += 1
         message = amqp.Message(
-            body, content_type='application/json', content_encoding='utf-8',
-            application_headers={}, delivery_mode=2, priority=0,
-            message_id=str(self._published))
+            body,
+            content_type='application/json',
+            content_encoding='utf-8',
+            application_headers={},
+            delivery_mode=2,
+            priority=0,
+            message_id=str(self._published),
+        )
         self._channel.basic_publish(message, exchange, key, mandatory=True)
         return self._published
 
@@ -155,8 +180,11 @@ class Link:
         try:
             self._amqp.heartbeat_tick()
         except ERRORS:
-            self.fail(ConnectionError(
-                f'no sign of life for {2 * self._amqp.heartbeat:.0f} seconds'))
+            self.fail(
+                ConnectionError(
+                    f'no sign of life for {2 * self._amqp.heartbeat:.0f} seconds'
+                )
+            )
 
     @property
     def tick_interval(self) -> float | None:
@@ -194,13 +222,16 @@ class Link:
         durable = layout.durable or layout.quorum
         fanout = f'{layout.topic}_fanout'
         arguments = {'x-queue-type': 'quorum'} if layout.quorum else {}
-        channel.exchange_declare(layout.exchange, 'topic', durable=durable,
-                                 auto_delete=False)
+        channel.exchange_declare(
+            layout.exchange, 'topic', durable=durable, auto_delete=False
+        )
         channel.exchange_declare(fanout, 'fanout', durable=False, auto_delete=True)
-        channel.exchange_declare(layout.report_exchange, 'topic', durable=True,
-                                 auto_delete=False)
-        channel.queue_declare(layout.topic, durable=durable, auto_delete=False,
-                              arguments=arguments)
+        channel.exchange_declare(
+            layout.report_exchange, 'topic', durable=True, auto_delete=False
+        )
+        channel.queue_declare(
+            layout.topic, durable=durable, auto_delete=False, arguments=arguments
+        )
         for key in (layout.topic, f'{layout.topic}.{layout.server}'):
             channel.queue_bind(layout.topic, layout.exchange, key)
         channel.queue_bind(layout.topic, fanout, layout.topic)
@@ -225,8 +256,9 @@ class Link:
 
     def _consume(self, callback: Callable[[Any], None]) -> None:
         for queue in self._queues:
-            self._channel.basic_consume(queue, consumer_tag=queue, nowait=True,
-                                        callback=callback)
+            self._channel.basic_consume(
+                queue, consumer_tag=queue, nowait=True, callback=callback
+            )
 
 
 def _lifetime(properties: dict[str, Any]) -> float | None:

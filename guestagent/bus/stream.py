@@ -37,10 +37,14 @@ class Stream:
         one that does not read any more.
     """
 
-    def __init__(self, loop: Poller, sock: socket.socket,
-                 received: Callable[[bytes], None],
-                 closed: Callable[[Exception], None],
-                 unsent_max: int = 256 * 1024 * 1024) -> None:
+    def __init__(
+        self,
+        loop: Poller,
+        sock: socket.socket,
+        received: Callable[[bytes], None],
+        closed: Callable[[Exception], None],
+        unsent_max: int = 256 * 1024 * 1024,
+    ) -> None:
         self._loop = loop
         self._sock = sock
         self._received = received
@@ -58,8 +62,11 @@ class Stream:
         """Take ``data`` (copied) to be sent at the end of this round."""
         self._out += data
         if len(self._out) > self._unsent_max:
-            self._end(OSError(f'{len(self._out)} bytes wait to be sent: the peer does '
-                              f'not read'))
+            self._end(
+                OSError(
+                    f'{len(self._out)} bytes wait to be sent: the peer does not read'
+                )
+            )
 
     @property
     def unsent(self) -> int:
@@ -80,8 +87,11 @@ class Stream:
             return
         if bool(self._out) != self._writing:
             self._writing = bool(self._out)
-            self._loop.watch(self._sock.fileno(),
-                             READ | WRITE if self._writing else READ, self._ready)
+            self._loop.watch(
+                self._sock.fileno(),
+                READ | WRITE if self._writing else READ,
+                self._ready,
+            )
 
     def read_pending(self) -> None:
         """Read what TLS has taken from the socket already, which no poll reports."""

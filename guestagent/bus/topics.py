@@ -30,7 +30,8 @@ def check_instance_id(instance_id: str) -> str:
     """
     if not _INSTANCE.match(instance_id):
         raise errors.InvalidArgument(
-            f'instance id {instance_id!r}: it must be 1 to 200 of A-Z a-z 0-9 _ . -')
+            f'instance id {instance_id!r}: it must be 1 to 200 of A-Z a-z 0-9 _ . -'
+        )
     return instance_id
 
 

@@ -44,7 +44,8 @@ def parse(text: str, default_port: int = 5672) -> Url:
     if parts.scheme not in _SCHEMES:
         raise errors.ConfigError(
             f'transport_url: scheme {parts.scheme!r} is not known; this agent takes '
-            f'rabbit://user:password@host:port/vhost')
+            f'rabbit://user:password@host:port/vhost'
+        )
     username, password = 'guest', 'guest'
     brokers = []
     for number, host in enumerate(parts.netloc.split(','), 1):
@@ -57,8 +58,9 @@ def parse(text: str, default_port: int = 5672) -> Url:
     return Url(tuple(brokers), virtual_host, query)
 
 
-def _parse_host(text: str, number: int, default_port: int, username: str,
-                password: str) -> Broker:
+def _parse_host(
+    text: str, number: int, default_port: int, username: str, password: str
+) -> Broker:
     account, at, address = text.rpartition('@')
     if at:
         username, _, password = account.partition(':')
@@ -75,6 +77,8 @@ def _parse_host(text: str, number: int, default_port: int, username: str,
     if port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
         raise errors.ConfigError(
             f'transport_url: host number {number} has port {port!r}; it must be '
-            f'1 to 65535')
-    return Broker(hostname or 'localhost', int(port) if port else default_port,
-                  username, password)
+            f'1 to 65535'
+        )
+    return Broker(
+        hostname or 'localhost', int(port) if port else default_port, username, password
+    )

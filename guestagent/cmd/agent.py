@@ -29,12 +29,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     conf = cfg.ConfigOpts()
     agent.register(conf)
     try:
-        conf(sys.argv[1:] if argv is None else argv, project='guestagent',
-             prog='guestagent', version=guestagent.__version__,
-             description='The guest agent: takes requests from the bus and carries '
-                         'them to extensions.',
-             default_config_files=cfg.find_config_files('guestagent', 'agent'),
-             default_config_dirs=cfg.find_config_dirs('guestagent', 'agent'))
+        conf(
+            sys.argv[1:] if argv is None else argv,
+            project='guestagent',
+            prog='guestagent',
+            version=guestagent.__version__,
+            description='The guest agent: takes requests from the bus and carries '
+            'them to extensions.',
+            default_config_files=cfg.find_config_files('guestagent', 'agent'),
+            default_config_dirs=cfg.find_config_dirs('guestagent', 'agent'),
+        )
         logs.setup(conf)
         service.Service(conf).run()
     except (cfg.Error, errors.ConfigError) as error:

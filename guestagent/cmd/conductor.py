@@ -29,9 +29,12 @@ from guestagent.conf import conductor  # noqa: E402
 OK, BAD_CONFIG, FAILED = 0, 2, 1
 
 _COMMANDS = [
-    cfg.BoolOpt('db-sync', default=False,
-                help='Bring the tables of the database to this version, and exit. The '
-                     'start does the same.'),
+    cfg.BoolOpt(
+        'db-sync',
+        default=False,
+        help='Bring the tables of the database to this version, and exit. The '
+        'start does the same.',
+    )
 ]
 
 
@@ -42,12 +45,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     conf.register_cli_opts(_COMMANDS)
     rpc.set_defaults()
     try:
-        conf(sys.argv[1:] if argv is None else argv, project='guestagent',
-             prog='guestagent-conductor', version=guestagent.__version__,
-             description='The conductor: takes the reports of all guests, keeps what '
-                         'they say in a database, and answers queries.',
-             default_config_files=cfg.find_config_files('guestagent', 'conductor'),
-             default_config_dirs=cfg.find_config_dirs('guestagent', 'conductor'))
+        conf(
+            sys.argv[1:] if argv is None else argv,
+            project='guestagent',
+            prog='guestagent-conductor',
+            version=guestagent.__version__,
+            description='The conductor: takes the reports of all guests, keeps what '
+            'they say in a database, and answers queries.',
+            default_config_files=cfg.find_config_files('guestagent', 'conductor'),
+            default_config_dirs=cfg.find_config_dirs('guestagent', 'conductor'),
+        )
         _check(conf)
         logs.setup(conf)
         if conf.db_sync:

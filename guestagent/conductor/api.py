@@ -33,6 +33,7 @@ _NUMBER = re.compile(r'[0-9]{1,18}\Z')
 
 def _query(method: Callable[..., Record]) -> Callable[..., Record]:
     """Let a method's errors reach the caller as what they are, and not as crashes."""
+
     @oslo_messaging.expected_exceptions(errors.GuestAgentError)
     @functools.wraps(method)
     def answer(*args: Any, **kwargs: Any) -> Record:
@@ -41,8 +42,8 @@ def _query(method: Callable[..., Record]) -> Callable[..., Record]:
         except sqlalchemy.exc.SQLAlchemyError as error:
             LOG.error('a query failed, the database: %s', engine.explain(error))
             raise errors.Transient(
-                'the conductor cannot read its database at the moment; its log says '
-                'why') from None
+                'the conductor cannot read its database at the moment; its log says why'
+            ) from None
 
     return answer
 
@@ -61,17 +62,25 @@ class Queries:
         self._database = database
 
     @_query
-    def instance_list(self, context: Context, state: str | None = None,
-                      marker: str | None = None, limit: int = LIMIT) -> Record:
+    def instance_list(
+        self,
+        context: Context,
+        state: str | None = None,
+        marker: str | None = None,
+        limit: int = LIMIT,
+    ) -> Record:
         """Return a page of instances, by id, in one state if that is given."""
         if state is not None and state not in states.STATES:
             raise errors.InvalidArgument(
-                f'state {state!r}: it must be one of {", ".join(states.STATES)}')
+                f'state {state!r}: it must be one of {", ".join(states.STATES)}'
+            )
         if marker is not None:
             _text('marker', marker)
         found = queries.instances(self._database, state, marker, _limit(limit))
-        return {'instances': found,
-                'next': found[-1]['id'] if len(found) == limit else None}
+        return {
+            'instances': found,
+            'next': found[-1]['id'] if len(found) == limit else None,
+        }
 
     @_query
     def instance_show(self, context: Context, instance: str) -> Record:
@@ -80,8 +89,9 @@ class Queries:
         return found if found is not None else _no_instance(instance)
 
     @_query
-    def facts_get(self, context: Context, instance: str,
-                  prefix: str | None = None) -> Record:
+    def facts_get(
+        self, context: Context, instance: str, prefix: str | None = None
+    ) -> Record:
         """Return an instance's facts, those whose key begins with ``prefix``."""
         if prefix is not None:
             _text('prefix', prefix)
@@ -89,8 +99,13 @@ class Queries:
         return {'facts': found if found is not None else _no_instance(instance)}
 
     @_query
-    def command_show(self, context: Context, instance: str, command_id: str,
-                     caller: str | None = None) -> Record:
+    def command_show(
+        self,
+        context: Context,
+        instance: str,
+        command_id: str,
+        caller: str | None = None,
+    ) -> Record:
         """Return the outcome of one command.
 
         :raises guestagent.errors.NoSuchRecord: none was reported, or not yet.
@@ -98,7 +113,8 @@ class Queries:
         if not topics.is_command_id(command_id):
             raise errors.InvalidArgument(
                 f'command_id {command_id!r:.100}: it must be 1 to 64 of '
-                f'A-Z a-z 0-9 _ . -')
+                f'A-Z a-z 0-9 _ . -'
+            )
         if caller is not None:
             _text('caller', caller)
         found = queries.command(self._database, _instance(instance), command_id, caller)
@@ -109,36 +125,57 @@ class Queries:
         of = '' if caller is None else f' of caller {caller!r}'
         raise errors.NoSuchRecord(
             f'instance {instance!r} has reported no outcome of command '
-            f'{command_id!r}{of}: it may still run, or was answered to its caller')
+            f'{command_id!r}{of}: it may still run, or was answered to its caller'
+        )
 
     @_query
-    def command_list(self, context: Context, instance: str,
-                     marker: str | int | None = None, limit: int = 100) -> Record:
+    def command_list(
+        self,
+        context: Context,
+        instance: str,
+        marker: str | int | None = None,
+        limit: int = 100,
+    ) -> Record:
         """Return a page of outcomes, the newest first."""
-        found = queries.commands(self._database, _instance(instance),
-                                 _position('marker', marker), _limit(limit))
+        found = queries.commands(
+            self._database,
+            _instance(instance),
+            _position('marker', marker),
+            _limit(limit),
+        )
         if found is None:
             return _no_instance(instance)
-        return {'commands': [record for _, record in found],
-                'next': str(found[-1][0]) if len(found) == limit else None}
+        return {
+            'commands': [record for _, record in found],
+            'next': str(found[-1][0]) if len(found) == limit else None,
+        }
 
     @_query
-    def event_list(self, context: Context, instance: str | None = None,
-                   after: str | int | None = None, limit: int = 100) -> Record:
+    def event_list(
+        self,
+        context: Context,
+        instance: str | None = None,
+        after: str | int | None = None,
+        limit: int = 100,
+    ) -> Record:
         """Return a page of events, the oldest first, of one instance or of all."""
         if instance is not None:
             _instance(instance)
-        found = queries.events(self._database, instance, _position('after', after),
-                               _limit(limit))
+        found = queries.events(
+            self._database, instance, _position('after', after), _limit(limit)
+        )
         if found is None:
             return _no_instance(instance)
-        return {'events': found,
-                'next': str(found[-1]['id']) if len(found) == limit else None}
+        return {
+            'events': found,
+            'next': str(found[-1]['id']) if len(found) == limit else None,
+        }
 
 
 def _no_instance(instance: str | None) -> Record:
     raise errors.NoSuchInstance(
-        f'instance {instance!r}: the conductor has never had a report of it')
+        f'instance {instance!r}: the conductor has never had a report of it'
+    )
 
 
 def _text(name: str, value: object) -> str:
@@ -146,7 +183,8 @@ def _text(name: str, value: object) -> str:
     if not isinstance(value, str) or len(value) > 255 or not value.isprintable():
         raise errors.InvalidArgument(
             f'{name} {value!r:.100}: it must be text of at most 255 printable '
-            f'characters')
+            f'characters'
+        )
     return value
 
 
@@ -157,7 +195,8 @@ def _instance(value: object) -> str:
 def _limit(value: object) -> int:
     if type(value) is not int or not 1 <= value <= LIMIT:
         raise errors.InvalidArgument(
-            f'limit {value!r:.100}: it must be an integer from 1 to {LIMIT}')
+            f'limit {value!r:.100}: it must be an integer from 1 to {LIMIT}'
+        )
     return value
 
 
@@ -168,5 +207,6 @@ def _position(name: str, value: object) -> int | None:
     if isinstance(value, bool) or not _NUMBER.match(str(value)):
         raise errors.InvalidArgument(
             f'{name} {value!r:.100}: it must be the id of a record, or what "next" of '
-            f'the page before says')
+            f'the page before says'
+        )
     return int(str(value))

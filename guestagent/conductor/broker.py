@@ -62,10 +62,14 @@ def hosts(conf: Any) -> list[Host]:
     if url.transport.removeprefix('kombu+') not in ('rabbit', 'amqp'):
         raise errors.ConfigError(
             f'transport_url: the conductor takes reports from RabbitMQ only '
-            f'(rabbit://user:password@host:port/vhost), not {url.transport}://')
+            f'(rabbit://user:password@host:port/vhost), not {url.transport}://'
+        )
     rabbit = conf.oslo_messaging_rabbit
-    found = [_host(host, url.virtual_host or '/', rabbit) for host in url.hosts
-             or [oslo_messaging.TransportHost('localhost', _DEFAULT_PORT)]]
+    found = [
+        _host(host, url.virtual_host or '/', rabbit)
+        for host in url.hosts
+        or [oslo_messaging.TransportHost('localhost', _DEFAULT_PORT)]
+    ]
     # Several conductors shall not all choose the same one.
     random.shuffle(found)
     return found
@@ -74,15 +78,27 @@ def hosts(conf: Any) -> list[Host]:
 def _host(host: Any, virtual_host: str, rabbit: Any) -> Host:
     name, port = host.hostname or 'localhost', host.port or _DEFAULT_PORT
     address = f'[{name}]' if ':' in name else name
-    return Host(f'{address}:{port}', {
-        'hostname': address, 'port': port, 'userid': host.username or 'guest',
-        'password': host.password or 'guest', 'virtual_host': virtual_host,
-        'ssl': _tls(rabbit, name), 'login_method': rabbit.rabbit_login_method,
-        'heartbeat': rabbit.heartbeat_timeout_threshold,
-        'connect_timeout': CONNECT_TIMEOUT, 'transport': 'pyamqp',
-        'transport_options': {'client_properties': {
-            'connection_name':
-                f'guestagent-conductor:{socket.gethostname()}:{os.getpid()}'}}})
+    return Host(
+        f'{address}:{port}',
+        {
+            'hostname': address,
+            'port': port,
+            'userid': host.username or 'guest',
+            'password': host.password or 'guest',
+            'virtual_host': virtual_host,
+            'ssl': _tls(rabbit, name),
+            'login_method': rabbit.rabbit_login_method,
+            'heartbeat': rabbit.heartbeat_timeout_threshold,
+            'connect_timeout': CONNECT_TIMEOUT,
+            'transport': 'pyamqp',
+            'transport_options': {
+                'client_properties': {
+                    'connection_name': 'guestagent-conductor:'
+                    f'{socket.gethostname()}:{os.getpid()}'
+                }
+            },
+        },
+    )
 
 
 def _tls(rabbit: Any, hostname: str) -> dict[str, Any] | bool:
@@ -139,7 +155,8 @@ class Consumer:
                 # With a limit always: without one it outlasts the broker's
                 # heartbeats, and nothing else happens on this thread.
                 self._connection.drain_events(
-                    timeout=max(0.001, deadline - time.monotonic()))
+                    timeout=max(0.001, deadline - time.monotonic())
+                )
             except TimeoutError:
                 break
             if not before and messages:
@@ -165,11 +182,15 @@ class Consumer:
 
     def _declare(self, queue: Queue) -> int:
         """Declare what the wire's specification says; return the queue's length."""
-        self._channel.exchange_declare(queue.exchange, 'topic', durable=True,
-                                       auto_delete=False)
+        self._channel.exchange_declare(
+            queue.exchange, 'topic', durable=True, auto_delete=False
+        )
         declared = self._channel.queue_declare(
-            queue.name, durable=True, auto_delete=False,
-            arguments={'x-overflow': 'reject-publish', 'x-max-length': queue.length})
+            queue.name,
+            durable=True,
+            auto_delete=False,
+            arguments={'x-overflow': 'reject-publish', 'x-max-length': queue.length},
+        )
         self._channel.queue_bind(queue.name, queue.exchange, routing_key=queue.name)
         return int(declared.message_count)
 

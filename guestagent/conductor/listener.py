@@ -51,9 +51,13 @@ class Listener:
     :ivar rejected: how many of these were no reports.
     """
 
-    def __init__(self, consume: Callable[[broker.Host], broker.Consumer],
-                 hosts: Sequence[broker.Host], records: store.Store,
-                 settings: Settings) -> None:
+    def __init__(
+        self,
+        consume: Callable[[broker.Host], broker.Consumer],
+        hosts: Sequence[broker.Host],
+        records: store.Store,
+        settings: Settings,
+    ) -> None:
         self._consume = consume
         self._hosts = itertools.cycle(hosts)
         self._store = records
@@ -94,15 +98,16 @@ class Listener:
                 return
             except (*broker.LOST, sqlalchemy.exc.SQLAlchemyError) as error:
                 problem = _explain(error)
-            except Exception:   # The boundary of a thread: it must go on.
+            except Exception:  # The boundary of a thread: it must go on.
                 LOG.exception('taking reports failed in a way that nobody foresaw')
                 problem = 'see above'
             finally:
                 self._listening_since = None
             wait = FIRST_WAIT if self._progress else min(2 * wait, LONGEST_WAIT)
             pause = wait * random.uniform(0.5, 1.0)
-            LOG.warning('no reports are taken: %s; trying again in %.1f s', problem,
-                        pause)
+            LOG.warning(
+                'no reports are taken: %s; trying again in %.1f s', problem, pause
+            )
             self._stopping.wait(pause)
 
     def _listen(self) -> None:
@@ -144,7 +149,8 @@ class Listener:
             try:
                 if len(message.body) > self._settings.max_size:
                     raise reports.Rejected(
-                        f'{len(message.body)} bytes, more than max_report_size')
+                        f'{len(message.body)} bytes, more than max_report_size'
+                    )
                 yield reports.read(message.body)
             except reports.Rejected as error:
                 self._reject(str(error))
@@ -160,8 +166,10 @@ class Listener:
             self._store.apply(batch, time.time())
         except sqlalchemy.exc.DataError as error:
             if len(batch) == 1:
-                self._reject(f'of {batch[0].instance}: the database refuses it: '
-                             f'{engine.explain(error)}')
+                self._reject(
+                    f'of {batch[0].instance}: the database refuses it: '
+                    f'{engine.explain(error)}'
+                )
                 return
             middle = len(batch) // 2
             self._write(batch[:middle])
@@ -171,14 +179,19 @@ class Listener:
         self.rejected += 1
         held = self._limit.allow('rejected')
         if held is not None:
-            LOG.warning('a report was dropped: %s (%d others since the last such line)',
-                        reason, held)
+            LOG.warning(
+                'a report was dropped: %s (%d others since the last such line)',
+                reason,
+                held,
+            )
 
 
 def _explain(error: BaseException) -> str:
     if isinstance(error, amqp.PreconditionFailed):
-        return (f'the queue or the exchange of reports exists with other properties; '
-                f'set report_queue_length as before, or delete the queue: {error}')
+        return (
+            f'the queue or the exchange of reports exists with other properties; '
+            f'set report_queue_length as before, or delete the queue: {error}'
+        )
     if isinstance(error, sqlalchemy.exc.SQLAlchemyError):
         return f'the database: {engine.explain(error)}'
     return ' '.join(str(error).split()) or type(error).__name__

@@ -21,7 +21,7 @@ HEARTBEAT, FACTS, OUTCOME, EVENT = 'heartbeat', 'facts', 'outcome', 'event'
 
 #: A guest's clock may be wrong, but a date has four digits in its year.
 _LAST_TIME = 253402300799.0
-_LAST_INTEGER = 2 ** 63 - 1
+_LAST_INTEGER = 2**63 - 1
 _HEALTH_LENGTH = 1000
 
 _OUTCOMES = frozenset(('done', 'failed', 'interrupted', 'withheld'))
@@ -118,10 +118,13 @@ def parse(payload: Any) -> Report:
     if type(sequence) is not int or not 0 < sequence <= _LAST_INTEGER:
         raise Rejected('sequence: not an integer from 1')
     _number('sent', get('sent'))
-    return Report(_instance(get('instance')),
-                  _text('generation', get('generation'), tables.GENERATION_LENGTH),
-                  sequence, _text('boot_id', get('boot_id'), least=0),
-                  reader(_object('data', get('data'))))
+    return Report(
+        _instance(get('instance')),
+        _text('generation', get('generation'), tables.GENERATION_LENGTH),
+        sequence,
+        _text('boot_id', get('boot_id'), least=0),
+        reader(_object('data', get('data'))),
+    )
 
 
 def _heartbeat(data: Mapping[str, Any]) -> Heartbeat:
@@ -138,9 +141,14 @@ def _heartbeat(data: Mapping[str, Any]) -> Heartbeat:
     return Heartbeat(
         status == 'stopping',
         _text('agent_version', data.get('agent_version'), tables.VERSION_LENGTH),
-        interval, _number('started', data.get('started')), dropped,
-        {_text('name of an extension', name): _extension(name, value)
-         for name, value in extensions.items()})
+        interval,
+        _number('started', data.get('started')),
+        dropped,
+        {
+            _text('name of an extension', name): _extension(name, value)
+            for name, value in extensions.items()
+        },
+    )
 
 
 def _extension(name: str, value: Any) -> Extension:
@@ -150,9 +158,12 @@ def _extension(name: str, value: Any) -> Extension:
     health = get('health')
     if not isinstance(health, str):
         raise Rejected(f'health of extension {name!r:.50}: not text')
-    return Extension(_version(get('version')), _sentence(health),
-                     _optional_text('distribution', get('distribution')),
-                     _version(get('distribution_version')))
+    return Extension(
+        _version(get('version')),
+        _sentence(health),
+        _optional_text('distribution', get('distribution')),
+        _version(get('distribution_version')),
+    )
 
 
 def _facts(data: Mapping[str, Any]) -> Facts:
@@ -160,10 +171,15 @@ def _facts(data: Mapping[str, Any]) -> Facts:
     if not isinstance(full, bool):
         raise Rejected('full: neither true nor false')
     facts = _object('facts', data.get('facts'))
-    return Facts(full, {
-        _text('name of a fact', name):
-            None if value is None else _json('value of a fact', value)
-        for name, value in facts.items()})
+    return Facts(
+        full,
+        {
+            _text('name of a fact', name): None
+            if value is None
+            else _json('value of a fact', value)
+            for name, value in facts.items()
+        },
+    )
 
 
 def _outcome(data: Mapping[str, Any]) -> Outcome:
@@ -176,22 +192,30 @@ def _outcome(data: Mapping[str, Any]) -> Outcome:
     error = get('error')
     if error is not None:
         _object('error', error)
-    return Outcome(_text('caller', get('caller'), least=0), command_id,
-                   _text('digest', get('digest'), 64, least=0),
-                   _text('command', get('command')), outcome,
-                   _json('result', get('result')), _json('error', error),
-                   _optional_number('started', get('started')),
-                   _optional_number('seconds', get('seconds')))
+    return Outcome(
+        _text('caller', get('caller'), least=0),
+        command_id,
+        _text('digest', get('digest'), 64, least=0),
+        _text('command', get('command')),
+        outcome,
+        _json('result', get('result')),
+        _json('error', error),
+        _optional_number('started', get('started')),
+        _optional_number('seconds', get('seconds')),
+    )
 
 
 def _event(data: Mapping[str, Any]) -> Event:
-    return Event(_text('type', data.get('type')), _number('at', data.get('at')),
-                 _json('data', _object('data of the event', data.get('data'))))
+    return Event(
+        _text('type', data.get('type')),
+        _number('at', data.get('at')),
+        _json('data', _object('data of the event', data.get('data'))),
+    )
 
 
-_READERS: dict[str, Callable[[Mapping[str, Any]],
-                             Heartbeat | Facts | Outcome | Event]] = {
-    HEARTBEAT: _heartbeat, FACTS: _facts, OUTCOME: _outcome, EVENT: _event}
+_READERS: dict[
+    str, Callable[[Mapping[str, Any]], Heartbeat | Facts | Outcome | Event]
+] = {HEARTBEAT: _heartbeat, FACTS: _facts, OUTCOME: _outcome, EVENT: _event}
 
 
 def _instance(value: Any) -> str:
@@ -211,18 +235,22 @@ def _printable(value: str) -> bool:
     return value.isprintable() and value == value.strip()
 
 
-def _text(name: str, value: Any, length: int = tables.NAME_LENGTH,
-          least: int = 1) -> str:
+def _text(
+    name: str, value: Any, length: int = tables.NAME_LENGTH, least: int = 1
+) -> str:
     if not isinstance(value, str) or not least <= len(value) <= length:
         raise Rejected(f'{name}: not text of {least} to {length} characters')
     if not _printable(value):
-        raise Rejected(f'{name}: holds characters that cannot be printed, or begins '
-                       f'or ends with a space')
+        raise Rejected(
+            f'{name}: holds characters that cannot be printed, or begins '
+            f'or ends with a space'
+        )
     return value
 
 
-def _optional_text(name: str, value: Any,
-                   length: int = tables.NAME_LENGTH) -> str | None:
+def _optional_text(
+    name: str, value: Any, length: int = tables.NAME_LENGTH
+) -> str | None:
     return None if value is None else _text(name, value, length, least=0)
 
 
@@ -258,8 +286,7 @@ def _object(name: str, value: Any) -> dict[str, Any]:
 
 
 #: In ASCII, so that any text can be stored, and the same value is the same text.
-_dumps = json.JSONEncoder(allow_nan=False, sort_keys=True,
-                          separators=(',', ':')).encode
+_dumps = json.JSONEncoder(allow_nan=False, sort_keys=True, separators=(',', ':')).encode
 
 
 def _json(name: str, value: Any) -> str:

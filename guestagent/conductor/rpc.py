@@ -33,8 +33,10 @@ def transport(conf: Any) -> Any:
     _register_forgotten(conf)
     try:
         return oslo_messaging.get_rpc_transport(conf)
-    except (oslo_messaging.InvalidTransportURL,
-            oslo_messaging.DriverLoadFailure) as error:
+    except (
+        oslo_messaging.InvalidTransportURL,
+        oslo_messaging.DriverLoadFailure,
+    ) as error:
         raise errors.ConfigError(f'transport_url: {error}') from None
     except ValueError as error:
         # Nothing of the URL itself: it may hold a password.
@@ -45,11 +47,15 @@ def _register_forgotten(conf: Any) -> None:
     """Register what oslo.messaging reads and registers on its global object only."""
     try:
         from oslo_messaging._metrics import client as metrics
-        conf.register_opts(metrics.oslo_messaging_metrics,
-                           group='oslo_messaging_metrics')
+
+        conf.register_opts(
+            metrics.oslo_messaging_metrics, group='oslo_messaging_metrics'
+        )
         from oslo_messaging._tracing import client as tracing
-        conf.register_opts(tracing.oslo_messaging_tracing,
-                           group='oslo_messaging_tracing')
+
+        conf.register_opts(
+            tracing.oslo_messaging_tracing, group='oslo_messaging_tracing'
+        )
     except ImportError:
         # A release that does not have the one or the other does not read it either.
         LOG.debug('this oslo.messaging has no metrics or no tracing')
@@ -63,8 +69,9 @@ class Server:
 
     def __init__(self, bus: Any, endpoint: api.Queries, workers: int) -> None:
         self._bus = bus
-        target = oslo_messaging.Target(topic=topics.CONDUCTOR_TOPIC,
-                                       server=socket.gethostname())
+        target = oslo_messaging.Target(
+            topic=topics.CONDUCTOR_TOPIC, server=socket.gethostname()
+        )
         self._server = oslo_messaging.get_rpc_server(bus, target, [endpoint])
         self._workers = workers
         self._started = threading.Event()

@@ -48,13 +48,17 @@ class Service:
         self._stop = threading.Event()
         self._database = engine.Database(conf.database.connection)
         bus = rpc.transport(conf)
-        queue = broker.report_queue(conf.report_topic, options.report_queue_length,
-                                    options.batch_size)
+        queue = broker.report_queue(
+            conf.report_topic, options.report_queue_length, options.batch_size
+        )
         self._listener = listener.Listener(
-            functools.partial(broker.Consumer, queue=queue), broker.hosts(bus.conf),
+            functools.partial(broker.Consumer, queue=queue),
+            broker.hosts(bus.conf),
             store.Store(self._database, options.down_after),
-            listener.Settings(options.batch_size, options.batch_timeout,
-                              options.max_report_size))
+            listener.Settings(
+                options.batch_size, options.batch_timeout, options.max_report_size
+            ),
+        )
         self._server = rpc.Server(bus, api.Queries(self._database), options.rpc_workers)
         self._sweeper = Sweeper(self._database, self._listener, options)
 
@@ -81,14 +85,19 @@ class Service:
         """Stop all parts; what does not end in time is left behind."""
         deadline = time.monotonic() + self._limit
         clean = True
-        for name, part in (('the listener', self._listener),
-                           ('the sweeper', self._sweeper),
-                           ('the server of queries', self._server)):
+        for name, part in (
+            ('the listener', self._listener),
+            ('the sweeper', self._sweeper),
+            ('the server of queries', self._server),
+        ):
             if not part.stop(max(0.0, deadline - time.monotonic())):
                 LOG.warning('%s has not ended within %d s', name, self._limit)
                 clean = False
-        LOG.info('the conductor has stopped: %d reports taken, %d of them dropped',
-                 self._listener.taken, self._listener.rejected)
+        LOG.info(
+            'the conductor has stopped: %d reports taken, %d of them dropped',
+            self._listener.taken,
+            self._listener.rejected,
+        )
         if not clean:
             # The interpreter would wait for the threads of oslo.messaging.
             logging.shutdown()
@@ -99,8 +108,9 @@ class Service:
 class Sweeper:
     """The thread that marks instances DOWN and forgets what is old."""
 
-    def __init__(self, database: engine.Database, source: listener.Listener,
-                 options: Any) -> None:
+    def __init__(
+        self, database: engine.Database, source: listener.Listener, options: Any
+    ) -> None:
         self._database = database
         self._source = source
         self._options = options
@@ -123,9 +133,11 @@ class Sweeper:
             try:
                 self._sweep()
             except sqlalchemy.exc.SQLAlchemyError as error:
-                LOG.warning('a sweep failed, the next will do its work: %s',
-                            engine.explain(error))
-            except Exception:   # The boundary of a thread: it must go on.
+                LOG.warning(
+                    'a sweep failed, the next will do its work: %s',
+                    engine.explain(error),
+                )
+            except Exception:  # The boundary of a thread: it must go on.
                 LOG.exception('a sweep failed in a way that nobody foresaw')
 
     def _sweep(self) -> None:
@@ -136,8 +148,12 @@ class Sweeper:
             return
         options = self._options
         deleted = upkeep.prune(
-            self._database, time.time(), options.event_retention,
-            options.outcome_retention, options.prune_limit)
+            self._database,
+            time.time(),
+            options.event_retention,
+            options.outcome_retention,
+            options.prune_limit,
+        )
         # As long as there is much to delete, each sweep deletes some.
         if deleted < options.prune_limit:
             self._next_prune = time.monotonic() + PRUNE_INTERVAL

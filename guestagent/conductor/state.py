@@ -92,17 +92,21 @@ class Changes:
     instances: dict[str, Instance] = dataclasses.field(default_factory=dict)
     generations: dict[tuple[str, str], int] = dataclasses.field(default_factory=dict)
     extensions: dict[str, dict[str, reports.Extension]] = dataclasses.field(
-        default_factory=dict)
+        default_factory=dict
+    )
     facts: dict[tuple[str, str], Fact | None] = dataclasses.field(default_factory=dict)
     commands: dict[CommandKey, tuple[Order, reports.Outcome]] = dataclasses.field(
-        default_factory=dict)
+        default_factory=dict
+    )
     events: dict[tuple[str, Order], reports.Event] = dataclasses.field(
-        default_factory=dict)
+        default_factory=dict
+    )
     transitions: list[tuple[str, str, str]] = dataclasses.field(default_factory=list)
 
 
-def decide(batch: Iterable[reports.Report], known: Known, now: float,
-           down_after: float = 0.0) -> Changes:
+def decide(
+    batch: Iterable[reports.Report], known: Known, now: float, down_after: float = 0.0
+) -> Changes:
     """Return what ``batch`` changes, and bring ``known`` up to date.
 
     :param known: has each instance of the batch.
@@ -134,8 +138,9 @@ def decide(batch: Iterable[reports.Report], known: Known, now: float,
     return changes
 
 
-def _number(report: reports.Report, instance: Instance, known: Known,
-            changes: Changes) -> int:
+def _number(
+    report: reports.Report, instance: Instance, known: Known, changes: Changes
+) -> int:
     """Return the number of the report's generation, the next one if it is new."""
     key = (report.instance, report.generation)
     number = known.generations.get(key)
@@ -146,8 +151,14 @@ def _number(report: reports.Report, instance: Instance, known: Known,
     return number
 
 
-def _take_heartbeat(data: reports.Heartbeat, order: Order, boot_id: str,
-                    instance: Instance, changes: Changes, now: float) -> None:
+def _take_heartbeat(
+    data: reports.Heartbeat,
+    order: Order,
+    boot_id: str,
+    instance: Instance,
+    changes: Changes,
+    now: float,
+) -> None:
     state = STOPPED if data.stopping else UP
     if instance.state != state:
         changes.transitions.append((instance.id, instance.state, state))
@@ -172,8 +183,14 @@ def extensions_digest(extensions: dict[str, reports.Extension]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _take_facts(data: reports.Facts, order: Order, instance: Instance, known: Known,
-                changes: Changes, now: float) -> None:
+def _take_facts(
+    data: reports.Facts,
+    order: Order,
+    instance: Instance,
+    known: Known,
+    changes: Changes,
+    now: float,
+) -> None:
     """Let the newest report that speaks of a fact decide, fact by fact.
 
     A full report speaks of all facts.  What it does not name can be forgotten, because
@@ -185,8 +202,11 @@ def _take_facts(data: reports.Facts, order: Order, instance: Instance, known: Kn
     if data.full:
         instance.facts_generation, instance.facts_sequence = order
         changes.instances[instance.id] = instance
-        for name in [name for name, fact in facts.items()
-                     if fact.order < order and data.facts.get(name) is None]:
+        for name in [
+            name
+            for name, fact in facts.items()
+            if fact.order < order and data.facts.get(name) is None
+        ]:
             del facts[name]
             changes.facts[instance.id, name] = None
     for name, value in data.facts.items():
@@ -201,8 +221,9 @@ def _take_facts(data: reports.Facts, order: Order, instance: Instance, known: Kn
         facts[name] = changes.facts[instance.id, name] = Fact(order, value, updated)
 
 
-def _take_outcome(data: reports.Outcome, order: Order, instance: str, known: Known,
-                  changes: Changes) -> None:
+def _take_outcome(
+    data: reports.Outcome, order: Order, instance: str, known: Known, changes: Changes
+) -> None:
     """Keep one outcome of each command: the newest, should a guest report two."""
     key = (instance, data.caller, data.command_id, data.digest)
     before = known.commands.get(key)

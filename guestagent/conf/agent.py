@@ -9,75 +9,156 @@ from guestagent.bus import topics
 from guestagent.conf import common
 
 OPTIONS = [
-    cfg.StrOpt('transport_url', default='rabbit://', secret=True,
-               help='The bus, as oslo.messaging writes it: '
-                    'rabbit://user:password@host:port[,user:password@host2:port]/vhost'
-                    '. The special characters of a password are percent-encoded.'),
-    cfg.StrOpt('control_exchange', default=topics.CONTROL_EXCHANGE,
-               help='The exchange of the requests. Control planes that use another '
-                    'default than this project (Trove: "trove") need it here.'),
-    cfg.StrOpt('instance_id', default=None,
-               help='The name of this guest, 1 to 200 of A-Z a-z 0-9 _ . -. Unset: '
-                    'the instance id of cloud-init, else the UUID that the firmware '
-                    'names, else /etc/machine-id.'),
-    cfg.ListOpt('enabled_extensions', default=['exec', 'monitoring'],
-                help='The extensions to load, by the names of their entry points in '
-                     'the group guestagent.extensions. No other is loaded.'),
-    cfg.BoolOpt('require_extensions', default=False,
-                help='Whether an extension that is missing or fails to load stops '
-                     'the start. Otherwise the agent runs without it and says so in '
-                     'its log and in each heartbeat.'),
-    cfg.IntOpt('graceful_shutdown_timeout', default=20, min=0, max=3600,
-               help='How many seconds running commands may take to end when the '
-                    'agent is stopped; then they are cancelled.'),
+    cfg.StrOpt(
+        'transport_url',
+        default='rabbit://',
+        secret=True,
+        help='The bus, as oslo.messaging writes it: '
+        'rabbit://user:password@host:port[,user:password@host2:port]/vhost'
+        '. The special characters of a password are percent-encoded.',
+    ),
+    cfg.StrOpt(
+        'control_exchange',
+        default=topics.CONTROL_EXCHANGE,
+        help='The exchange of the requests. Control planes that use another '
+        'default than this project (Trove: "trove") need it here.',
+    ),
+    cfg.StrOpt(
+        'instance_id',
+        default=None,
+        help='The name of this guest, 1 to 200 of A-Z a-z 0-9 _ . -. Unset: '
+        'the instance id of cloud-init, else the UUID that the firmware '
+        'names, else /etc/machine-id.',
+    ),
+    cfg.ListOpt(
+        'enabled_extensions',
+        default=['exec', 'monitoring'],
+        help='The extensions to load, by the names of their entry points in '
+        'the group guestagent.extensions. No other is loaded.',
+    ),
+    cfg.BoolOpt(
+        'require_extensions',
+        default=False,
+        help='Whether an extension that is missing or fails to load stops '
+        'the start. Otherwise the agent runs without it and says so in '
+        'its log and in each heartbeat.',
+    ),
+    cfg.IntOpt(
+        'graceful_shutdown_timeout',
+        default=20,
+        min=0,
+        max=3600,
+        help='How many seconds running commands may take to end when the '
+        'agent is stopped; then they are cancelled.',
+    ),
 ]
 
 DISPATCHER = [
-    cfg.IntOpt('workers', default=8, min=1, max=256,
-               help='How many commands run at once. Threads start on demand and end '
-                    'when idle.'),
-    cfg.IntOpt('backlog', default=128, min=0, max=10000,
-               help='How many commands wait for a worker. A request beyond that is '
-                    'answered with Busy.'),
-    cfg.IntOpt('max_result_size', default=16 * 1024 * 1024, min=1024,
-               max=128 * 1024 * 1024,
-               help='The largest result of a command, in bytes of JSON.'),
+    cfg.IntOpt(
+        'workers',
+        default=8,
+        min=1,
+        max=256,
+        help='How many commands run at once. Threads start on demand and end '
+        'when idle.',
+    ),
+    cfg.IntOpt(
+        'backlog',
+        default=128,
+        min=0,
+        max=10000,
+        help='How many commands wait for a worker. A request beyond that is '
+        'answered with Busy.',
+    ),
+    cfg.IntOpt(
+        'max_result_size',
+        default=16 * 1024 * 1024,
+        min=1024,
+        max=128 * 1024 * 1024,
+        help='The largest result of a command, in bytes of JSON.',
+    ),
 ]
 
 REPORTS = [
-    cfg.FloatOpt('heartbeat_interval', default=30, min=0.2, max=3600,
-                 help='How many seconds lie between two heartbeats. The conductor '
-                      'calls a guest DOWN after three of them.'),
-    cfg.IntOpt('spool_size', default=10000, min=10, max=1000000,
-               help='How many outcomes and events wait in memory while the bus is '
-                    'away; beyond that the oldest events are dropped first.'),
+    cfg.FloatOpt(
+        'heartbeat_interval',
+        default=30,
+        min=0.2,
+        max=3600,
+        help='How many seconds lie between two heartbeats. The conductor '
+        'calls a guest DOWN after three of them.',
+    ),
+    cfg.IntOpt(
+        'spool_size',
+        default=10000,
+        min=10,
+        max=1000000,
+        help='How many outcomes and events wait in memory while the bus is '
+        'away; beyond that the oldest events are dropped first.',
+    ),
 ]
 
 #: Names, defaults and meanings are oslo.messaging's where it has the option.
 RABBIT = [
-    cfg.BoolOpt('amqp_durable_queues', default=False,
-                help='Declare exchange and request queues durable. It must be the '
-                     'same in the control plane, or the broker refuses (406).'),
-    cfg.BoolOpt('rabbit_quorum_queue', default=False,
-                help='Declare the request queues as quorum queues (durable).'),
-    cfg.IntOpt('rabbit_qos_prefetch_count', default=0, min=0, max=10000,
-               help='How many messages may be unacknowledged. 0: as many as workers '
-                    'and backlog hold, and 32 more, so that ping never waits. '
-                    '(oslo.messaging: 0 is no limit.)'),
-    cfg.IntOpt('heartbeat_timeout_threshold', default=60, min=0, max=3600,
-               help='After how many seconds without a sign of life the connection '
-                    'to the broker counts as dead. 0: never.'),
-    cfg.FloatOpt('kombu_reconnect_delay', default=1.0, min=0.1, max=60,
-                 help='How many seconds to wait before the first reconnect; it '
-                      'doubles with each failure.'),
-    cfg.FloatOpt('kombu_reconnect_splay', default=1.0, min=0.0, max=300,
-                 help='A random time, up to this many seconds, that is added to each '
-                      'wait, so that a fleet does not come back at once. '
-                      '(oslo.messaging: 0.)'),
-    cfg.IntOpt('rabbit_interval_max', default=30, min=1, max=3600,
-               help='The longest wait between two attempts to connect, in seconds.'),
-    cfg.FloatOpt('connect_timeout', default=10, min=0.1, max=300,
-                 help='How many seconds an attempt to connect may take.'),
+    cfg.BoolOpt(
+        'amqp_durable_queues',
+        default=False,
+        help='Declare exchange and request queues durable. It must be the '
+        'same in the control plane, or the broker refuses (406).',
+    ),
+    cfg.BoolOpt(
+        'rabbit_quorum_queue',
+        default=False,
+        help='Declare the request queues as quorum queues (durable).',
+    ),
+    cfg.IntOpt(
+        'rabbit_qos_prefetch_count',
+        default=0,
+        min=0,
+        max=10000,
+        help='How many messages may be unacknowledged. 0: as many as workers '
+        'and backlog hold, and 32 more, so that ping never waits. '
+        '(oslo.messaging: 0 is no limit.)',
+    ),
+    cfg.IntOpt(
+        'heartbeat_timeout_threshold',
+        default=60,
+        min=0,
+        max=3600,
+        help='After how many seconds without a sign of life the connection '
+        'to the broker counts as dead. 0: never.',
+    ),
+    cfg.FloatOpt(
+        'kombu_reconnect_delay',
+        default=1.0,
+        min=0.1,
+        max=60,
+        help='How many seconds to wait before the first reconnect; it '
+        'doubles with each failure.',
+    ),
+    cfg.FloatOpt(
+        'kombu_reconnect_splay',
+        default=1.0,
+        min=0.0,
+        max=300,
+        help='A random time, up to this many seconds, that is added to each '
+        'wait, so that a fleet does not come back at once. '
+        '(oslo.messaging: 0.)',
+    ),
+    cfg.IntOpt(
+        'rabbit_interval_max',
+        default=30,
+        min=1,
+        max=3600,
+        help='The longest wait between two attempts to connect, in seconds.',
+    ),
+    cfg.FloatOpt(
+        'connect_timeout',
+        default=10,
+        min=0.1,
+        max=300,
+        help='How many seconds an attempt to connect may take.',
+    ),
 ]
 
 SECTIONS: list[tuple[str, list[Any]]] = [

@@ -13,56 +13,113 @@ from guestagent.bus import topics
 from guestagent.conf import common
 
 DATABASE = [
-    cfg.StrOpt('connection', secret=True,
-               default='sqlite:////var/lib/guestagent/conductor.sqlite',
-               help='The database, as a URL of SQLAlchemy. SQLite serves one machine '
-                    'without any server; several conductors share a database of '
-                    'PostgreSQL (postgresql+psycopg://user:password@host/name) or '
-                    'MariaDB (mariadb+pymysql://user:password@host/name), whose '
-                    'driver must be installed.'),
+    cfg.StrOpt(
+        'connection',
+        secret=True,
+        default='sqlite:////var/lib/guestagent/conductor.sqlite',
+        help='The database, as a URL of SQLAlchemy. SQLite serves one machine '
+        'without any server; several conductors share a database of '
+        'PostgreSQL (postgresql+psycopg://user:password@host/name) or '
+        'MariaDB (mariadb+pymysql://user:password@host/name), whose '
+        'driver must be installed.',
+    )
 ]
 
 CONDUCTOR = [
-    cfg.IntOpt('batch_size', default=500, min=1, max=5000,
-               help='How many reports are written in one transaction at most. Twice '
-                    'as many are taken from the broker ahead.'),
-    cfg.FloatOpt('batch_timeout', default=0.2, min=0.0, max=10.0,
-                 help='How long to wait for a batch to fill, in seconds from its first '
-                      'report. It is also how late a report may become visible.'),
-    cfg.FloatOpt('down_after', default=0.0, min=0.0, max=86400.0,
-                 help='After how many seconds without a heartbeat an instance is '
-                      'DOWN. 0: three times the interval that its last heartbeat '
-                      'named.'),
-    cfg.FloatOpt('sweep_interval', default=5.0, min=0.1, max=3600.0,
-                 help='How many seconds lie between two looks for instances that are '
-                      'DOWN.'),
-    cfg.IntOpt('event_retention', default=30, min=0, max=36500,
-               help='How many days events are kept. 0: for ever.'),
-    cfg.IntOpt('outcome_retention', default=30, min=0, max=36500,
-               help='How many days outcomes of commands are kept. 0: for ever.'),
-    cfg.IntOpt('prune_limit', default=5000, min=100, max=1000000,
-               help='How many rows of each table one sweep deletes at most, so that '
-                    'it holds no lock for long.'),
-    cfg.IntOpt('rpc_workers', default=8, min=1, max=256,
-               help='How many queries are answered at once, each on a thread.'),
-    cfg.IntOpt('report_queue_length', default=topics.REPORT_QUEUE_LENGTH, min=1000,
-               max=1000000000,
-               help='How many reports the broker keeps before it rejects more; guests '
-                    'then send them again later. It is fixed when the queue is first '
-                    'declared and must be the same in all conductors.'),
-    cfg.IntOpt('max_report_size', default=4 * 1024 * 1024, min=64 * 1024,
-               max=128 * 1024 * 1024,
-               help='The largest report that is taken, in bytes; a larger one is '
-                    'dropped with a line in the log. The database must take a row of '
-                    'this size (MariaDB: max_allowed_packet).'),
-    cfg.IntOpt('graceful_shutdown_timeout', default=10, min=1, max=600,
-               help='How many seconds the batch and the queries in hand may take to '
-                    'end when the conductor is stopped. Reports that were not written '
-                    'by then stay in the queue.'),
+    cfg.IntOpt(
+        'batch_size',
+        default=500,
+        min=1,
+        max=5000,
+        help='How many reports are written in one transaction at most. Twice '
+        'as many are taken from the broker ahead.',
+    ),
+    cfg.FloatOpt(
+        'batch_timeout',
+        default=0.2,
+        min=0.0,
+        max=10.0,
+        help='How long to wait for a batch to fill, in seconds from its first '
+        'report. It is also how late a report may become visible.',
+    ),
+    cfg.FloatOpt(
+        'down_after',
+        default=0.0,
+        min=0.0,
+        max=86400.0,
+        help='After how many seconds without a heartbeat an instance is '
+        'DOWN. 0: three times the interval that its last heartbeat '
+        'named.',
+    ),
+    cfg.FloatOpt(
+        'sweep_interval',
+        default=5.0,
+        min=0.1,
+        max=3600.0,
+        help='How many seconds lie between two looks for instances that are DOWN.',
+    ),
+    cfg.IntOpt(
+        'event_retention',
+        default=30,
+        min=0,
+        max=36500,
+        help='How many days events are kept. 0: for ever.',
+    ),
+    cfg.IntOpt(
+        'outcome_retention',
+        default=30,
+        min=0,
+        max=36500,
+        help='How many days outcomes of commands are kept. 0: for ever.',
+    ),
+    cfg.IntOpt(
+        'prune_limit',
+        default=5000,
+        min=100,
+        max=1000000,
+        help='How many rows of each table one sweep deletes at most, so that '
+        'it holds no lock for long.',
+    ),
+    cfg.IntOpt(
+        'rpc_workers',
+        default=8,
+        min=1,
+        max=256,
+        help='How many queries are answered at once, each on a thread.',
+    ),
+    cfg.IntOpt(
+        'report_queue_length',
+        default=topics.REPORT_QUEUE_LENGTH,
+        min=1000,
+        max=1000000000,
+        help='How many reports the broker keeps before it rejects more; guests '
+        'then send them again later. It is fixed when the queue is first '
+        'declared and must be the same in all conductors.',
+    ),
+    cfg.IntOpt(
+        'max_report_size',
+        default=4 * 1024 * 1024,
+        min=64 * 1024,
+        max=128 * 1024 * 1024,
+        help='The largest report that is taken, in bytes; a larger one is '
+        'dropped with a line in the log. The database must take a row of '
+        'this size (MariaDB: max_allowed_packet).',
+    ),
+    cfg.IntOpt(
+        'graceful_shutdown_timeout',
+        default=10,
+        min=1,
+        max=600,
+        help='How many seconds the batch and the queries in hand may take to '
+        'end when the conductor is stopped. Reports that were not written '
+        'by then stay in the queue.',
+    ),
 ]
 
-SECTIONS: list[tuple[str, list[Any]]] = [('database', DATABASE),
-                                         ('conductor', CONDUCTOR)]
+SECTIONS: list[tuple[str, list[Any]]] = [
+    ('database', DATABASE),
+    ('conductor', CONDUCTOR),
+]
 
 
 def register(conf: Any) -> None:

@@ -7,16 +7,19 @@ from typing import Any
 def list_common_opts() -> list[tuple[str, list[Any]]]:
     """Return the options of both as (section, options)."""
     from guestagent.conf import common
+
     return [('DEFAULT', common.OPTIONS)]
 
 
 def list_agent_opts() -> list[tuple[str, list[Any]]]:
     """Return the agent's own options as (section, options)."""
     from guestagent.conf import agent
+
     return [('DEFAULT', agent.OPTIONS), *agent.SECTIONS]
 
 
 def list_conductor_opts() -> list[tuple[str, list[Any]]]:
     """Return the conductor's own options as (section, options)."""
     from guestagent.conf import conductor
+
     return list(conductor.SECTIONS)

@@ -56,9 +56,10 @@ class _GlobalParser(argparse.ArgumentParser):
     """
 
     def parse_known_args(  # type: ignore[override]
-            self, args: Sequence[str] | None = None,
-            namespace: argparse.Namespace | None = None,
-            ) -> tuple[argparse.Namespace, list[str]]:
+        self,
+        args: Sequence[str] | None = None,
+        namespace: argparse.Namespace | None = None,
+    ) -> tuple[argparse.Namespace, list[str]]:
         """Return the global options, and the command with its arguments."""
         options, unknown = super().parse_known_args(args, namespace)
         if unknown:
@@ -77,8 +78,11 @@ class App(cliff.app.App):
     LOG = logging.getLogger(NAME)
 
     def __init__(self) -> None:
-        super().__init__('Ask the conductor about guests, and guests to do things.',
-                         guestagent.__version__, Commands(COMMANDS))
+        super().__init__(
+            'Ask the conductor about guests, and guests to do things.',
+            guestagent.__version__,
+            Commands(COMMANDS),
+        )
         self._client: client.Client | None = None
 
     def client(self) -> 'client.Client':
@@ -93,36 +97,56 @@ class App(cliff.app.App):
         return self._client
 
     def build_option_parser(
-            self, description: str | None, version: str | None,
-            argparse_kwargs: dict[str, Any] | None = None) -> argparse.ArgumentParser:
+        self,
+        description: str | None,
+        version: str | None,
+        argparse_kwargs: dict[str, Any] | None = None,
+    ) -> argparse.ArgumentParser:
         """Return the parser of what stands before the command."""
-        parser = _GlobalParser(prog=self.NAME, description=description, add_help=False,
-                               allow_abbrev=False,
-                               usage='guestctl [options] command [arguments]')
+        parser = _GlobalParser(
+            prog=self.NAME,
+            description=description,
+            add_help=False,
+            allow_abbrev=False,
+            usage='guestctl [options] command [arguments]',
+        )
         bus = parser.add_argument_group('the bus')
         bus.add_argument(
-            '--transport-url', metavar='URL',
+            '--transport-url',
+            metavar='URL',
             default=os.environ.get('GUESTAGENT_TRANSPORT_URL'),
             help='where the bus is, as rabbit://user:password@host:port/vhost; also '
-                 'GUESTAGENT_TRANSPORT_URL, or transport_url in the file below')
+            'GUESTAGENT_TRANSPORT_URL, or transport_url in the file below',
+        )
         bus.add_argument(
-            '--exchange', default=os.environ.get('GUESTAGENT_EXCHANGE'),
+            '--exchange',
+            default=os.environ.get('GUESTAGENT_EXCHANGE'),
             help='the control exchange of the guests; also GUESTAGENT_EXCHANGE, or '
-                 'control_exchange in the file below; default: guestagent')
+            'control_exchange in the file below; default: guestagent',
+        )
         bus.add_argument(
-            '--config-file', metavar='PATH',
-            help=f'an oslo.config file; default: {base.CONFIG_FILE}, if it is there')
+            '--config-file',
+            metavar='PATH',
+            help=f'an oslo.config file; default: {base.CONFIG_FILE}, if it is there',
+        )
         bus.add_argument(
-            '--caller', default=os.environ.get('GUESTAGENT_CALLER') or _user(),
+            '--caller',
+            default=os.environ.get('GUESTAGENT_CALLER') or _user(),
             help='the name by which guests know who asks; also GUESTAGENT_CALLER; '
-                 'default: the name of the user')
+            'default: the name of the user',
+        )
         bus.add_argument(
-            '--timeout', type=base.seconds, default=60, metavar='SECONDS',
-            help='how long to wait for an answer; default: 60')
+            '--timeout',
+            type=base.seconds,
+            default=60,
+            metavar='SECONDS',
+            help='how long to wait for an answer; default: 60',
+        )
         _add_general_options(parser, self, version)
         # Without the default a missing command would be None in Python 3.11.
-        parser.add_argument('command', nargs=argparse.REMAINDER, default=[],
-                            help=argparse.SUPPRESS)
+        parser.add_argument(
+            'command', nargs=argparse.REMAINDER, default=[], help=argparse.SUPPRESS
+        )
         return parser
 
     def configure_logging(self) -> None:
@@ -143,23 +167,37 @@ class App(cliff.app.App):
         """Ask for a command: there is no interactive mode."""
         self.parser.error('no command given')
 
-    def clean_up(self, cmd: cliff.command.Command, result: int,
-                 err: BaseException | None) -> None:
+    def clean_up(
+        self, cmd: cliff.command.Command, result: int, err: BaseException | None
+    ) -> None:
         """Close the bus, if it was opened."""
         if self._client is not None:
             self._client.close()
 
 
-def _add_general_options(parser: argparse.ArgumentParser, app: App,
-                         version: str | None) -> None:
-    parser.add_argument('-h', '--help', action=help.HelpAction, nargs=0, default=app,
-                        help='show this and the commands, and exit')
-    parser.add_argument('--version', action='version', version=f'guestctl {version}',
-                        help='show the version, and exit')
-    parser.add_argument('-v', '--verbose', action='store_true',
-                        help='show what the libraries log')
-    parser.add_argument('--debug', action='store_true',
-                        help='show a traceback with an error')
+def _add_general_options(
+    parser: argparse.ArgumentParser, app: App, version: str | None
+) -> None:
+    parser.add_argument(
+        '-h',
+        '--help',
+        action=help.HelpAction,
+        nargs=0,
+        default=app,
+        help='show this and the commands, and exit',
+    )
+    parser.add_argument(
+        '--version',
+        action='version',
+        version=f'guestctl {version}',
+        help='show the version, and exit',
+    )
+    parser.add_argument(
+        '-v', '--verbose', action='store_true', help='show what the libraries log'
+    )
+    parser.add_argument(
+        '--debug', action='store_true', help='show a traceback with an error'
+    )
 
 
 def _user() -> str:

@@ -28,9 +28,15 @@ NO_ANSWER = 4
 REFUSED = 5
 
 #: The exit code by the code of the error; all others: FAILED.
-_EXIT_CODES = {'no-such-instance': NOT_FOUND, 'no-such-record': NOT_FOUND,
-               'no-answer': NO_ANSWER, 'timeout': NO_ANSWER,
-               'refused': REFUSED, 'busy': REFUSED, 'stopping': REFUSED}
+_EXIT_CODES = {
+    'no-such-instance': NOT_FOUND,
+    'no-such-record': NOT_FOUND,
+    'no-answer': NO_ANSWER,
+    'timeout': NO_ANSWER,
+    'refused': REFUSED,
+    'busy': REFUSED,
+    'stopping': REFUSED,
+}
 
 #: What may help, by the code of the error.
 _HINTS = {
@@ -88,8 +94,7 @@ class Command(cliff.command.Command):
 
     app: 'ctl_app.App'
 
-    def __init__(self, app: 'ctl_app.App',
-                 app_args: argparse.Namespace | None) -> None:
+    def __init__(self, app: 'ctl_app.App', app_args: argparse.Namespace | None) -> None:
         # No name for the base class: with one it would search for plug-ins of this
         # command in all that is installed.
         super().__init__(app, app_args)
@@ -115,8 +120,9 @@ class Command(cliff.command.Command):
         changed.parse_args = functools.partial(self.parse, parser)
         return parser
 
-    def parse(self, parser: argparse.ArgumentParser,
-              argv: list[str]) -> argparse.Namespace:
+    def parse(
+        self, parser: argparse.ArgumentParser, argv: list[str]
+    ) -> argparse.Namespace:
         """Return the parsed arguments; options may stand anywhere among them."""
         return parser.parse_intermixed_args(argv)
 
@@ -133,8 +139,9 @@ class Command(cliff.command.Command):
             self.app.LOG.error(text, exc_info=self.app.options.debug)
             return self.exit_code(error)
 
-    def explain(self, error: errors.GuestAgentError,
-                parsed_args: argparse.Namespace) -> str:
+    def explain(
+        self, error: errors.GuestAgentError, parsed_args: argparse.Namespace
+    ) -> str:
         """Return what to tell about an error, on one line."""
         hint = _HINTS.get(error.code)
         return f'{error}; {hint}' if hint else str(error)
@@ -147,20 +154,25 @@ class Command(cliff.command.Command):
 class Lister(Command, cliff.lister.Lister):
     """A command that prints a table of records."""
 
-    def table(self, columns: Sequence[str], records: Iterable[Mapping[str, Any]],
-              parsed_args: argparse.Namespace,
-              ) -> tuple[Sequence[str], Iterator[list[Any]]]:
+    def table(
+        self,
+        columns: Sequence[str],
+        records: Iterable[Mapping[str, Any]],
+        parsed_args: argparse.Namespace,
+    ) -> tuple[Sequence[str], Iterator[list[Any]]]:
         """Return what the library prints; the rows are made one by one."""
         raw = parsed_args.formatter in ('json', 'yaml')
-        return columns, ([cell(record.get(name), raw) for name in columns]
-                         for record in records)
+        return columns, (
+            [cell(record.get(name), raw) for name in columns] for record in records
+        )
 
 
 class ShowOne(Command, cliff.show.ShowOne):
     """A command that prints one record, a line for each field."""
 
-    def fields(self, record: Mapping[str, Any], parsed_args: argparse.Namespace,
-               ) -> tuple[Sequence[str], Sequence[Any]]:
+    def fields(
+        self, record: Mapping[str, Any], parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Sequence[Any]]:
         """Return what the library prints."""
         raw = parsed_args.formatter in ('json', 'yaml')
         return tuple(record), tuple(cell(value, raw) for value in record.values())
@@ -175,8 +187,9 @@ class GuestCommand(Command):
         add_instance(parser)
         return parser
 
-    def explain(self, error: errors.GuestAgentError,
-                parsed_args: argparse.Namespace) -> str:
+    def explain(
+        self, error: errors.GuestAgentError, parsed_args: argparse.Namespace
+    ) -> str:
         """Add what the conductor knows of a guest that does not answer."""
         instance = parsed_args.instance
         if error.code == 'no-answer':
@@ -185,11 +198,15 @@ class GuestCommand(Command):
         extension, _, verb = name.partition('.')
         if isinstance(error, errors.UnsupportedVersion):
             version = getattr(parsed_args, 'api_version', '1.0')
-            return (f'guest {instance!r} does not serve {extension!r} in version '
-                    f'{version}; see guestctl extension list {instance}')
+            return (
+                f'guest {instance!r} does not serve {extension!r} in version '
+                f'{version}; see guestctl extension list {instance}'
+            )
         if isinstance(error, errors.NoSuchMethod):
-            return (f'extension {extension!r} of guest {instance!r} has no command '
-                    f'{verb!r}; see guestctl extension show {instance} {extension}')
+            return (
+                f'extension {extension!r} of guest {instance!r} has no command '
+                f'{verb!r}; see guestctl extension show {instance} {extension}'
+            )
         return super().explain(error, parsed_args)
 
     def _state(self, instance: str) -> str:
@@ -201,10 +218,12 @@ class GuestCommand(Command):
         except errors.GuestAgentError:
             # What is being told already matters more.
             return ''
-        return f'; for the conductor it is {record["state"]}, last seen at ' \
-               f'{record["last_seen"]}'
+        return (
+            f'; for the conductor it is {record["state"]}, last seen at '
+            f'{record["last_seen"]}'
+        )
 
 
 def add_instance(parser: argparse.ArgumentParser) -> None:
     """Add the argument that names the guest."""
-    parser.add_argument('instance', metavar='INSTANCE', help='the guest\'s instance id')
+    parser.add_argument('instance', metavar='INSTANCE', help="the guest's instance id")

@@ -15,19 +15,33 @@ class _Request(base.GuestCommand):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Return the parser."""
         parser = super().get_parser(prog_name)
-        parser.add_argument('command', metavar='EXTENSION.VERB',
-                            help='the command, as monitoring.read')
         parser.add_argument(
-            'arguments', metavar='KEY=VALUE', nargs='*', type=_pair,
+            'command', metavar='EXTENSION.VERB', help='the command, as monitoring.read'
+        )
+        parser.add_argument(
+            'arguments',
+            metavar='KEY=VALUE',
+            nargs='*',
+            type=_pair,
             help='an argument; the value is JSON if it can be read so, else text '
-                 '(the text 1.10 is \'key="1.10"\')')
-        parser.add_argument('--json', metavar='OBJECT', type=_object, default={},
-                            help='arguments as one JSON object')
-        parser.add_argument('--api-version', metavar='X.Y', default='1.0',
-                            help='the version of the extension\'s commands; '
-                                 'default: 1.0')
-        parser.add_argument('--id', metavar='ID',
-                            help='the command\'s id, to repeat a former request')
+            '(the text 1.10 is \'key="1.10"\')',
+        )
+        parser.add_argument(
+            '--json',
+            metavar='OBJECT',
+            type=_object,
+            default={},
+            help='arguments as one JSON object',
+        )
+        parser.add_argument(
+            '--api-version',
+            metavar='X.Y',
+            default='1.0',
+            help="the version of the extension's commands; default: 1.0",
+        )
+        parser.add_argument(
+            '--id', metavar='ID', help="the command's id, to repeat a former request"
+        )
         return parser
 
 
@@ -37,9 +51,13 @@ class Call(_Request):
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         """Call, and print."""
         result = self.client.call(
-            parsed_args.instance, parsed_args.command, _arguments(parsed_args),
-            version=parsed_args.api_version, command_id=parsed_args.id,
-            timeout=self.timeout)
+            parsed_args.instance,
+            parsed_args.command,
+            _arguments(parsed_args),
+            version=parsed_args.api_version,
+            command_id=parsed_args.id,
+            timeout=self.timeout,
+        )
         text = json.dumps(result, indent=2, ensure_ascii=False)
         self.app.stdout.write(f'{text}\n')
 
@@ -50,25 +68,39 @@ class Cast(_Request, base.ShowOne):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Return the parser."""
         parser = super().get_parser(prog_name)
-        parser.add_argument('--wait', action='store_true',
-                            help='wait until the conductor has the outcome, and print '
-                                 'that; the exit code is 1 if it is not "done"')
-        parser.add_argument('--wait-timeout', type=base.seconds, metavar='SECONDS',
-                            help='how long; default: as --timeout before the command')
+        parser.add_argument(
+            '--wait',
+            action='store_true',
+            help='wait until the conductor has the outcome, and print '
+            'that; the exit code is 1 if it is not "done"',
+        )
+        parser.add_argument(
+            '--wait-timeout',
+            type=base.seconds,
+            metavar='SECONDS',
+            help='how long; default: as --timeout before the command',
+        )
         return parser
 
-    def take_action(self, parsed_args: argparse.Namespace,
-                    ) -> tuple[Sequence[str], Iterable[Any]]:
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Any]]:
         """Cast, wait if asked to, and return the fields."""
         instance = parsed_args.instance
         command_id = self.client.cast(
-            instance, parsed_args.command, _arguments(parsed_args),
-            version=parsed_args.api_version, command_id=parsed_args.id)
+            instance,
+            parsed_args.command,
+            _arguments(parsed_args),
+            version=parsed_args.api_version,
+            command_id=parsed_args.id,
+        )
         if not parsed_args.wait:
-            return self.fields({'instance': instance, 'command_id': command_id},
-                               parsed_args)
-        record = self.client.wait(instance, command_id,
-                                  parsed_args.wait_timeout or self.timeout)
+            return self.fields(
+                {'instance': instance, 'command_id': command_id}, parsed_args
+            )
+        record = self.client.wait(
+            instance, command_id, parsed_args.wait_timeout or self.timeout
+        )
         if record['outcome'] not in ('done', 'withheld'):
             self.result_code = base.FAILED
         return self.fields(record, parsed_args)
@@ -83,7 +115,8 @@ class Ping(base.GuestCommand):
         # The first one opened the connections.
         seconds = self.client.ping(parsed_args.instance, self.timeout)
         self.app.stdout.write(
-            f'{parsed_args.instance} answered in {seconds * 1000:.1f} ms\n')
+            f'{parsed_args.instance} answered in {seconds * 1000:.1f} ms\n'
+        )
 
 
 def _arguments(parsed_args: argparse.Namespace) -> dict[str, Any]:

@@ -28,31 +28,53 @@ class Exec(base.GuestCommand):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Return the parser."""
         parser = super().get_parser(prog_name)
-        parser.add_argument('argv', metavar='COMMAND', nargs='*',
-                            help='the program and its arguments; what follows -- is '
-                                 'passed on as it is')
-        parser.add_argument('--shell', action='store_true',
-                            help='give the words, joined by spaces, to a shell')
+        parser.add_argument(
+            'argv',
+            metavar='COMMAND',
+            nargs='*',
+            help='the program and its arguments; what follows -- is passed on as it is',
+        )
+        parser.add_argument(
+            '--shell',
+            action='store_true',
+            help='give the words, joined by spaces, to a shell',
+        )
         parser.add_argument('--user', help='run it as this user of the guest')
         parser.add_argument('--cwd', metavar='PATH', help='run it in this folder')
-        parser.add_argument('--env', metavar='NAME=VALUE', action='append', default=[],
-                            type=_variable,
-                            help='set a variable of its environment; may be repeated')
-        parser.add_argument('--timeout', type=base.seconds, metavar='SECONDS',
-                            help='kill it after so long; default: as --timeout before '
-                                 'the command')
-        parser.add_argument('--stdin', action='store_true',
-                            help='send it what stands on our standard input')
-        parser.add_argument('--output-limit', type=base.count, metavar='BYTES',
-                            help='keep at most so much of each of its outputs')
+        parser.add_argument(
+            '--env',
+            metavar='NAME=VALUE',
+            action='append',
+            default=[],
+            type=_variable,
+            help='set a variable of its environment; may be repeated',
+        )
+        parser.add_argument(
+            '--timeout',
+            type=base.seconds,
+            metavar='SECONDS',
+            help='kill it after so long; default: as --timeout before the command',
+        )
+        parser.add_argument(
+            '--stdin',
+            action='store_true',
+            help='send it what stands on our standard input',
+        )
+        parser.add_argument(
+            '--output-limit',
+            type=base.count,
+            metavar='BYTES',
+            help='keep at most so much of each of its outputs',
+        )
         return parser
 
-    def parse(self, parser: argparse.ArgumentParser,
-              argv: list[str]) -> argparse.Namespace:
+    def parse(
+        self, parser: argparse.ArgumentParser, argv: list[str]
+    ) -> argparse.Namespace:
         """Return the parsed arguments, with all that follows the first ``--``."""
         end = argv.index('--') if '--' in argv else len(argv)
         parsed = super().parse(parser, argv[:end])
-        parsed.argv += argv[end + 1:]
+        parsed.argv += argv[end + 1 :]
         if not parsed.argv:
             parser.error('no command to run: write it after --')
         return parsed
@@ -60,24 +82,31 @@ class Exec(base.GuestCommand):
     def take_action(self, parsed_args: argparse.Namespace) -> int:
         """Run it, print what it printed and return the exit code."""
         limit = parsed_args.timeout or self.timeout
-        result = self.client.call(parsed_args.instance, 'exec.run',
-                                  _arguments(parsed_args, limit),
-                                  timeout=limit + _GRACE)
+        result = self.client.call(
+            parsed_args.instance,
+            'exec.run',
+            _arguments(parsed_args, limit),
+            timeout=limit + _GRACE,
+        )
         for name, stream in (('stdout', self.app.stdout), ('stderr', self.app.stderr)):
             _copy(result, name, stream)
             if result[f'{name}_truncated']:
-                self.app.LOG.error('%s was cut: the guest keeps only so much of it '
-                                   '(--output-limit)', name)
+                self.app.LOG.error(
+                    '%s was cut: the guest keeps only so much of it (--output-limit)',
+                    name,
+                )
         if result['timed_out']:
-            self.app.LOG.error('killed after %g s, when its time was over; see '
-                               '--timeout', limit)
+            self.app.LOG.error(
+                'killed after %g s, when its time was over; see --timeout', limit
+            )
             return TIMED_OUT
         if result['signal'] is not None:
             return 128 + int(result['signal'])
         return int(result['exit_code'])
 
-    def explain(self, error: errors.GuestAgentError,
-                parsed_args: argparse.Namespace) -> str:
+    def explain(
+        self, error: errors.GuestAgentError, parsed_args: argparse.Namespace
+    ) -> str:
         """Name the command that was sent."""
         parsed_args.command = 'exec.run'
         return super().explain(error, parsed_args)
@@ -116,8 +145,11 @@ def _input(data: bytes) -> dict[str, str]:
 def _copy(result: Mapping[str, Any], name: str, stream: TextIO) -> None:
     """Write one of the outputs to ours, byte by byte as it was."""
     text = result[name]
-    data = (base64.b64decode(text) if result[f'{name}_encoding'] == 'base64'
-            else text.encode())
+    data = (
+        base64.b64decode(text)
+        if result[f'{name}_encoding'] == 'base64'
+        else text.encode()
+    )
     stream.flush()
     stream.buffer.write(data)
     stream.buffer.flush()

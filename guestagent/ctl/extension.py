@@ -18,15 +18,17 @@ class ExtensionList(base.Lister):
         base.add_instance(parser)
         return parser
 
-    def take_action(self, parsed_args: argparse.Namespace,
-                    ) -> tuple[Sequence[str], Iterable[Any]]:
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Any]]:
         """Return the table."""
         record = self.client.conductor.instance_show(parsed_args.instance)
         extensions = record['extensions']
         return self.table(
             ('name', 'version', 'health', 'distribution', 'distribution_version'),
             ({'name': name, **extensions[name]} for name in sorted(extensions)),
-            parsed_args)
+            parsed_args,
+        )
 
 
 class ExtensionShow(base.GuestCommand, base.ShowOne):
@@ -36,30 +38,38 @@ class ExtensionShow(base.GuestCommand, base.ShowOne):
         """Return the parser."""
         parser = super().get_parser(prog_name)
         parser.add_argument('extension', metavar='EXTENSION', help='as exec')
-        parser.add_argument('verb', metavar='COMMAND', nargs='?',
-                            help='only this command of it, as run')
+        parser.add_argument(
+            'verb', metavar='COMMAND', nargs='?', help='only this command of it, as run'
+        )
         return parser
 
-    def take_action(self, parsed_args: argparse.Namespace,
-                    ) -> tuple[Sequence[str], Iterable[Any]]:
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Any]]:
         """Return the fields."""
         described = self.client.call(
-            parsed_args.instance, 'agent.describe',
-            {'extension': parsed_args.extension}, timeout=self.timeout)
+            parsed_args.instance,
+            'agent.describe',
+            {'extension': parsed_args.extension},
+            timeout=self.timeout,
+        )
         raw = parsed_args.formatter in ('json', 'yaml')
         if parsed_args.verb is not None:
             described = _find(described, parsed_args)
             if not raw:
                 described['arguments'] = '\n'.join(
-                    _argument(argument) for argument in described['arguments'])
+                    _argument(argument) for argument in described['arguments']
+                )
         elif not raw:
             described['commands'] = '\n'.join(
-                _summary(command) for command in described['commands'])
+                _summary(command) for command in described['commands']
+            )
         return self.fields(described, parsed_args)
 
 
-def _find(described: Mapping[str, Any],
-          parsed_args: argparse.Namespace) -> dict[str, Any]:
+def _find(
+    described: Mapping[str, Any], parsed_args: argparse.Namespace
+) -> dict[str, Any]:
     """Return one command of an extension.
 
     :raises guestagent.errors.NoSuchRecord: it has no such command.
@@ -70,7 +80,8 @@ def _find(described: Mapping[str, Any],
     raise errors.NoSuchRecord(
         f'extension {parsed_args.extension!r} of guest {parsed_args.instance!r} has no '
         f'command {parsed_args.verb!r}; see guestctl extension show '
-        f'{parsed_args.instance} {parsed_args.extension}')
+        f'{parsed_args.instance} {parsed_args.extension}'
+    )
 
 
 def _summary(command: Mapping[str, Any]) -> str:

@@ -15,15 +15,23 @@ class Facts(base.Lister):
         """Return the parser."""
         parser = super().get_parser(prog_name)
         base.add_instance(parser)
-        parser.add_argument('prefix', metavar='PREFIX', nargs='?',
-                            help='only facts whose names begin so, as monitoring.')
+        parser.add_argument(
+            'prefix',
+            metavar='PREFIX',
+            nargs='?',
+            help='only facts whose names begin so, as monitoring.',
+        )
         return parser
 
-    def take_action(self, parsed_args: argparse.Namespace,
-                    ) -> tuple[Sequence[str], Iterable[Any]]:
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Any]]:
         """Return the table."""
-        facts = self.client.conductor.facts_get(parsed_args.instance,
-                                                parsed_args.prefix)['facts']
-        return self.table(('key', 'value', 'updated'),
-                          ({'key': key, **facts[key]} for key in sorted(facts)),
-                          parsed_args)
+        facts = self.client.conductor.facts_get(
+            parsed_args.instance, parsed_args.prefix
+        )['facts']
+        return self.table(
+            ('key', 'value', 'updated'),
+            ({'key': key, **facts[key]} for key in sorted(facts)),
+            parsed_args,
+        )

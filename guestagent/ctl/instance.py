@@ -14,17 +14,24 @@ class InstanceList(base.Lister):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Return the parser."""
         parser = super().get_parser(prog_name)
-        parser.add_argument('--state', metavar='STATE', type=str.upper,
-                            choices=['NEW', 'UP', 'DOWN', 'STOPPED'],
-                            help='only those in this state: NEW, UP, DOWN or STOPPED')
+        parser.add_argument(
+            '--state',
+            metavar='STATE',
+            type=str.upper,
+            choices=['NEW', 'UP', 'DOWN', 'STOPPED'],
+            help='only those in this state: NEW, UP, DOWN or STOPPED',
+        )
         return parser
 
-    def take_action(self, parsed_args: argparse.Namespace,
-                    ) -> tuple[Sequence[str], Iterable[Any]]:
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Any]]:
         """Return the table."""
         return self.table(
             ('id', 'state', 'agent_version', 'last_seen', 'extensions'),
-            self.client.conductor.instances(parsed_args.state), parsed_args)
+            self.client.conductor.instances(parsed_args.state),
+            parsed_args,
+        )
 
 
 class InstanceShow(base.ShowOne):
@@ -36,8 +43,9 @@ class InstanceShow(base.ShowOne):
         base.add_instance(parser)
         return parser
 
-    def take_action(self, parsed_args: argparse.Namespace,
-                    ) -> tuple[Sequence[str], Iterable[Any]]:
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Any]]:
         """Return the fields; extensions by name alone where people read."""
         record = self.client.conductor.instance_show(parsed_args.instance)
         if parsed_args.formatter not in ('json', 'yaml'):

@@ -19,10 +19,16 @@ if TYPE_CHECKING:
     from guestagent import client
 
 OPTIONS = [
-    cfg.StrOpt('transport_url', secret=True,
-               help='Where the bus is, as rabbit://user:password@host:port/vhost.'),
-    cfg.StrOpt('control_exchange', default=topics.CONTROL_EXCHANGE,
-               help='The control exchange of the guests.'),
+    cfg.StrOpt(
+        'transport_url',
+        secret=True,
+        help='Where the bus is, as rabbit://user:password@host:port/vhost.',
+    ),
+    cfg.StrOpt(
+        'control_exchange',
+        default=topics.CONTROL_EXCHANGE,
+        help='The control exchange of the guests.',
+    ),
 ]
 
 #: The broker forgets the queue of this program's replies after so many seconds,
@@ -47,13 +53,20 @@ def open_client(options: argparse.Namespace) -> 'client.Client':
     if not url:
         raise errors.ConfigError(
             'no transport URL: give --transport-url, set GUESTAGENT_TRANSPORT_URL, or '
-            f'write transport_url into {files[0] if files else base.CONFIG_FILE}')
+            f'write transport_url into {files[0] if files else base.CONFIG_FILE}'
+        )
     made = client.Client(
-        url=url, conf=library, exchange=options.exchange or own.control_exchange,
-        caller=options.caller, timeout=options.timeout, bus_retries=0)
+        url=url,
+        conf=library,
+        exchange=options.exchange or own.control_exchange,
+        caller=options.caller,
+        timeout=options.timeout,
+        bus_retries=0,
+    )
     if 'oslo_messaging_rabbit' in library:
-        library.set_default('rabbit_transient_queues_ttl', _REPLY_QUEUE_TTL,
-                            'oslo_messaging_rabbit')
+        library.set_default(
+            'rabbit_transient_queues_ttl', _REPLY_QUEUE_TTL, 'oslo_messaging_rabbit'
+        )
     return made
 
 
@@ -67,9 +80,9 @@ def _files(given: str | None) -> list[str]:
 def _read(files: list[str]) -> cfg.ConfigOpts:
     conf = cfg.ConfigOpts()
     try:
-        conf([], project='guestctl', default_config_files=files,
-             default_config_dirs=[])
+        conf([], project='guestctl', default_config_files=files, default_config_dirs=[])
     except (cfg.Error, OSError) as error:
         raise errors.ConfigError(
-            f'configuration: {" ".join(str(error).split())}') from error
+            f'configuration: {" ".join(str(error).split())}'
+        ) from error
     return conf

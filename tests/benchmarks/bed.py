@@ -45,8 +45,9 @@ class Server:
     :ivar topic: what it is called by, and the name of its queue.
     """
 
-    def __init__(self, kind: str, instance: str,
-                 start: Callable[[], processes.Process]) -> None:
+    def __init__(
+        self, kind: str, instance: str, start: Callable[[], processes.Process]
+    ) -> None:
         self.kind = kind
         self.topic = topics.request_topic(instance)
         self._start = start
@@ -73,9 +74,12 @@ class Bed:
     :param quick: fewer rounds, for a look at whether everything works.
     """
 
-    def __init__(self, folder: pathlib.Path,
-                 venvs: Mapping[str, environments.Environment],
-                 quick: bool = False) -> None:
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        venvs: Mapping[str, environments.Environment],
+        quick: bool = False,
+    ) -> None:
         self.quick = quick
         self._folder, self._venvs = folder, venvs
         self._servers: list[Server] = []
@@ -87,23 +91,27 @@ class Bed:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: types.TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: types.TracebackType | None,
+    ) -> None:
         self.kill_servers()
         self.stock.close()
         self.broker.stop()
 
     def another(self) -> Self:
         """Return a bed with a broker of its own that nothing has used."""
-        return type(self)(self._folder / uuid.uuid4().hex[:12], self._venvs,
-                          self.quick)
+        return type(self)(self._folder / uuid.uuid4().hex[:12], self._venvs, self.quick)
 
     def rounds(self, count: int) -> int:
         """Return how many rounds to make: ``count``, or 1 for a quick look."""
         return 1 if self.quick else count
 
-    def start(self, kind: str, extensions: Sequence[str] = CALLABLE,
-              wait: bool = True) -> Server:
+    def start(
+        self, kind: str, extensions: Sequence[str] = CALLABLE, wait: bool = True
+    ) -> Server:
         """Start a server of a kind under a new name.
 
         :param wait: until it consumes from its queues.
@@ -112,10 +120,16 @@ class Bed:
         instance = f'{kind.lower()}-{uuid.uuid4().hex[:12]}'
         argv = self._argv(kind, instance, extensions)
         log = self._folder / f'{instance}.log'
-        env = {'PATH': '/usr/bin:/bin', 'LC_ALL': 'C.UTF-8',
-               'HOME': str(self._folder / 'home')}
-        server = Server(kind, instance, lambda: processes.Process(
-            instance, argv, log, env=env, cwd=self._folder))
+        env = {
+            'PATH': '/usr/bin:/bin',
+            'LC_ALL': 'C.UTF-8',
+            'HOME': str(self._folder / 'home'),
+        }
+        server = Server(
+            kind,
+            instance,
+            lambda: processes.Process(instance, argv, log, env=env, cwd=self._folder),
+        )
         self._servers.append(server)
         if wait:
             self.wait_consuming([server])
@@ -142,20 +156,25 @@ class Bed:
     def wait_consuming(self, waited: Sequence[Server], seconds: float = 60) -> None:
         """Wait until each of the servers consumes."""
         for server in waited:
-            server.process.wait_for(functools.partial(self._consumers, server.topic),
-                                    'it consumes', seconds)
+            server.process.wait_for(
+                functools.partial(self._consumers, server.topic), 'it consumes', seconds
+            )
 
     def wait_gone(self, waited: Sequence[Server], seconds: float = 30) -> None:
         """Wait until nothing consumes from their queues."""
         for server in waited:
-            processes.wait_for(functools.partial(self._is_left, server.topic),
-                               f'nothing consumes from {server.topic}', seconds)
+            processes.wait_for(
+                functools.partial(self._is_left, server.topic),
+                f'nothing consumes from {server.topic}',
+                seconds,
+            )
 
     @contextlib.contextmanager
     def pipelined(self) -> Iterator[pipelined.Client]:
         """Give a client that can keep many calls in flight, and close it."""
-        client = pipelined.Client(f'127.0.0.1:{self.broker.port}', 'guest', 'guest',
-                                  '/', EXCHANGE)
+        client = pipelined.Client(
+            f'127.0.0.1:{self.broker.port}', 'guest', 'guest', '/', EXCHANGE
+        )
         try:
             yield client
         finally:
@@ -164,23 +183,37 @@ class Bed:
     def _argv(self, kind: str, instance: str, extensions: Sequence[str]) -> list[str]:
         venv = self._venvs[kind]
         if kind != OURS:
-            return [str(venv.program('python')), str(PEER_SERVER), kind,
-                    self.broker.url, EXCHANGE, topics.request_topic(instance), instance]
+            return [
+                str(venv.program('python')),
+                str(PEER_SERVER),
+                kind,
+                self.broker.url,
+                EXCHANGE,
+                topics.request_topic(instance),
+                instance,
+            ]
         config = self._folder / f'{instance}.conf'
-        config.write_text(_CONFIG.format(
-            url=self.broker.url, instance=instance, exchange=EXCHANGE,
-            extensions=','.join(extensions)))
+        config.write_text(
+            _CONFIG.format(
+                url=self.broker.url,
+                instance=instance,
+                exchange=EXCHANGE,
+                extensions=','.join(extensions),
+            )
+        )
         return [str(venv.program('guestagent')), '--config-file', str(config)]
 
     def _take_reports(self) -> None:
         """Do as a conductor that keeps up: each report is confirmed, none is kept."""
         with amqp.Connection(f'127.0.0.1:{self.broker.port}') as connection:
             channel = connection.channel()
-            channel.exchange_declare(topics.REPORT_TOPIC, 'topic', durable=True,
-                                     auto_delete=False)
+            channel.exchange_declare(
+                topics.REPORT_TOPIC, 'topic', durable=True, auto_delete=False
+            )
             queue = topics.report_queue()
-            channel.queue_declare(queue, durable=True, auto_delete=False,
-                                  arguments={'x-message-ttl': 0})
+            channel.queue_declare(
+                queue, durable=True, auto_delete=False, arguments={'x-message-ttl': 0}
+            )
             channel.queue_bind(queue, topics.REPORT_TOPIC, queue)
 
     def _is_left(self, queue: str) -> bool:
@@ -190,7 +223,10 @@ class Bed:
         """Return how many consumers a queue has; 0 if there is no such queue."""
         with amqp.Connection(f'127.0.0.1:{self.broker.port}') as connection:
             try:
-                return connection.channel().queue_declare(
-                    queue, passive=True).consumer_count
+                return (
+                    connection.channel()
+                    .queue_declare(queue, passive=True)
+                    .consumer_count
+                )
             except amqp.NotFound:
                 return 0

@@ -44,10 +44,14 @@ def memory(ground: bed.Bed) -> Iterator[report.Row]:
             return (_memory(node) - before) / agents / 1024
 
     samples = rounds.sample((bed.OURS, bed.A), ground.rounds(2), measure)
-    yield report.compare('broker-memory', bed.A, samples, 'KiB',
-                         report.Target('ratio', '<=', 0.55),
-                         f'erlang:memory(total) of a new node, {agents} agents, each '
-                         'called once')
+    yield report.compare(
+        'broker-memory',
+        bed.A,
+        samples,
+        'KiB',
+        report.Target('ratio', '<=', 0.55),
+        f'erlang:memory(total) of a new node, {agents} agents, each called once',
+    )
 
 
 def _memory(node: bed.Bed) -> int:

@@ -18,12 +18,18 @@ def latency(ground: bed.Bed) -> Iterator[report.Row]:
     topics = {kind: ground.start(kind).topic for kind in bed.ALL}
     for topic in topics.values():
         ground.stock.call(topic, 300)
-    samples = rounds.sample(bed.ALL, ground.rounds(90),
-                            lambda kind: ground.stock.p50(topics[kind], 80))
+    samples = rounds.sample(
+        bed.ALL, ground.rounds(90), lambda kind: ground.stock.p50(topics[kind], 80)
+    )
     for peer, bound in ((bed.A, 0.80), (bed.B, 0.85)):
-        yield report.compare('p50-one-caller', peer, samples, 'ms',
-                             report.Target('ratio', '<=', bound),
-                             'stock client, 80 calls a round')
+        yield report.compare(
+            'p50-one-caller',
+            peer,
+            samples,
+            'ms',
+            report.Target('ratio', '<=', bound),
+            'stock client, 80 calls a round',
+        )
 
 
 @registry.benchmark('calls-32', 'cpu-32')
@@ -33,6 +39,7 @@ def throughput(ground: bed.Bed) -> Iterator[report.Row]:
     cpu: dict[str, list[float]] = {kind: [] for kind in bed.ALL}
     client_cpu = []
     with ground.pipelined() as client:
+
         def measure(kind: str) -> float:
             server = servers[kind]
             own, theirs = time.process_time_ns(), process.cpu_ns(server.pid)
@@ -44,11 +51,15 @@ def throughput(ground: bed.Bed) -> Iterator[report.Row]:
         for server in servers.values():
             client.run(server.topic, CALLS, IN_FLIGHT)
         rates = rounds.sample(bed.ALL, ground.rounds(15), measure)
-    note = (f'{IN_FLIGHT} in flight, {CALLS} calls a round, the client itself uses '
-            f'{statistics.median(client_cpu):.0f} us a call')
+    note = (
+        f'{IN_FLIGHT} in flight, {CALLS} calls a round, the client itself uses '
+        f'{statistics.median(client_cpu):.0f} us a call'
+    )
     for peer in bed.PEERS:
-        yield report.compare('calls-32', peer, rates, 'calls/s',
-                             report.Target('ratio', '>=', 3), note)
+        yield report.compare(
+            'calls-32', peer, rates, 'calls/s', report.Target('ratio', '>=', 3), note
+        )
     for peer in bed.PEERS:
-        yield report.compare('cpu-32', peer, cpu, 'us/call',
-                             report.Target('ratio', '<=', 0.35), note)
+        yield report.compare(
+            'cpu-32', peer, cpu, 'us/call', report.Target('ratio', '<=', 0.35), note
+        )

@@ -21,11 +21,19 @@ def wakeups(ground: bed.Bed) -> Iterator[report.Row]:
     time.sleep(5)
     seconds = 10.0 if ground.quick else SECONDS
     counted = _count([*never_called.values(), *called.values()], seconds)
-    for name, servers in (('wakeups-idle', never_called),
-                          ('wakeups-after-burst', called)):
+    for name, servers in (
+        ('wakeups-idle', never_called),
+        ('wakeups-after-burst', called),
+    ):
         samples = {kind: [counted[servers[kind].pid]] for kind in kinds}
-        yield report.compare(name, bed.A, samples, '1/s',
-                             report.Target('ours', '<', 0.5), f'over {seconds:.0f} s')
+        yield report.compare(
+            name,
+            bed.A,
+            samples,
+            '1/s',
+            report.Target('ours', '<', 0.5),
+            f'over {seconds:.0f} s',
+        )
 
 
 def _count(servers: list[bed.Server], seconds: float) -> dict[int, float]:
@@ -34,5 +42,7 @@ def _count(servers: list[bed.Server], seconds: float) -> dict[int, float]:
     started = time.monotonic()
     time.sleep(seconds)
     passed = time.monotonic() - started
-    return {pid: process.switches_between(switches, process.switches(pid)) / passed
-            for pid, switches in before.items()}
+    return {
+        pid: process.switches_between(switches, process.switches(pid)) / passed
+        for pid, switches in before.items()
+    }

@@ -14,6 +14,7 @@ SETTLE = 2.0
 @registry.benchmark('rss-idle')
 def idle(ground: bed.Bed) -> Iterator[report.Row]:
     """Connected, never called; ours with exec and monitoring."""
+
     def measure(kind: str) -> float:
         server = ground.start(kind, bed.PLAIN)
         time.sleep(SETTLE)
@@ -26,14 +27,20 @@ def idle(ground: bed.Bed) -> Iterator[report.Row]:
     samples = rounds.sample(bed.ALL, ground.rounds(ROUNDS), measure)
     for peer, bound in ((bed.A, 0.65), (bed.B, 0.85)):
         yield report.compare(
-            'rss-idle', peer, samples, 'MiB', report.Target('ratio', '<=', bound),
+            'rss-idle',
+            peer,
+            samples,
+            'MiB',
+            report.Target('ratio', '<=', bound),
             f'extensions {", ".join(bed.PLAIN)}; anonymous memory '
-            f'{anonymous[bed.OURS]:.1f} against {anonymous[peer]:.1f} MiB')
+            f'{anonymous[bed.OURS]:.1f} against {anonymous[peer]:.1f} MiB',
+        )
 
 
 @registry.benchmark('rss-after-calls')
 def after_calls(ground: bed.Bed) -> Iterator[report.Row]:
     """How much more it is after 1,000 calls and a burst of 32 callers."""
+
     def measure(kind: str) -> float:
         server = ground.start(kind)
         time.sleep(SETTLE)
@@ -49,15 +56,21 @@ def after_calls(ground: bed.Bed) -> Iterator[report.Row]:
     threads: dict[str, int] = {}
     samples = rounds.sample((bed.OURS, bed.A), ground.rounds(ROUNDS), measure)
     yield report.compare(
-        'rss-after-calls', bed.A, samples, 'MiB', report.Target('ours', '<=', 1),
+        'rss-after-calls',
+        bed.A,
+        samples,
+        'MiB',
+        report.Target('ours', '<=', 1),
         f'extensions {", ".join(bed.CALLABLE)}; {threads[bed.OURS]} against '
-        f'{threads[bed.A]} threads afterwards')
+        f'{threads[bed.A]} threads afterwards',
+    )
 
 
 @registry.benchmark('start')
 def start(ground: bed.Bed) -> Iterator[report.Row]:
     """From exec to the reply of a call that waited in the queue; bytecode warm."""
     with ground.pipelined() as client:
+
         def measure(kind: str) -> float:
             server = servers[kind]
             client.send(server.topic)
@@ -77,6 +90,11 @@ def start(ground: bed.Bed) -> Iterator[report.Row]:
         ground.wait_gone(list(servers.values()))
         samples = rounds.sample(bed.ALL, ground.rounds(12), measure)
     for peer, bound in ((bed.A, 0.5), (bed.B, 0.85)):
-        yield report.compare('start', peer, samples, 'ms',
-                             report.Target('ratio', '<=', bound),
-                             f'extensions {", ".join(bed.CALLABLE)}')
+        yield report.compare(
+            'start',
+            peer,
+            samples,
+            'ms',
+            report.Target('ratio', '<=', bound),
+            f'extensions {", ".join(bed.CALLABLE)}',
+        )

@@ -35,12 +35,24 @@ from tests.benchmarks import (  # noqa: E402
 
 LOG = logging.getLogger(__name__)
 
-FAILURES = (environments.BadEnvironment, oslo_messaging.MessagingException,
-            pipelined.ClientError, processes.Failed)
+FAILURES = (
+    environments.BadEnvironment,
+    oslo_messaging.MessagingException,
+    pipelined.ClientError,
+    processes.Failed,
+)
 
 OUTPUT = environments.ROOT / 'build' / 'bench.json'
-SHOWN = ('guestagent', 'oslo.messaging', 'oslo.config', 'oslo.service', 'kombu',
-         'amqp', 'stevedore', 'eventlet')
+SHOWN = (
+    'guestagent',
+    'oslo.messaging',
+    'oslo.config',
+    'oslo.service',
+    'kombu',
+    'amqp',
+    'stevedore',
+    'eventlet',
+)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -50,8 +62,9 @@ def main(argv: list[str] | None = None) -> int:
     2: no benchmark has the name that was asked for.
     """
     options = _parse(argv)
-    logging.basicConfig(level=logging.INFO,
-                        format='%(relativeCreated)7d ms  %(message)s')
+    logging.basicConfig(
+        level=logging.INFO, format='%(relativeCreated)7d ms  %(message)s'
+    )
     for name in ('amqp', 'oslo', 'oslo_messaging'):
         logging.getLogger(name).setLevel(logging.ERROR)
     benchmarks = registry.load()
@@ -66,8 +79,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f'bench: {error}', file=sys.stderr)
         return 1
     if options.only:
-        rows = [row for row in rows
-                if row.name in registry.row_names(options.only)]
+        rows = [row for row in rows if row.name in registry.row_names(options.only)]
     OUTPUT.write_text(json.dumps([row.as_dict() for row in rows], indent=1) + '\n')
     print(report.table(rows))
     print(f'\n{_load()}; written to {OUTPUT.relative_to(environments.ROOT)}')
@@ -84,17 +96,25 @@ def _alone() -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise processes.Failed('another run is measuring; wait for its end') \
-                from None
+            raise processes.Failed(
+                'another run is measuring; wait for its end'
+            ) from None
         yield
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog='bench', description=__doc__)
-    parser.add_argument('--only', metavar='NAME', default='',
-                        help='measure only this row, as "start" or "start-A"')
-    parser.add_argument('--quick', action='store_true',
-                        help='one round: shows that all works, not the figures')
+    parser.add_argument(
+        '--only',
+        metavar='NAME',
+        default='',
+        help='measure only this row, as "start" or "start-A"',
+    )
+    parser.add_argument(
+        '--quick',
+        action='store_true',
+        help='one round: shows that all works, not the figures',
+    )
     parser.add_argument('--list', action='store_true', help='print the names')
     return parser.parse_args(argv)
 
@@ -102,22 +122,29 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 def _list_names(wrong: str) -> int:
     names = [name for each in registry.load() for name in each.names]
     if wrong:
-        print(f'bench: no row is named {wrong!r}; there are: {", ".join(names)}',
-              file=sys.stderr)
+        print(
+            f'bench: no row is named {wrong!r}; there are: {", ".join(names)}',
+            file=sys.stderr,
+        )
         return 2
     print('\n'.join(names))
     return 0
 
 
-def _measure(benchmarks: list[registry.Benchmark], quick: bool,
-             ) -> tuple[list[report.Row], list[str]]:
+def _measure(
+    benchmarks: list[registry.Benchmark], quick: bool
+) -> tuple[list[report.Row], list[str]]:
     """Return the rows, and what went wrong with those that are not there."""
-    venvs = {bed.OURS: environments.ours(),
-             **{kind: environments.peer(kind) for kind in bed.PEERS}}
+    venvs = {
+        bed.OURS: environments.ours(),
+        **{kind: environments.peer(kind) for kind in bed.PEERS},
+    }
     rows: list[report.Row] = []
     failures: list[str] = []
-    with tempfile.TemporaryDirectory(prefix='guestagent-bench-') as folder, \
-            bed.Bed(pathlib.Path(folder), venvs, quick) as ground:
+    with (
+        tempfile.TemporaryDirectory(prefix='guestagent-bench-') as folder,
+        bed.Bed(pathlib.Path(folder), venvs, quick) as ground,
+    ):
         print(_surroundings(venvs, ground), flush=True)
         for each in benchmarks:
             names = ', '.join(each.names)
@@ -134,15 +161,19 @@ def _measure(benchmarks: list[registry.Benchmark], quick: bool,
     return rows, failures
 
 
-def _surroundings(venvs: Mapping[str, environments.Environment],
-                  ground: bed.Bed) -> str:
+def _surroundings(
+    venvs: Mapping[str, environments.Environment], ground: bed.Bed
+) -> str:
     """Return what the figures depend on, for whoever compares two runs."""
-    lines = [f'{platform.platform()}, {os.cpu_count()} processors, {_load()}',
-             f'Python {platform.python_version()}, '
-             f'RabbitMQ {ground.broker.ctl("version").strip()}']
+    lines = [
+        f'{platform.platform()}, {os.cpu_count()} processors, {_load()}',
+        f'Python {platform.python_version()}, '
+        f'RabbitMQ {ground.broker.ctl("version").strip()}',
+    ]
     for kind, venv in venvs.items():
-        known = [f'{name} {venv.versions[name]}' for name in SHOWN
-                 if name in venv.versions]
+        known = [
+            f'{name} {venv.versions[name]}' for name in SHOWN if name in venv.versions
+        ]
         lines.append(f'{kind}: {", ".join(known)}')
     return '\n'.join(lines) + '\n'
 

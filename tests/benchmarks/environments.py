@@ -21,8 +21,12 @@ FOLDER = ROOT / 'build' / 'bench'
 CONSTRAINTS = ROOT / 'constraints.txt'
 
 #: What makes up our agent: the distribution of the core, and one for each extension.
-OURS = (ROOT, ROOT / 'extensions' / 'exec', ROOT / 'extensions' / 'monitoring',
-        ROOT / 'tests' / 'benchmarks' / 'echo')
+OURS = (
+    ROOT,
+    ROOT / 'extensions' / 'exec',
+    ROOT / 'extensions' / 'monitoring',
+    ROOT / 'tests' / 'benchmarks' / 'echo',
+)
 #: B cannot do without the extra: oslo.service's threading backend is in it.
 PEERS = {'A': ('oslo.messaging',), 'B': ('oslo.messaging', 'oslo.service[threading]')}
 _CORE_FILES = ('guestagent', 'README.rst', 'pyproject.toml', 'setup.cfg')
@@ -48,7 +52,8 @@ class Environment:
     def __init__(self, path: pathlib.Path) -> None:
         self.path = path
         self.versions: dict[str, str] = json.loads(
-            _run([str(self.program('python')), '-I', '-c', _VERSIONS]))
+            _run([str(self.program('python')), '-I', '-c', _VERSIONS])
+        )
 
     def program(self, name: str) -> pathlib.Path:
         """Return the path of a program in it."""
@@ -60,11 +65,13 @@ class Environment:
         :raises BadEnvironment: something is missing, or there and must not be.
         """
         wrong = [f'{name} is missing' for name in has if name not in self.versions]
-        wrong += [f'{name} must not be there' for name in lacks
-                  if name in self.versions]
+        wrong += [
+            f'{name} must not be there' for name in lacks if name in self.versions
+        ]
         if wrong:
-            raise BadEnvironment(f'{self.path}: {", ".join(wrong)}; '
-                                   'remove the folder and run again')
+            raise BadEnvironment(
+                f'{self.path}: {", ".join(wrong)}; remove the folder and run again'
+            )
 
 
 def peer(kind: str) -> Environment:
@@ -97,14 +104,21 @@ def ours() -> Environment:
         # and would install a module again that is no longer there.
         copies = FOLDER / 'source'
         shutil.rmtree(copies, ignore_errors=True)
-        sources = [_copy(source, copies / str(number))
-                   for number, source in enumerate(OURS)]
+        sources = [
+            _copy(source, copies / str(number)) for number, source in enumerate(OURS)
+        ]
         _make(path, [str(source) for source in sources], stamp)
         shutil.rmtree(copies)
     environment = Environment(path)
-    environment.check(has=('guestagent', 'guestagent-exec', 'guestagent-monitoring',
-                           'guestagent-echo'),
-                      lacks=('oslo.messaging', 'oslo.service', 'eventlet'))
+    environment.check(
+        has=(
+            'guestagent',
+            'guestagent-exec',
+            'guestagent-monitoring',
+            'guestagent-echo',
+        ),
+        lacks=('oslo.messaging', 'oslo.service', 'eventlet'),
+    )
     return environment
 
 
@@ -113,15 +127,20 @@ def _files(source: pathlib.Path) -> list[pathlib.Path]:
     places = [source / name for name in _CORE_FILES] if source == ROOT else [source]
     found = [place for place in places if place.is_file()]
     for place in places:
-        found += [path for path in place.rglob('*')
-                  if path.is_file() and not _made(path.relative_to(source))]
+        found += [
+            path
+            for path in place.rglob('*')
+            if path.is_file() and not _made(path.relative_to(source))
+        ]
     return sorted(found)
 
 
 def _made(path: pathlib.Path) -> bool:
     """Whether a build or an import made the file."""
-    return any(part in ('build', '__pycache__') or part.endswith('.egg-info')
-               for part in path.parts)
+    return any(
+        part in ('build', '__pycache__') or part.endswith('.egg-info')
+        for part in path.parts
+    )
 
 
 def _copy(source: pathlib.Path, target: pathlib.Path) -> pathlib.Path:
@@ -158,9 +177,17 @@ def _make(path: pathlib.Path, packages: Sequence[str], stamp: str) -> None:
 
 
 def _run(argv: Sequence[str]) -> str:
-    done = subprocess.run(argv, cwd=ROOT, stdin=subprocess.DEVNULL,
-                          capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        argv,
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
-        raise BadEnvironment(f'{" ".join(argv)} ended with {done.returncode}:\n'
-                               f'{done.stdout[-2000:]}{done.stderr[-2000:]}')
+        raise BadEnvironment(
+            f'{" ".join(argv)} ended with {done.returncode}:\n'
+            f'{done.stdout[-2000:]}{done.stderr[-2000:]}'
+        )
     return done.stdout

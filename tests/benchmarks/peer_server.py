@@ -13,6 +13,7 @@ VARIANT, URL, EXCHANGE, TOPIC, SERVER = sys.argv[1:]
 if VARIANT == 'B':
     sys.modules['eventlet'] = None
     from oslo_service import backend
+
     backend.init_backend(backend.BackendType.THREADING)
 
 import oslo_messaging  # noqa: E402

@@ -47,7 +47,7 @@ class Replies:
             end = at + 7 + size + 1
             if end > len(buffer):
                 break
-            body = self._frame(kind, buffer[at + 7:end - 1])
+            body = self._frame(kind, buffer[at + 7 : end - 1])
             if body is not None:
                 bodies.append(body)
             at = end
@@ -72,16 +72,31 @@ class Replies:
 class Request:
     """Makes the frames of ``echo.echo`` calls to one topic; no I/O."""
 
-    def __init__(self, exchange: str, topic: str, reply_queue: str,
-                 value: Any) -> None:
-        self._publish = _frame(METHOD, struct.pack('>HHH', BASIC, 40, 0)
-                               + _short(exchange) + _short(topic) + b'\x00')
-        self._properties = (_short('application/json') + _short('utf-8')
-                            + struct.pack('>I', 0) + b'\x02\x00'
-                            + _short(str(int(TIMEOUT * 1000))))
-        message = {'method': 'echo', 'args': {'value': value}, 'namespace': 'echo',
-                   'version': '1.0', '_unique_id': '<id>', '_msg_id': '<id>',
-                   '_reply_q': reply_queue, '_timeout': None}
+    def __init__(self, exchange: str, topic: str, reply_queue: str, value: Any) -> None:
+        self._publish = _frame(
+            METHOD,
+            struct.pack('>HHH', BASIC, 40, 0)
+            + _short(exchange)
+            + _short(topic)
+            + b'\x00',
+        )
+        self._properties = (
+            _short('application/json')
+            + _short('utf-8')
+            + struct.pack('>I', 0)
+            + b'\x02\x00'
+            + _short(str(int(TIMEOUT * 1000)))
+        )
+        message = {
+            'method': 'echo',
+            'args': {'value': value},
+            'namespace': 'echo',
+            'version': '1.0',
+            '_unique_id': '<id>',
+            '_msg_id': '<id>',
+            '_reply_q': reply_queue,
+            '_timeout': None,
+        }
         body = json.dumps({'oslo.version': '2.0', 'oslo.message': json.dumps(message)})
         self._pieces = body.encode().split(b'<id>')
 
@@ -89,22 +104,33 @@ class Request:
         """Return the frames of one call; both of its ids are ``message_id``."""
         body = message_id.encode().join(self._pieces)
         header = struct.pack('>HHQH', BASIC, 0, len(body), PROPERTIES)
-        return (self._publish + _frame(HEADER, header + self._properties)
-                + _frame(BODY, body))
+        return (
+            self._publish
+            + _frame(HEADER, header + self._properties)
+            + _frame(BODY, body)
+        )
 
 
 class Client:
     """Calls ``echo.echo``, with as many calls in flight as asked for."""
 
-    def __init__(self, host: str, user: str, password: str, vhost: str,
-                 exchange: str, value: Any = 'hello') -> None:
+    def __init__(
+        self,
+        host: str,
+        user: str,
+        password: str,
+        vhost: str,
+        exchange: str,
+        value: Any = 'hello',
+    ) -> None:
         """Connect, and declare a reply queue.
 
         :param host: ``address:port`` of the broker.
         """
         self._exchange, self._value = exchange, value
-        self._connection = amqp.Connection(host=host, userid=user, password=password,
-                                           virtual_host=vhost, heartbeat=0)
+        self._connection = amqp.Connection(
+            host=host, userid=user, password=password, virtual_host=vhost, heartbeat=0
+        )
         self._connection.connect()
         channel = self._connection.channel(channel_id=1)
         self._queue = f'reply_{uuid.uuid4().hex}'

@@ -28,8 +28,11 @@ def memory(pid: int) -> Memory:
     for line in text.splitlines()[1:]:
         name, value, *_ = line.split()
         fields[name.rstrip(':')] = int(value)
-    return Memory(rss=fields['Rss'] / 1024, anonymous=fields['Anonymous'] / 1024,
-                  unique=(fields['Private_Clean'] + fields['Private_Dirty']) / 1024)
+    return Memory(
+        rss=fields['Rss'] / 1024,
+        anonymous=fields['Anonymous'] / 1024,
+        unique=(fields['Private_Clean'] + fields['Private_Dirty']) / 1024,
+    )
 
 
 def cpu_ns(pid: int) -> int:
@@ -55,7 +58,8 @@ def switches(pid: int) -> dict[int, int]:
         except (FileNotFoundError, ProcessLookupError):
             continue  # the thread has just ended
         counts[int(task.name)] = int(
-            text.split('\nvoluntary_ctxt_switches:')[1].split(None, 1)[0])
+            text.split('\nvoluntary_ctxt_switches:')[1].split(None, 1)[0]
+        )
     return counts
 
 

@@ -40,6 +40,7 @@ _benchmarks: list[Benchmark] = []
 
 def benchmark(*names: str) -> Callable[[Function], Function]:
     """Mark a function as what measures these rows, in one go."""
+
     def mark(function: Function) -> Function:
         _benchmarks.append(Benchmark(names, function))
         return function

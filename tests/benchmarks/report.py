@@ -59,15 +59,26 @@ class Row:
 
     def as_dict(self) -> dict[str, Any]:
         """Return what ``build/bench.json`` holds of the row."""
-        return {'name': self.name, 'ours': round(self.ours, 4),
-                'peer': round(self.peer, 4), 'unit': self.unit,
-                'ratio': None if self.ratio is None else round(self.ratio, 4),
-                'target': str(self.target), 'verdict': self.verdict,
-                'note': self.note}
+        return {
+            'name': self.name,
+            'ours': round(self.ours, 4),
+            'peer': round(self.peer, 4),
+            'unit': self.unit,
+            'ratio': None if self.ratio is None else round(self.ratio, 4),
+            'target': str(self.target),
+            'verdict': self.verdict,
+            'note': self.note,
+        }
 
 
-def compare(name: str, peer: str, samples: Mapping[str, Sequence[float]], unit: str,
-            target: Target, note: str = '') -> Row:
+def compare(
+    name: str,
+    peer: str,
+    samples: Mapping[str, Sequence[float]],
+    unit: str,
+    target: Target,
+    note: str = '',
+) -> Row:
     """Make the row ``<name>-<peer>`` of figures taken in the same rounds.
 
     :param samples: for ``'ours'`` and the peer one figure for each round.
@@ -77,11 +88,15 @@ def compare(name: str, peer: str, samples: Mapping[str, Sequence[float]], unit: 
     ratios = [ours / theirs for ours, theirs in pairs if theirs]
     spread = spread_of(ratios)
     said = f'rounds: {len(pairs)}' + (f', ratio {spread}' if spread else '')
-    return Row(name=f'{name}-{peer}', unit=unit, target=target,
-               ours=statistics.median(samples[OURS]),
-               peer=statistics.median(samples[peer]),
-               ratio=statistics.median(ratios) if ratios else None,
-               note=f'{note}; {said}' if note else said)
+    return Row(
+        name=f'{name}-{peer}',
+        unit=unit,
+        target=target,
+        ours=statistics.median(samples[OURS]),
+        peer=statistics.median(samples[peer]),
+        ratio=statistics.median(ratios) if ratios else None,
+        note=f'{note}; {said}' if note else said,
+    )
 
 
 def spread_of(ratios: Sequence[float]) -> str:
@@ -97,8 +112,17 @@ def table(rows: Sequence[Row]) -> str:
     lines = [('name', 'ours', 'peer', 'unit', 'ratio', 'target', 'verdict')]
     for row in rows:
         ratio = '-' if row.ratio is None else f'{row.ratio:.3f}'
-        lines.append((row.name, _figure(row.ours), _figure(row.peer), row.unit, ratio,
-                      str(row.target), row.verdict))
+        lines.append(
+            (
+                row.name,
+                _figure(row.ours),
+                _figure(row.peer),
+                row.unit,
+                ratio,
+                str(row.target),
+                row.verdict,
+            )
+        )
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = [_line(cells, widths) for cells in lines]
     text.insert(1, _line(['-' * width for width in widths], widths))

@@ -15,8 +15,9 @@ def interleave(names: Sequence[str], count: int) -> Iterator[str]:
         yield from (*names[first:], *names[:first])
 
 
-def sample(names: Sequence[str], count: int,
-           measure: Callable[[str], float]) -> dict[str, list[float]]:
+def sample(
+    names: Sequence[str], count: int, measure: Callable[[str], float]
+) -> dict[str, list[float]]:
     """Return ``count`` figures for each name, taken in interleaved rounds."""
     samples: dict[str, list[float]] = {name: [] for name in names}
     for name in interleave(names, count):

@@ -30,10 +30,10 @@ class Client:
 
         :raises oslo_messaging.MessagingTimeout: no reply came.
         """
-        target = oslo_messaging.Target(exchange=self._exchange, topic=topic,
-                                       namespace='echo', version='1.0')
-        client = oslo_messaging.get_rpc_client(self._transport, target,
-                                               timeout=TIMEOUT)
+        target = oslo_messaging.Target(
+            exchange=self._exchange, topic=topic, namespace='echo', version='1.0'
+        )
+        client = oslo_messaging.get_rpc_client(self._transport, target, timeout=TIMEOUT)
         times = []
         for _ in range(calls):
             started = time.perf_counter()
@@ -48,6 +48,7 @@ class Client:
     def burst(self, topic: str, callers: int = 32, calls: int = 20) -> None:
         """Let ``callers`` threads make ``calls`` calls each at the same time."""
         with concurrent.futures.ThreadPoolExecutor(callers) as pool:
-            for future in [pool.submit(self.call, topic, calls)
-                           for _ in range(callers)]:
+            for future in [
+                pool.submit(self.call, topic, calls) for _ in range(callers)
+            ]:
                 future.result()

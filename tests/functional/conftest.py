@@ -42,8 +42,9 @@ def bus_url(rabbit: servers.RabbitMQ) -> str:
 
 
 @pytest.fixture
-def agent(bus_url: str, tmp_path: pathlib.Path,
-          children: list[processes.Process]) -> Callable[..., stack.Agent]:
+def agent(
+    bus_url: str, tmp_path: pathlib.Path, children: list[processes.Process]
+) -> Callable[..., stack.Agent]:
     """``agent(instance=..., options=..., wait=True, extensions='exec')``.
 
     ``options`` are ``{section: {name: value}}``; the extensions of the tests' own
@@ -52,13 +53,19 @@ def agent(bus_url: str, tmp_path: pathlib.Path,
     Starts a real agent and returns it when it takes requests.  With the name of one
     that ended it is the same guest again.
     """
-    def start(instance: str | None = None, options: stack.Options | None = None,
-              wait: bool = True, extensions: str = 'exec,monitoring',
-              packages: pathlib.Path = PROBE) -> stack.Agent:
+
+    def start(
+        instance: str | None = None,
+        options: stack.Options | None = None,
+        wait: bool = True,
+        extensions: str = 'exec,monitoring',
+        packages: pathlib.Path = PROBE,
+    ) -> stack.Agent:
         name = instance or f'guest-{next(_numbers)}'
         merged: dict[str, dict[str, object]] = {
             'DEFAULT': {'enabled_extensions': extensions},
-            'probe': {'marks': tmp_path / 'marks'}}
+            'probe': {'marks': tmp_path / 'marks'},
+        }
         for section, values in (options or {}).items():
             merged[section] = {**merged.get(section, {}), **values}
         child = stack.Agent(tmp_path, bus_url, name, merged, packages)
@@ -71,15 +78,18 @@ def agent(bus_url: str, tmp_path: pathlib.Path,
 
 
 @pytest.fixture
-def conductor(bus_url: str, tmp_path: pathlib.Path,
-              children: list[processes.Process]) -> Callable[..., stack.Conductor]:
+def conductor(
+    bus_url: str, tmp_path: pathlib.Path, children: list[processes.Process]
+) -> Callable[..., stack.Conductor]:
     """``conductor(options={section: {name: value}}, wait=True)``.
 
     Starts a real conductor and returns it when it takes reports and queries.  A
     second call uses the same database.
     """
-    def start(options: stack.Options | None = None,
-              wait: bool = True) -> stack.Conductor:
+
+    def start(
+        options: stack.Options | None = None, wait: bool = True
+    ) -> stack.Conductor:
         child = stack.Conductor(tmp_path, bus_url, options)
         children.append(child)
         if wait:
@@ -98,15 +108,19 @@ def stock_client(bus_url: str) -> Iterator[Callable[..., oslo_messaging.RPCClien
     conf = cfg.CONF
     conf([])
     transport = oslo_messaging.get_rpc_transport(
-        conf, bus_url, allowed_remote_exmods=['guestagent.errors'])
+        conf, bus_url, allowed_remote_exmods=['guestagent.errors']
+    )
 
-    def make(instance: str, timeout: float = 10,
-             **target: object) -> oslo_messaging.RPCClient:
+    def make(
+        instance: str, timeout: float = 10, **target: object
+    ) -> oslo_messaging.RPCClient:
         return oslo_messaging.get_rpc_client(
             transport,
-            oslo_messaging.Target(exchange='guestagent',
-                                  topic=f'guestagent.{instance}', **target),
-            timeout=timeout)
+            oslo_messaging.Target(
+                exchange='guestagent', topic=f'guestagent.{instance}', **target
+            ),
+            timeout=timeout,
+        )
 
     yield make
     transport.cleanup()

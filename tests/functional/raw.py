@@ -18,8 +18,11 @@ class RawClient:
     def __init__(self, url, exchange='guestagent'):
         parts = urllib.parse.urlsplit(url)
         self._connection = amqp.Connection(
-            f'{parts.hostname}:{parts.port}', userid=parts.username,
-            password=parts.password, virtual_host=parts.path[1:] or '/')
+            f'{parts.hostname}:{parts.port}',
+            userid=parts.username,
+            password=parts.password,
+            virtual_host=parts.path[1:] or '/',
+        )
         self._exchange = exchange
         self.reply_queue = f'reply_{uuid.uuid4().hex}'
         self._got = queue.SimpleQueue()
@@ -27,11 +30,14 @@ class RawClient:
     def __enter__(self):
         self._connection.connect()
         self.channel = self._connection.channel()
-        self.channel.queue_declare(self.reply_queue, auto_delete=False,
-                                   arguments={'x-expires': 60000})
+        self.channel.queue_declare(
+            self.reply_queue, auto_delete=False, arguments={'x-expires': 60000}
+        )
         self.channel.basic_consume(
-            self.reply_queue, no_ack=True,
-            callback=lambda message: self._got.put(json.loads(message.body)))
+            self.reply_queue,
+            no_ack=True,
+            callback=lambda message: self._got.put(json.loads(message.body)),
+        )
         return self
 
     def __exit__(self, *_):
@@ -41,21 +47,32 @@ class RawClient:
         """Publish a message: an object is wrapped, anything else goes as it is."""
         if isinstance(message, dict):
             message = {'_unique_id': uuid.uuid4().hex, **message}
-            body = json.dumps({'oslo.version': '2.0',
-                               'oslo.message': json.dumps(message)}
-                              if envelope else message)
+            body = json.dumps(
+                {'oslo.version': '2.0', 'oslo.message': json.dumps(message)}
+                if envelope
+                else message
+            )
         else:
             body = message
         self.channel.basic_publish(
-            amqp.Message(body, content_type='application/json',
-                         content_encoding='utf-8', **properties),
-            self._exchange, topic)
+            amqp.Message(
+                body,
+                content_type='application/json',
+                content_encoding='utf-8',
+                **properties,
+            ),
+            self._exchange,
+            topic,
+        )
 
     def call(self, topic, message, seconds=10, **options):
         """Publish a call and return its reply's message; ``None``: none came."""
         msg_id = uuid.uuid4().hex
-        self.send(topic, {'_msg_id': msg_id, '_reply_q': self.reply_queue, **message},
-                  **options)
+        self.send(
+            topic,
+            {'_msg_id': msg_id, '_reply_q': self.reply_queue, **message},
+            **options,
+        )
         while True:
             reply = self.receive(seconds)
             if reply is None or reply['_msg_id'] == msg_id:

@@ -24,32 +24,65 @@ PACKAGES = pathlib.Path(__file__).parent / 'probe'
 def run_to_end(tmp_path, options, *arguments, packages=PACKAGES):
     """Start an agent that should end by itself; return (exit code, output)."""
     path = tmp_path / 'agent.conf'
-    stack.write_config(path, {'DEFAULT': {'instance_id': 'vm',
-                                          'transport_url': 'rabbit://127.0.0.1:1/'}},
-                       options)
+    stack.write_config(
+        path,
+        {'DEFAULT': {'instance_id': 'vm', 'transport_url': 'rabbit://127.0.0.1:1/'}},
+        options,
+    )
     done = subprocess.run(
         [stack.script('guestagent'), '--config-file', path, *arguments],
-        env={**os.environ, 'PYTHONPATH': str(packages)}, capture_output=True,
-        text=True, timeout=30, check=False)
+        env={**os.environ, 'PYTHONPATH': str(packages)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
     return done.returncode, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(('options', 'what'), [
-    ({'DEFAULT': {'transport_url': 'kafka://h/'}}, "scheme 'kafka'"),
-    ({'DEFAULT': {'instance_id': 'a b'}}, "[DEFAULT] instance_id: instance id 'a b'"),
-    ({'DEFAULT': {'enabled_extensions': 'agent'}}, "the name 'agent' is the agent's"),
-    ({'dispatcher': {'workers': 0}}, 'workers'),
-    ({'dispatcher': {'workers': 'many'}}, 'workers'),
-    ({'DEFAULT': {'enabled_extensions': 'nope', 'require_extensions': True}},
-     "nope: no installed package has the entry point 'nope'"),
-    ({'DEFAULT': {'enabled_extensions': 'broken', 'require_extensions': True}},
-     'ModuleNotFoundError'),
-    ({'DEFAULT': {'enabled_extensions': 'starts_badly', 'require_extensions': True}},
-     'failed to start: no such device'),
-    ({'DEFAULT': {'enabled_extensions': 'bad_annotation',
-                  'require_extensions': True}}, 'JSON cannot carry bytes'),
-    ({'DEFAULT': {'log_file': '/nonexistent/log'}}, '/nonexistent/log'),
-])
+@pytest.mark.parametrize(
+    ('options', 'what'),
+    [
+        ({'DEFAULT': {'transport_url': 'kafka://h/'}}, "scheme 'kafka'"),
+        (
+            {'DEFAULT': {'instance_id': 'a b'}},
+            "[DEFAULT] instance_id: instance id 'a b'",
+        ),
+        (
+            {'DEFAULT': {'enabled_extensions': 'agent'}},
+            "the name 'agent' is the agent's",
+        ),
+        ({'dispatcher': {'workers': 0}}, 'workers'),
+        ({'dispatcher': {'workers': 'many'}}, 'workers'),
+        (
+            {'DEFAULT': {'enabled_extensions': 'nope', 'require_extensions': True}},
+            "nope: no installed package has the entry point 'nope'",
+        ),
+        (
+            {'DEFAULT': {'enabled_extensions': 'broken', 'require_extensions': True}},
+            'ModuleNotFoundError',
+        ),
+        (
+            {
+                'DEFAULT': {
+                    'enabled_extensions': 'starts_badly',
+                    'require_extensions': True,
+                }
+            },
+            'failed to start: no such device',
+        ),
+        (
+            {
+                'DEFAULT': {
+                    'enabled_extensions': 'bad_annotation',
+                    'require_extensions': True,
+                }
+            },
+            'JSON cannot carry bytes',
+        ),
+        ({'DEFAULT': {'log_file': '/nonexistent/log'}}, '/nonexistent/log'),
+    ],
+)
 def test_a_wrong_configuration_stops_the_start(tmp_path, options, what):
     code, output = run_to_end(tmp_path, options)
 
@@ -75,30 +108,37 @@ def test_two_extensions_of_one_name_stop_the_start_and_are_both_named(tmp_path):
         info = tmp_path / 'packages' / f'dist_{name}-1.0.dist-info'
         info.mkdir(parents=True)
         (info / 'METADATA').write_text(
-            f'Metadata-Version: 2.1\nName: dist-{name}\nVersion: 1.0\n')
+            f'Metadata-Version: 2.1\nName: dist-{name}\nVersion: 1.0\n'
+        )
         (info / 'entry_points.txt').write_text(
-            f'[guestagent.extensions]\nsame = module_{name}:Thing\n')
+            f'[guestagent.extensions]\nsame = module_{name}:Thing\n'
+        )
 
     code, output = run_to_end(
-        tmp_path, {'DEFAULT': {'enabled_extensions': 'same'}},
-        packages=tmp_path / 'packages')
+        tmp_path,
+        {'DEFAULT': {'enabled_extensions': 'same'}},
+        packages=tmp_path / 'packages',
+    )
 
     assert code == 2
     for word in ('module_one:Thing', 'dist-one', 'module_two:Thing', 'dist-two'):
         assert word in output
 
 
-def test_an_extension_that_fails_is_reported_and_the_agent_serves_on(agent,
-                                                                     stock_client):
+def test_an_extension_that_fails_is_reported_and_the_agent_serves_on(
+    agent, stock_client
+):
     guest = agent(extensions='probe,broken,starts_badly,bad_annotation,nope')
     probe = stock_client(guest.instance, namespace='probe')
     core = stock_client(guest.instance, namespace='agent')
 
     assert probe.call({}, 'echo', value=1) == 1
-    for name, problem in [('broken', 'ModuleNotFoundError'),
-                          ('starts_badly', 'failed to start: no such device'),
-                          ('bad_annotation', 'JSON cannot carry bytes'),
-                          ('nope', 'no installed package')]:
+    for name, problem in [
+        ('broken', 'ModuleNotFoundError'),
+        ('starts_badly', 'failed to start: no such device'),
+        ('bad_annotation', 'JSON cannot carry bytes'),
+        ('nope', 'no installed package'),
+    ]:
         assert problem in core.call({}, 'describe', extension=name)['health']
         assert problem in guest.output()
     with pytest.raises(errors.NoSuchRecord, match='it has: bad_annotation, broken'):
@@ -109,15 +149,22 @@ def test_an_extension_is_described(agent, stock_client):
     guest = agent(extensions='probe')
 
     about = stock_client(guest.instance, namespace='agent').call(
-        {}, 'describe', extension='probe')
+        {}, 'describe', extension='probe'
+    )
 
     assert about['doc'] == 'What a test asks of an agent.'
     sleep = next(c for c in about['commands'] if c['name'] == 'sleep')
     assert sleep == {
-        'name': 'sleep', 'doc': 'Sleep, awake only to see whether anyone still waits.',
-        'mutates': False, 'repeatable': False, 'timeout': 60, 'returns': 'str',
-        'arguments': [{'name': 'seconds', 'type': 'float', 'required': True,
-                       'default': None}]}
+        'name': 'sleep',
+        'doc': 'Sleep, awake only to see whether anyone still waits.',
+        'mutates': False,
+        'repeatable': False,
+        'timeout': 60,
+        'returns': 'str',
+        'arguments': [
+            {'name': 'seconds', 'type': 'float', 'required': True, 'default': None}
+        ],
+    }
 
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
@@ -132,8 +179,11 @@ def test_a_signal_ends_it_cleanly(agent, number):
 
 
 def test_it_ends_while_there_is_no_broker(agent):
-    guest = agent(extensions='probe', wait=False, options={
-        'DEFAULT': {'transport_url': 'rabbit://127.0.0.1:1/'}})
+    guest = agent(
+        extensions='probe',
+        wait=False,
+        options={'DEFAULT': {'transport_url': 'rabbit://127.0.0.1:1/'}},
+    )
     guest.wait_line('RabbitMQ at 127.0.0.1:1.*next attempt')
 
     assert guest.stop(5) == 0
@@ -143,9 +193,16 @@ def test_a_running_command_may_end_before_the_agent_does(agent, stock_client, bu
     guest = agent(extensions='probe')
     topic = f'guestagent.{guest.instance}'
     with raw.RawClient(bus_url) as client:
-        client.send(topic, {'method': 'sleep', 'namespace': 'probe',
-                            'args': {'seconds': 1.5}, '_msg_id': 'm',
-                            '_reply_q': client.reply_queue})
+        client.send(
+            topic,
+            {
+                'method': 'sleep',
+                'namespace': 'probe',
+                'args': {'seconds': 1.5},
+                '_msg_id': 'm',
+                '_reply_q': client.reply_queue,
+            },
+        )
         processes.wait_for(lambda: client.depth(topic) == 0, 'it was taken')
         time.sleep(0.2)
         os.kill(guest.pid, signal.SIGTERM)
@@ -155,13 +212,21 @@ def test_a_running_command_may_end_before_the_agent_does(agent, stock_client, bu
 
 
 def test_a_command_that_takes_too_long_is_interrupted(agent, bus_url):
-    guest = agent(extensions='probe',
-                  options={'DEFAULT': {'graceful_shutdown_timeout': 1}})
+    guest = agent(
+        extensions='probe', options={'DEFAULT': {'graceful_shutdown_timeout': 1}}
+    )
     topic = f'guestagent.{guest.instance}'
     with raw.RawClient(bus_url) as client:
-        client.send(topic, {'method': 'sleep', 'namespace': 'probe',
-                            'args': {'seconds': 50}, '_msg_id': 'm',
-                            '_reply_q': client.reply_queue})
+        client.send(
+            topic,
+            {
+                'method': 'sleep',
+                'namespace': 'probe',
+                'args': {'seconds': 50},
+                '_msg_id': 'm',
+                '_reply_q': client.reply_queue,
+            },
+        )
         processes.wait_for(lambda: client.depth(topic) == 0, 'it was taken')
         time.sleep(0.2)
         os.kill(guest.pid, signal.SIGTERM)
@@ -170,20 +235,23 @@ def test_a_command_that_takes_too_long_is_interrupted(agent, bus_url):
     assert guest.wait_end(5) == 0
 
 
-def test_what_came_after_the_stop_waits_for_the_next_agent(agent, stock_client,
-                                                           tmp_path, bus_url):
+def test_what_came_after_the_stop_waits_for_the_next_agent(
+    agent, stock_client, tmp_path, bus_url
+):
     guest = agent(instance='stopping', extensions='probe')
     topic = 'guestagent.stopping'
     with raw.RawClient(bus_url) as client:
-        client.send(topic, {'method': 'sleep', 'namespace': 'probe',
-                            'args': {'seconds': 2}})
+        client.send(
+            topic, {'method': 'sleep', 'namespace': 'probe', 'args': {'seconds': 2}}
+        )
         processes.wait_for(lambda: client.depth(topic) == 0, 'it was taken')
         time.sleep(0.2)
         os.kill(guest.pid, signal.SIGTERM)
         guest.wait_line('SIGTERM: stopping')
         time.sleep(0.2)
-        client.send(topic, {'method': 'mark', 'namespace': 'probe',
-                            'args': {'text': 'later'}})
+        client.send(
+            topic, {'method': 'mark', 'namespace': 'probe', 'args': {'text': 'later'}}
+        )
         guest.wait_end(10)
         assert not (tmp_path / 'marks').exists()
     agent(instance='stopping', extensions='probe')
@@ -191,16 +259,30 @@ def test_what_came_after_the_stop_waits_for_the_next_agent(agent, stock_client,
 
 
 def test_the_idle_agent_imports_nothing_that_it_does_not_need(tmp_path):
-    code = ('import sys\nfrom guestagent.cmd import agent\n'
-            'sys.argv[1:] = ["--version"]\n'
-            'try:\n    agent.main()\nexcept SystemExit: pass\n'
-            'print(sorted(sys.modules))')
-    done = subprocess.run([sys.executable, '-c', code], capture_output=True,
-                          text=True, check=True)
+    code = (
+        'import sys\nfrom guestagent.cmd import agent\n'
+        'sys.argv[1:] = ["--version"]\n'
+        'try:\n    agent.main()\nexcept SystemExit: pass\n'
+        'print(sorted(sys.modules))'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, check=True
+    )
     loaded = done.stdout
-    for name in ('oslo_messaging', 'oslo_service', 'eventlet', 'yaml', 'netaddr.core',
-                 'rfc3986.uri', 'sqlalchemy', 'cryptography', 'asyncio', 'requests',
-                 'oslo_i18n', 'cliff'):
+    for name in (
+        'oslo_messaging',
+        'oslo_service',
+        'eventlet',
+        'yaml',
+        'netaddr.core',
+        'rfc3986.uri',
+        'sqlalchemy',
+        'cryptography',
+        'asyncio',
+        'requests',
+        'oslo_i18n',
+        'cliff',
+    ):
         assert f"'{name}'" not in loaded, name
 
 
@@ -215,6 +297,7 @@ def test_the_running_agent_has_one_thread_when_idle(agent, stock_client):
 
 def test_the_instance_is_found_without_configuration(tmp_path):
     from guestagent.agent import instance
+
     (tmp_path / 'etc').mkdir()
     with pytest.raises(errors.ConfigError, match='which instance is this'):
         instance.find(None, tmp_path)

@@ -10,9 +10,14 @@ from devstack import processes, servers
 
 pytestmark = pytest.mark.functional
 
-QUICK = {'oslo_messaging_rabbit': {
-    'kombu_reconnect_delay': 0.1, 'kombu_reconnect_splay': 0.1,
-    'rabbit_interval_max': 1, 'connect_timeout': 2}}
+QUICK = {
+    'oslo_messaging_rabbit': {
+        'kombu_reconnect_delay': 0.1,
+        'kombu_reconnect_splay': 0.1,
+        'rabbit_interval_max': 1,
+        'connect_timeout': 2,
+    }
+}
 
 
 @pytest.fixture(scope='module')
@@ -41,8 +46,9 @@ def bus_url(own_bus):
     return own_bus
 
 
-def test_the_agent_comes_back_after_each_dropped_connection(agent, stock_client,
-                                                           own_rabbit):
+def test_the_agent_comes_back_after_each_dropped_connection(
+    agent, stock_client, own_rabbit
+):
     guest = agent(extensions='probe', options=QUICK)
     client = stock_client(guest.instance, timeout=5, namespace='probe')
     for _ in range(3):
@@ -57,13 +63,20 @@ def test_a_reply_that_could_not_be_sent_is_sent_later(agent, stock_client, own_r
     client = stock_client(guest.instance, timeout=30, namespace='probe')
     got = []
     caller = threading.Thread(
-        target=lambda: got.append(client.call({}, 'sleep', seconds=2)))
+        target=lambda: got.append(client.call({}, 'sleep', seconds=2))
+    )
     caller.start()
     guest_name = f'guestagent.{guest.instance}'
     pid = processes.wait_for(
-        lambda: [line.split()[0] for line in own_rabbit.ctl(
-            '-q', 'list_connections', 'pid', 'client_properties').splitlines()
-            if guest_name in line], 'the agent\'s connection')[0]
+        lambda: [
+            line.split()[0]
+            for line in own_rabbit.ctl(
+                '-q', 'list_connections', 'pid', 'client_properties'
+            ).splitlines()
+            if guest_name in line
+        ],
+        "the agent's connection",
+    )[0]
     own_rabbit.ctl('close_connection', pid, 'test')
     caller.join(30)
     assert got == ['slept']
@@ -93,8 +106,11 @@ def test_a_broker_that_comes_later_is_found(agent, stock_client, own_rabbit):
 
 def test_a_refused_login_is_said_without_the_password(agent, own_bus):
     url = own_bus.replace('guest:guest@', 'guest:hunter2@')
-    guest = agent(extensions='probe', wait=False,
-                  options={'DEFAULT': {'transport_url': url}, **QUICK})
+    guest = agent(
+        extensions='probe',
+        wait=False,
+        options={'DEFAULT': {'transport_url': url}, **QUICK},
+    )
 
     guest.wait_line('(?i)refuse.*next attempt')
     guest.wait_line('(?i)refuse(.|\n)*refuse', seconds=10)
@@ -120,11 +136,15 @@ def test_what_is_no_broker_does_not_hang_the_agent(agent, behaviour):
 
     threading.Thread(target=serve, daemon=True).start()
     port = listener.getsockname()[1]
-    guest = agent(extensions='probe', wait=False, options={
-        'DEFAULT': {'transport_url': f'rabbit://127.0.0.1:{port}/'}, **QUICK})
+    guest = agent(
+        extensions='probe',
+        wait=False,
+        options={'DEFAULT': {'transport_url': f'rabbit://127.0.0.1:{port}/'}, **QUICK},
+    )
     try:
-        processes.wait_for(lambda: guest.output().count('next attempt') >= 2,
-                           'two attempts')
+        processes.wait_for(
+            lambda: guest.output().count('next attempt') >= 2, 'two attempts'
+        )
         assert guest.stop(5) == 0
         assert 'Traceback' not in guest.output()
     finally:

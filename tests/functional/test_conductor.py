@@ -36,16 +36,27 @@ class Publisher:
     def __init__(self, url: str) -> None:
         parts = urllib.parse.urlsplit(url)
         self._connection = amqp.Connection(
-            f'{parts.hostname}:{parts.port}', userid=parts.username,
-            password=parts.password, virtual_host=parts.path[1:], confirm_publish=True)
+            f'{parts.hostname}:{parts.port}',
+            userid=parts.username,
+            password=parts.password,
+            virtual_host=parts.path[1:],
+            confirm_publish=True,
+        )
         self._connection.connect()
         self.channel = self._connection.channel()
 
     def send(self, body: str | bytes) -> None:
         self.channel.basic_publish(
-            amqp.Message(body, delivery_mode=2, content_type='application/json',
-                         content_encoding='utf-8'),
-            EXCHANGE, QUEUE, mandatory=True)
+            amqp.Message(
+                body,
+                delivery_mode=2,
+                content_type='application/json',
+                content_encoding='utf-8',
+            ),
+            EXCHANGE,
+            QUEUE,
+            mandatory=True,
+        )
 
     def depth(self) -> int:
         """Return how many messages wait in the queue, those not taken yet."""
@@ -63,8 +74,13 @@ class Publisher:
 class Guest:
     """Makes the reports of one instance, in order."""
 
-    def __init__(self, publisher: Publisher, name: str, generation: str = 'one',
-                 interval: float = 30) -> None:
+    def __init__(
+        self,
+        publisher: Publisher,
+        name: str,
+        generation: str = 'one',
+        interval: float = 30,
+    ) -> None:
         self.name = name
         self.generation = generation
         self.interval = interval
@@ -78,32 +94,68 @@ class Guest:
     def make(self, kind: str, data: dict[str, Any]) -> str:
         sequence = next(self._sequences.setdefault(kind, itertools.count(1)))
         return envelope.notification(
-            f'guestagent.{self.name}', f'guestagent.{kind}',
-            {'instance': self.name, 'kind': kind, 'generation': self.generation,
-             'sequence': sequence, 'boot_id': 'boot-1', 'sent': time.time(),
-             'data': data}, envelope.unique_id())
+            f'guestagent.{self.name}',
+            f'guestagent.{kind}',
+            {
+                'instance': self.name,
+                'kind': kind,
+                'generation': self.generation,
+                'sequence': sequence,
+                'boot_id': 'boot-1',
+                'sent': time.time(),
+                'data': data,
+            },
+            envelope.unique_id(),
+        )
 
     def send(self, kind: str, data: dict[str, Any]) -> None:
         self._publisher.send(self.make(kind, data))
 
     def heartbeat(self, status: str = 'running', **extensions: str) -> None:
-        self.send('heartbeat', {
-            'status': status, 'agent_version': '0.1.0', 'interval': self.interval,
-            'started': 1700000000.0, 'dropped': 0, 'extensions': {
-                name: {'version': '1.0', 'health': health,
-                       'distribution': f'guestagent-{name}',
-                       'distribution_version': '0.1.0'}
-                for name, health in extensions.items()}})
+        self.send(
+            'heartbeat',
+            {
+                'status': status,
+                'agent_version': '0.1.0',
+                'interval': self.interval,
+                'started': 1700000000.0,
+                'dropped': 0,
+                'extensions': {
+                    name: {
+                        'version': '1.0',
+                        'health': health,
+                        'distribution': f'guestagent-{name}',
+                        'distribution_version': '0.1.0',
+                    }
+                    for name, health in extensions.items()
+                },
+            },
+        )
 
     def facts(self, full: bool, **facts: Any) -> None:
-        self.send('facts', {'full': full, 'facts': {
-            f'monitoring.{name}': value for name, value in facts.items()}})
+        self.send(
+            'facts',
+            {
+                'full': full,
+                'facts': {f'monitoring.{name}': value for name, value in facts.items()},
+            },
+        )
 
     def outcome(self, command_id: str, result: Any, caller: str = 'tester') -> None:
-        self.send('outcome', {
-            'command_id': command_id, 'caller': caller, 'command': 'exec.run',
-            'digest': 'd' * 64, 'outcome': 'done', 'result': result, 'error': None,
-            'started': 1700000001.5, 'seconds': 0.25})
+        self.send(
+            'outcome',
+            {
+                'command_id': command_id,
+                'caller': caller,
+                'command': 'exec.run',
+                'digest': 'd' * 64,
+                'outcome': 'done',
+                'result': result,
+                'error': None,
+                'started': 1700000001.5,
+                'seconds': 0.25,
+            },
+        )
 
     def event(self, name: str, **data: Any) -> None:
         self.send('event', {'type': f'test.{name}', 'at': 1700000002.0, 'data': data})
@@ -122,10 +174,18 @@ def query(bus_url: str) -> Iterator[Query]:
     conf = cfg.CONF
     conf([])
     transport = oslo_messaging.get_rpc_transport(
-        conf, bus_url, allowed_remote_exmods=['guestagent.errors'])
-    client = oslo_messaging.get_rpc_client(transport, oslo_messaging.Target(
-        exchange='guestagent', topic='guestagent-conductor', namespace='conductor',
-        version='1.0'), timeout=20)
+        conf, bus_url, allowed_remote_exmods=['guestagent.errors']
+    )
+    client = oslo_messaging.get_rpc_client(
+        transport,
+        oslo_messaging.Target(
+            exchange='guestagent',
+            topic='guestagent-conductor',
+            namespace='conductor',
+            version='1.0',
+        ),
+        timeout=20,
+    )
 
     def ask(method: str, **arguments: Any) -> Any:
         return client.call({}, method, **arguments)
@@ -170,8 +230,9 @@ def test_what_guests_report_can_be_asked_for(conductor, connect, query):
     guest.outcome('c-1', {'exit_code': 0})
     guest.outcome('c-2', None)
     guest.event('ping', round=1)
-    processes.wait_for(lambda: len(_events(query, 'web-1')) > 1,
-                       'the last report was taken')
+    processes.wait_for(
+        lambda: len(_events(query, 'web-1')) > 1, 'the last report was taken'
+    )
 
     [db, web] = query('instance_list')['instances']
     assert (db['id'], db['state'], db['extensions']) == ('db-1', 'NEW', [])
@@ -183,17 +244,26 @@ def test_what_guests_report_can_be_asked_for(conductor, connect, query):
     assert shown['generation'] == 1
     assert shown['interval'] == 30
     assert shown['extensions']['monitoring'] == {
-        'version': '1.0', 'health': 'no /proc',
-        'distribution': 'guestagent-monitoring', 'distribution_version': '0.1.0'}
+        'version': '1.0',
+        'health': 'no /proc',
+        'distribution': 'guestagent-monitoring',
+        'distribution_version': '0.1.0',
+    }
     facts = query('facts_get', instance='web-1')['facts']
     assert {name: fact['value'] for name, fact in facts.items()} == {
-        'monitoring.hostname': 'web', 'monitoring.cpus': 4}
-    assert list(query('facts_get', instance='web-1', prefix='monitoring.h')['facts']
-                ) == ['monitoring.hostname']
+        'monitoring.hostname': 'web',
+        'monitoring.cpus': 4,
+    }
+    assert list(
+        query('facts_get', instance='web-1', prefix='monitoring.h')['facts']
+    ) == ['monitoring.hostname']
     command = query('command_show', instance='web-1', command_id='c-1')
     assert command['result'] == {'exit_code': 0}
     assert (command['caller'], command['outcome'], command['seconds']) == (
-        'tester', 'done', 0.25)
+        'tester',
+        'done',
+        0.25,
+    )
     page = query('command_list', instance='web-1', limit=1)
     assert [record['command_id'] for record in page['commands']] == ['c-2']
     rest = query('command_list', instance='web-1', marker=page['next'])
@@ -203,7 +273,8 @@ def test_what_guests_report_can_be_asked_for(conductor, connect, query):
 
 
 def test_a_wrong_query_gets_an_error_that_names_what_is_wrong(
-        conductor, connect, query):
+    conductor, connect, query
+):
     conductor()
     Guest(connect(), 'web-1').heartbeat()
     _wait_state(query, 'web-1', 'UP')
@@ -223,7 +294,8 @@ def test_a_wrong_query_gets_an_error_that_names_what_is_wrong(
 
 
 def test_an_instance_is_down_when_silent_and_stopped_when_it_says_so(
-        conductor, connect, query):
+    conductor, connect, query
+):
     conductor({'conductor': {'sweep_interval': 0.1}})
     guest = Guest(connect(), 'web-1', interval=0.2)
 
@@ -240,20 +312,32 @@ def test_an_instance_is_down_when_silent_and_stopped_when_it_says_so(
 
     events = _events(query, 'web-1')
     assert [(event['type'], event['data']['from']) for event in events] == [
-        ('instance.up', 'NEW'), ('instance.down', 'UP'), ('instance.up', 'DOWN'),
-        ('instance.stopped', 'UP'), ('instance.up', 'STOPPED')]
+        ('instance.up', 'NEW'),
+        ('instance.down', 'UP'),
+        ('instance.up', 'DOWN'),
+        ('instance.stopped', 'UP'),
+        ('instance.up', 'STOPPED'),
+    ]
 
 
 def test_garbage_is_let_go_and_takes_nothing_along(conductor, connect, query):
     child = conductor({'conductor': {'max_report_size': 65536}})
     publisher = connect()
     guest = Guest(publisher, 'web-1')
-    for body in (b'', b'\xff\xfe', b'[]', b'"x"', b'{', b'{}', b'{"payload": 1}',
-                 b'[' * 50000, b'{"oslo.version": "9.0", "oslo.message": "{}"}',
-                 guest.make('heartbeat', {'status': 'running'}),
-                 guest.make('event', {'type': 'a\0b', 'at': 1, 'data': {}}),
-                 guest.make('event', {'type': 'a', 'at': 1,
-                                      'data': {'x': 'y' * 70000}})):
+    for body in (
+        b'',
+        b'\xff\xfe',
+        b'[]',
+        b'"x"',
+        b'{',
+        b'{}',
+        b'{"payload": 1}',
+        b'[' * 50000,
+        b'{"oslo.version": "9.0", "oslo.message": "{}"}',
+        guest.make('heartbeat', {'status': 'running'}),
+        guest.make('event', {'type': 'a\0b', 'at': 1, 'data': {}}),
+        guest.make('event', {'type': 'a', 'at': 1, 'data': {'x': 'y' * 70000}}),
+    ):
         publisher.send(body)
         guest.outcome('after', {'body': repr(body)[:20]})
     guest.event('last')
@@ -284,7 +368,8 @@ def test_nothing_is_lost_when_the_conductor_is_killed(conductor, connect, query)
 
     def all_there() -> bool:
         [[events]] = _sql(
-            child, "SELECT count(*) FROM events WHERE type = 'test.round'")
+            child, "SELECT count(*) FROM events WHERE type = 'test.round'"
+        )
         [[commands]] = _sql(child, 'SELECT count(*) FROM commands')
         assert events <= count * len(guests)
         return events == commands == count * len(guests)
@@ -308,7 +393,8 @@ def test_two_conductors_share_the_queue(conductor, connect, query):
         guest.event('round', number=number)
         guest.heartbeat()
     processes.wait_for(
-        lambda: len(_events(query, 'web-1')) == 101, 'each event was taken')
+        lambda: len(_events(query, 'web-1')) == 101, 'each event was taken'
+    )
     processes.wait_for(lambda: publisher.depth() == 0, 'the queue is empty')
 
     assert [child.stop() for child in (first, second)] == [0, 0]
@@ -316,7 +402,9 @@ def test_two_conductors_share_the_queue(conductor, connect, query):
     assert sum(map(int, taken)) == 301
     assert '0' not in taken
     assert dict(_sql(first, 'SELECT name, value FROM facts')) == {
-        'monitoring.a': '100', 'monitoring.b': '0'}
+        'monitoring.a': '100',
+        'monitoring.b': '0',
+    }
 
 
 def test_it_comes_back_when_the_broker_does(conductor, connect, query, rabbit):
@@ -333,8 +421,7 @@ def test_it_comes_back_when_the_broker_does(conductor, connect, query, rabbit):
     assert 'no reports are taken' in child.output()
 
 
-def test_what_the_database_does_not_take_is_taken_later(
-        conductor, connect, query):
+def test_what_the_database_does_not_take_is_taken_later(conductor, connect, query):
     child = conductor()
     publisher = connect()
     guest = Guest(publisher, 'web-1')
@@ -347,13 +434,16 @@ def test_what_the_database_does_not_take_is_taken_later(
     _sql(child, 'ALTER TABLE away RENAME TO events')
 
     processes.wait_for(
-        lambda: [event for event in _events(query, 'web-1')
-                 if event['type'] == 'test.kept'], 'the event was taken')
+        lambda: [
+            event for event in _events(query, 'web-1') if event['type'] == 'test.kept'
+        ],
+        'the event was taken',
+    )
 
 
 def test_it_starts_and_stops_without_a_broker(
-        conductor, bus_url: str, tmp_path: pathlib.Path,
-        children: list[processes.Process]):
+    conductor, bus_url: str, tmp_path: pathlib.Path, children: list[processes.Process]
+):
     port = processes.free_port()
     child = stack.Conductor(tmp_path, f'rabbit://guest:guest@127.0.0.1:{port}/')
     children.append(child)
@@ -374,8 +464,9 @@ def test_a_signal_stops_it_cleanly(conductor, connect, rabbit, number):
 
     assert child.wait_end(15) == 0
     taken = int(re.search(r'stopped: (\d+) reports taken', child.output())[1])
-    processes.wait_for(lambda: taken + publisher.depth() == 200,
-                       'what was not taken is in the queue')
+    processes.wait_for(
+        lambda: taken + publisher.depth() == 200, 'what was not taken is in the queue'
+    )
     assert _sql(child, 'SELECT count(*) FROM instances') == [(taken,)]
 
 
@@ -383,12 +474,24 @@ def test_the_report_queue_is_as_the_wire_says(conductor, bus_url, rabbit):
     conductor({'conductor': {'report_queue_length': 5000}})
     vhost = urllib.parse.urlsplit(bus_url).path[1:]
 
-    queues = json.loads(rabbit.ctl('list_queues', '-p', vhost, 'name', 'durable',
-                                   'arguments', '--formatter', 'json'))
+    queues = json.loads(
+        rabbit.ctl(
+            'list_queues',
+            '-p',
+            vhost,
+            'name',
+            'durable',
+            'arguments',
+            '--formatter',
+            'json',
+        )
+    )
     [queue] = [queue for queue in queues if queue['name'] == QUEUE]
     assert queue['durable']
     assert sorted(map(tuple, map(_pair, queue['arguments']))) == [
-        ('x-max-length', 5000), ('x-overflow', 'reject-publish')]
+        ('x-max-length', 5000),
+        ('x-overflow', 'reject-publish'),
+    ]
 
 
 def test_a_queue_with_other_properties_is_named(conductor, bus_url, connect):
@@ -411,20 +514,28 @@ def test_db_sync_makes_the_tables_and_ends(tmp_path: pathlib.Path, children):
     assert child.wait_end() == 0
     with contextlib.closing(sqlite3.connect(database)) as connection:
         assert connection.execute('SELECT * FROM alembic_version').fetchall() == [
-            ('0001',)]
+            ('0001',)
+        ]
 
 
-@pytest.mark.parametrize(('options', 'code', 'message'), [
-    ({'conductor': {'batch_size': 'many'}}, 2, 'batch_size'),
-    ({'conductor': {'batch_size': 0}}, 2, 'batch_size'),
-    ({'DEFAULT': {'transport_url': 'rabbit://h:port/'}}, 2, 'transport_url'),
-    ({'DEFAULT': {'transport_url': 'fake://'}}, 2, 'RabbitMQ only'),
-    ({'database': {'connection': 'nonsense'}}, 2, r'\[database\] connection'),
-    ({'database': {'connection': 'sqlite:////no/such/x.sqlite'}}, 1,
-     r'\[database\] connection'),
-])
+@pytest.mark.parametrize(
+    ('options', 'code', 'message'),
+    [
+        ({'conductor': {'batch_size': 'many'}}, 2, 'batch_size'),
+        ({'conductor': {'batch_size': 0}}, 2, 'batch_size'),
+        ({'DEFAULT': {'transport_url': 'rabbit://h:port/'}}, 2, 'transport_url'),
+        ({'DEFAULT': {'transport_url': 'fake://'}}, 2, 'RabbitMQ only'),
+        ({'database': {'connection': 'nonsense'}}, 2, r'\[database\] connection'),
+        (
+            {'database': {'connection': 'sqlite:////no/such/x.sqlite'}},
+            1,
+            r'\[database\] connection',
+        ),
+    ],
+)
 def test_a_wrong_configuration_is_one_line(
-        conductor, options: stack.Options, code: int, message: str):
+    conductor, options: stack.Options, code: int, message: str
+):
     child = conductor(options, wait=False)
 
     assert child.wait_end() == code

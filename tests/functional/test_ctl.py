@@ -18,15 +18,18 @@ pytestmark = pytest.mark.functional
 def one_line(done: 'subprocess.CompletedProcess[str]', pattern: str) -> bool:
     """Whether all that was printed is one line on standard error like this."""
     return not done.stdout and bool(
-        re.fullmatch(f'guestctl: .*{pattern}.*\n', done.stderr))
+        re.fullmatch(f'guestctl: .*{pattern}.*\n', done.stderr)
+    )
 
 
 def wait_for_state(guestctl: Any, instance: str, state: str) -> None:
     """Wait until the conductor has the instance in this state."""
+
     def reached() -> bool:
         done = guestctl('instance', 'list', '--state', state, '-f', 'json')
         return done.returncode == 0 and instance in [
-            record['id'] for record in json.loads(done.stdout)]
+            record['id'] for record in json.loads(done.stdout)
+        ]
 
     processes.wait_for(reached, f'{instance} is {state}')
 
@@ -40,17 +43,23 @@ def test_guest_and_conductor_that_never_were(guestctl: Any) -> None:
     assert one_line(conductor, 'no conductor on this bus .*: start guestagent-cond')
 
 
-@pytest.mark.parametrize(('change', 'pattern'), [
-    ({'password': 'wrong'}, 'ACCESS_REFUSED'),
-    ({'path': '/nowhere'}, 'nowhere not found'),
-    ({'port': 1}, 'Connection refused'),
-])
-def test_bus_that_cannot_be_used(bus_url: str, change: dict[str, Any],
-                                 pattern: str) -> None:
+@pytest.mark.parametrize(
+    ('change', 'pattern'),
+    [
+        ({'password': 'wrong'}, 'ACCESS_REFUSED'),
+        ({'path': '/nowhere'}, 'nowhere not found'),
+        ({'port': 1}, 'Connection refused'),
+    ],
+)
+def test_bus_that_cannot_be_used(
+    bus_url: str, change: dict[str, Any], pattern: str
+) -> None:
     parts = urllib.parse.urlsplit(bus_url)
     port = change.get('port', parts.port)
-    url = (f'rabbit://guest:{change.get("password", "guest")}@127.0.0.1:{port}'
-           f'{change.get("path", parts.path)}')
+    url = (
+        f'rabbit://guest:{change.get("password", "guest")}@127.0.0.1:{port}'
+        f'{change.get("path", parts.path)}'
+    )
 
     done = stack.guestctl(url, 'ping', 'vm-1')
 
@@ -62,15 +71,28 @@ def test_bus_that_cannot_be_used(bus_url: str, change: dict[str, Any],
 def test_exec(agent: Any, guestctl: Any, bus_url: str) -> None:
     name = agent().instance
 
-    done = guestctl('exec', name, '--env', 'A=1', '--cwd', '/', '--shell', '--',
-                    'echo out $A; pwd; echo err >&2; exit 7')
+    done = guestctl(
+        'exec',
+        name,
+        '--env',
+        'A=1',
+        '--cwd',
+        '/',
+        '--shell',
+        '--',
+        'echo out $A; pwd; echo err >&2; exit 7',
+    )
     assert (done.returncode, done.stdout, done.stderr) == (7, 'out 1\n/\n', 'err\n')
 
     data = bytes(range(256)) * 40
     binary = subprocess.run(
-        [stack.script('guestctl'), 'exec', name, '--stdin', '--', 'cat'], input=data,
-        env={**os.environ, stack.URL_VARIABLE: bus_url}, capture_output=True,
-        timeout=60, check=False)
+        [stack.script('guestctl'), 'exec', name, '--stdin', '--', 'cat'],
+        input=data,
+        env={**os.environ, stack.URL_VARIABLE: bus_url},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
     assert (binary.returncode, binary.stdout, binary.stderr) == (0, data, b'')
 
 
@@ -105,8 +127,9 @@ def test_what_the_guest_answers(agent: Any, guestctl: Any) -> None:
     assert one_line(unknown, f'does not serve .nope. .*extension list {name}')
 
     shown = guestctl('extension', 'show', name, 'exec', '-f', 'json')
-    assert 'run' in [command['name']
-                     for command in json.loads(shown.stdout)['commands']]
+    assert 'run' in [
+        command['name'] for command in json.loads(shown.stdout)['commands']
+    ]
     assert 'argv: ' in guestctl('extension', 'show', name, 'exec', 'run').stdout
     nope = guestctl('extension', 'show', name, 'nope')
     assert nope.returncode == 3
@@ -126,7 +149,8 @@ def test_what_the_conductor_knows(agent: Any, conductor: Any, guestctl: Any) -> 
     assert {'exec', 'monitoring'} <= set(listed.stdout.split())
     processes.wait_for(
         lambda: 'monitoring.' in guestctl('facts', name, 'monitoring.').stdout,
-        'facts arrive')
+        'facts arrive',
+    )
     unknown = guestctl('instance', 'show', 'nobody')
     assert unknown.returncode == 3
     assert one_line(unknown, 'nobody')
@@ -143,8 +167,9 @@ def test_cast_that_waits(agent: Any, conductor: Any, guestctl: Any) -> None:
     name = agent().instance
     wait_for_state(guestctl, name, 'UP')
 
-    done = guestctl('cast', name, 'exec.run', '--wait', '-f', 'json',
-                    'argv=["echo", "done"]')
+    done = guestctl(
+        'cast', name, 'exec.run', '--wait', '-f', 'json', 'argv=["echo", "done"]'
+    )
     failed = guestctl('cast', name, 'exec.run', '--wait', '-f', 'json', 'nope=1')
 
     record = json.loads(done.stdout)
@@ -157,8 +182,9 @@ def test_cast_that_waits(agent: Any, conductor: Any, guestctl: Any) -> None:
     assert record['command_id'] in listed.stdout.split()
 
 
-def test_reply_queues_do_not_pile_up(agent: Any, guestctl: Any, bus_url: str,
-                                     rabbit: servers.RabbitMQ) -> None:
+def test_reply_queues_do_not_pile_up(
+    agent: Any, guestctl: Any, bus_url: str, rabbit: servers.RabbitMQ
+) -> None:
     guestctl('ping', agent().instance)
 
     vhost = urllib.parse.urlsplit(bus_url).path[1:]

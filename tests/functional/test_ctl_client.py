@@ -37,18 +37,20 @@ def test_errors_come_as_what_they_are(agent: Any, guests: client.Client) -> None
     name = agent().instance
 
     for command, arguments, kind in (
-            ('agent.describe', {'extension': 'nope'}, errors.NoSuchRecord),
-            ('agent.describe', {'extension': 1}, errors.InvalidArgument),
-            ('agent.nope', {}, errors.NoSuchMethod),
-            ('nope.nope', {}, errors.UnsupportedVersion)):
+        ('agent.describe', {'extension': 'nope'}, errors.NoSuchRecord),
+        ('agent.describe', {'extension': 1}, errors.InvalidArgument),
+        ('agent.nope', {}, errors.NoSuchMethod),
+        ('nope.nope', {}, errors.UnsupportedVersion),
+    ):
         with pytest.raises(kind) as caught:
             guests.call(name, command, arguments)
         assert type(caught.value) is kind
         assert '\n' not in str(caught.value)
 
 
-def test_repeat_of_a_command_that_ran_does_not_run_it(agent: Any, tmp_path: Any,
-                                                      guests: client.Client) -> None:
+def test_repeat_of_a_command_that_ran_does_not_run_it(
+    agent: Any, tmp_path: Any, guests: client.Client
+) -> None:
     name = agent().instance
     request = {'shell': f'echo ran >> {tmp_path}/ran'}
 
@@ -61,8 +63,9 @@ def test_repeat_of_a_command_that_ran_does_not_run_it(agent: Any, tmp_path: Any,
         guests.call(name, 'exec.run', {'argv': ['true']}, command_id='id-1')
 
 
-def test_repeat_while_it_runs_waits_for_it(agent: Any, tmp_path: Any,
-                                           guests: client.Client) -> None:
+def test_repeat_while_it_runs_waits_for_it(
+    agent: Any, tmp_path: Any, guests: client.Client
+) -> None:
     name = agent().instance
     request = {'shell': f'echo ran >> {tmp_path}/ran; sleep 2; echo end'}
 
@@ -72,8 +75,9 @@ def test_repeat_while_it_runs_waits_for_it(agent: Any, tmp_path: Any,
     assert (tmp_path / 'ran').read_text() == 'ran\n'
 
 
-def test_agent_that_dies_at_work_is_noticed_early(agent: Any, tmp_path: Any,
-                                                  guests: client.Client) -> None:
+def test_agent_that_dies_at_work_is_noticed_early(
+    agent: Any, tmp_path: Any, guests: client.Client
+) -> None:
     child = agent()
     begun = tmp_path / 'begun'
 
@@ -85,8 +89,14 @@ def test_agent_that_dies_at_work_is_noticed_early(agent: Any, tmp_path: Any,
     killer.start()
     start = time.monotonic()
     with pytest.raises(client.NoAnswer):
-        guests.call(child.instance, 'exec.run', {'shell': f'touch {begun}; sleep 120'},
-                    timeout=120, call_monitor_timeout=4, retries=0)
+        guests.call(
+            child.instance,
+            'exec.run',
+            {'shell': f'touch {begun}; sleep 120'},
+            timeout=120,
+            call_monitor_timeout=4,
+            retries=0,
+        )
     killer.join()
 
     assert time.monotonic() - start < 60
@@ -95,15 +105,22 @@ def test_agent_that_dies_at_work_is_noticed_early(agent: Any, tmp_path: Any,
 def test_long_call_lives_on_signs_of_life(agent: Any, guests: client.Client) -> None:
     name = agent().instance
 
-    result = guests.call(name, 'exec.run', {'argv': ['sleep', '4']}, timeout=60,
-                         call_monitor_timeout=2, retries=0)
+    result = guests.call(
+        name,
+        'exec.run',
+        {'argv': ['sleep', '4']},
+        timeout=60,
+        call_monitor_timeout=2,
+        retries=0,
+    )
 
     assert result['exit_code'] == 0
 
 
 @pytest.mark.slow
-def test_client_outlives_the_broker(agent: Any, guests: client.Client,
-                                    rabbit: servers.RabbitMQ) -> None:
+def test_client_outlives_the_broker(
+    agent: Any, guests: client.Client, rabbit: servers.RabbitMQ
+) -> None:
     name = agent().instance
     guests.ping(name, timeout=20)
 
@@ -119,12 +136,15 @@ def test_client_outlives_the_broker(agent: Any, guests: client.Client,
 
 
 @pytest.mark.slow
-def test_client_while_the_broker_is_down(bus_url: str,
-                                         rabbit: servers.RabbitMQ) -> None:
+def test_client_while_the_broker_is_down(
+    bus_url: str, rabbit: servers.RabbitMQ
+) -> None:
     rabbit.stop()
     try:
-        with client.Client(url=bus_url, bus_retries=0) as made, \
-                pytest.raises(client.BusError, match='Connection refused'):
+        with (
+            client.Client(url=bus_url, bus_retries=0) as made,
+            pytest.raises(client.BusError, match='Connection refused'),
+        ):
             made.ping('vm-1')
     finally:
         rabbit.start()

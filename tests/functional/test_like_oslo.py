@@ -27,9 +27,10 @@ def stock_server(bus_url):
     transport = oslo_messaging.get_rpc_transport(conf, bus_url)
     endpoints = [Probe()]
     server = oslo_messaging.get_rpc_server(
-        transport, oslo_messaging.Target(topic='stock', server='stock',
-                                         exchange='guestagent'),
-        endpoints)
+        transport,
+        oslo_messaging.Target(topic='stock', server='stock', exchange='guestagent'),
+        endpoints,
+    )
     conf.set_override('rpc_ping_enabled', True)
     server.dispatcher.__init__(endpoints, None)
     server.start()
@@ -40,8 +41,12 @@ def stock_server(bus_url):
     conf.clear_override('rpc_ping_enabled')
 
 
-REQUEST = {'method': 'echo', 'namespace': 'probe', 'version': '1.0',
-           'args': {'value': 'hello'}}
+REQUEST = {
+    'method': 'echo',
+    'namespace': 'probe',
+    'version': '1.0',
+    'args': {'value': 'hello'},
+}
 
 CASES = {
     'plain': {},
@@ -108,8 +113,9 @@ def test_the_same_answers_where_a_key_is_absent(agent, stock_server, bus_url, ab
 
 
 @pytest.mark.functional
-def test_an_unknown_argument_differs_in_the_class_name_only(agent, stock_server,
-                                                            bus_url):
+def test_an_unknown_argument_differs_in_the_class_name_only(
+    agent, stock_server, bus_url
+):
     guest = agent(extensions='probe')
     message = {**REQUEST, 'args': {'zz': 1}}
     with raw.RawClient(bus_url) as client:
@@ -119,10 +125,19 @@ def test_an_unknown_argument_differs_in_the_class_name_only(agent, stock_server,
 
 
 @pytest.mark.functional
-@pytest.mark.parametrize('body', [
-    b'garbage', b'[1]', b'"x"', b'{"oslo.version": "1.0", "oslo.message": "{}"}',
-    b'{"oslo.version": "2.1", "oslo.message": "{}"}',
-    b'{"oslo.version": "2.0", "oslo.message": "{"}', b'\x00\xff' * 1000, b''])
+@pytest.mark.parametrize(
+    'body',
+    [
+        b'garbage',
+        b'[1]',
+        b'"x"',
+        b'{"oslo.version": "1.0", "oslo.message": "{}"}',
+        b'{"oslo.version": "2.1", "oslo.message": "{}"}',
+        b'{"oslo.version": "2.0", "oslo.message": "{"}',
+        b'\x00\xff' * 1000,
+        b'',
+    ],
+)
 def test_what_is_no_message_gets_no_answer_and_does_no_harm(agent, bus_url, body):
     guest = agent(extensions='probe')
     topic = f'guestagent.{guest.instance}'
@@ -146,8 +161,12 @@ def test_a_bare_message_is_taken(agent, bus_url):
 def test_a_sending_that_comes_twice_runs_once(agent, bus_url, tmp_path):
     guest = agent(extensions='probe')
     topic = f'guestagent.{guest.instance}'
-    message = {**REQUEST, 'method': 'mark', 'args': {'text': 'once'},
-               '_unique_id': 'same'}
+    message = {
+        **REQUEST,
+        'method': 'mark',
+        'args': {'text': 'once'},
+        '_unique_id': 'same',
+    }
     with raw.RawClient(bus_url) as client:
         assert client.call(topic, message)['result'] == 1
         assert client.call(topic, message, seconds=1) is None
@@ -187,7 +206,9 @@ def test_a_client_that_has_gone_is_noticed_and_blocks_nobody(agent, bus_url):
     topic = f'guestagent.{guest.instance}'
     with raw.RawClient(bus_url) as client:
         for number in range(20):
-            client.send(topic, {**REQUEST, '_msg_id': f'm{number}',
-                                '_reply_q': f'reply_gone{number}'})
+            client.send(
+                topic,
+                {**REQUEST, '_msg_id': f'm{number}', '_reply_q': f'reply_gone{number}'},
+            )
         assert client.call(topic, REQUEST, seconds=3)['result'] == 'hello'
     guest.wait_line(r'a reply to reply_gone\d+ was returned: its client has gone')

@@ -23,19 +23,24 @@ class Reports:
 
     def __init__(self, client):
         self._channel = client.channel
-        self._channel.exchange_declare('guestagent_reports', 'topic', durable=True,
-                                       auto_delete=False)
-        self._channel.queue_declare('guestagent_reports.info', durable=True,
-                                    auto_delete=False)
-        self._channel.queue_bind('guestagent_reports.info', 'guestagent_reports',
-                                 'guestagent_reports.info')
+        self._channel.exchange_declare(
+            'guestagent_reports', 'topic', durable=True, auto_delete=False
+        )
+        self._channel.queue_declare(
+            'guestagent_reports.info', durable=True, auto_delete=False
+        )
+        self._channel.queue_bind(
+            'guestagent_reports.info', 'guestagent_reports', 'guestagent_reports.info'
+        )
         self.seen = []
 
     def wait(self, kind, condition=lambda data: True):
         """Return the payload of the first such report that was not returned yet."""
+
         def look():
-            while (message := self._channel.basic_get('guestagent_reports.info',
-                                                      no_ack=True)):
+            while message := self._channel.basic_get(
+                'guestagent_reports.info', no_ack=True
+            ):
                 inner = json.loads(json.loads(message.body)['oslo.message'])
                 self.seen.append(inner['payload'])
             for payload in self.seen:
@@ -79,8 +84,12 @@ def test_a_call_a_cast_and_a_fanout(agent, stock_client, tmp_path):
 def test_the_context_arrives(agent, stock_client):
     guest = agent(extensions='probe')
     probe = stock_client(guest.instance, namespace='probe')
-    context = {'user': 'ü', 'roles': ['a'], 'guestagent_caller': 'nova',
-               'guestagent_command_id': 'id-1'}
+    context = {
+        'user': 'ü',
+        'roles': ['a'],
+        'guestagent_caller': 'nova',
+        'guestagent_command_id': 'id-1',
+    }
 
     seen = probe.call(context, 'seen')
 
@@ -106,8 +115,9 @@ def test_errors_are_raised_as_what_they_are(agent, stock_client):
 
 
 def test_a_result_that_is_too_large_is_named(agent, stock_client):
-    guest = agent(extensions='probe',
-                  options={'dispatcher': {'max_result_size': 100_000}})
+    guest = agent(
+        extensions='probe', options={'dispatcher': {'max_result_size': 100_000}}
+    )
     probe = stock_client(guest.instance, namespace='probe')
 
     assert len(probe.call({}, 'large', size=90_000)) == 90_000
@@ -136,16 +146,28 @@ def test_call_monitoring_keeps_a_long_call_alive(agent, stock_client):
 
 
 def test_busy_and_ping_with_the_pool_full_and_a_thousand_calls_queued(
-        agent, stock_client, client):
-    guest = agent(extensions='probe', options={
-        'DEFAULT': {'graceful_shutdown_timeout': 0},
-        'dispatcher': {'workers': 2, 'backlog': 3}})
+    agent, stock_client, client
+):
+    guest = agent(
+        extensions='probe',
+        options={
+            'DEFAULT': {'graceful_shutdown_timeout': 0},
+            'dispatcher': {'workers': 2, 'backlog': 3},
+        },
+    )
     probe = stock_client(guest.instance, namespace='probe')
     topic = f'guestagent.{guest.instance}'
     for number in range(1000):
-        client.send(topic, {'method': 'sleep', 'namespace': 'probe',
-                            'args': {'seconds': 30}, '_msg_id': f'm{number}',
-                            '_reply_q': client.reply_queue})
+        client.send(
+            topic,
+            {
+                'method': 'sleep',
+                'namespace': 'probe',
+                'args': {'seconds': 30},
+                '_msg_id': f'm{number}',
+                '_reply_q': client.reply_queue,
+            },
+        )
     # Another channel's message could overtake them: wait until they have come.
     processes.wait_for(lambda: client.depth(topic) == 0, 'the queue is empty')
 
@@ -180,8 +202,12 @@ def test_what_a_stock_server_left_is_found(agent, stock_client, bus_url, tmp_pat
     conf = cfg.CONF
     transport = oslo_messaging.get_rpc_transport(conf, bus_url)
     server = oslo_messaging.get_rpc_server(
-        transport, oslo_messaging.Target(topic='guestagent.old', server='old',
-                                         exchange='guestagent'), [])
+        transport,
+        oslo_messaging.Target(
+            topic='guestagent.old', server='old', exchange='guestagent'
+        ),
+        [],
+    )
     server.start()
     server.stop()
     server.wait()
@@ -199,15 +225,17 @@ def test_what_a_stock_server_left_is_found(agent, stock_client, bus_url, tmp_pat
     assert sorted(marks(tmp_path)) == ['last', 'once', 'server', 'topic']
 
 
-def test_a_repeated_command_runs_once_and_has_one_answer(agent, stock_client,
-                                                         tmp_path):
+def test_a_repeated_command_runs_once_and_has_one_answer(agent, stock_client, tmp_path):
     guest = agent(extensions='probe')
     probe = stock_client(guest.instance, namespace='probe')
     context = {'guestagent_command_id': 'c1', 'guestagent_caller': 'a'}
 
     with concurrent.futures.ThreadPoolExecutor(5) as pool:
-        answers = list(pool.map(
-            lambda _: probe.call(context, 'mark', text='x', seconds=1), range(5)))
+        answers = list(
+            pool.map(
+                lambda _: probe.call(context, 'mark', text='x', seconds=1), range(5)
+            )
+        )
     late = probe.call(context, 'mark', text='x', seconds=1)
 
     assert [*answers, late] == [1] * 6
@@ -231,17 +259,26 @@ def test_casts_have_outcomes(agent, stock_client, reports):
     guest = agent(extensions='probe')
     probe = stock_client(guest.instance, namespace='probe')
 
-    probe.cast({'guestagent_command_id': 'c1', 'guestagent_caller': 'me'}, 'mark',
-               text='x')
+    probe.cast(
+        {'guestagent_command_id': 'c1', 'guestagent_caller': 'me'}, 'mark', text='x'
+    )
     outcome = reports.wait('outcome')['data']
-    assert (outcome['command_id'], outcome['caller'], outcome['command'],
-            outcome['outcome'], outcome['result'], outcome['error']) == (
-                'c1', 'me', 'probe.mark', 'done', 1, None)
+    assert (
+        outcome['command_id'],
+        outcome['caller'],
+        outcome['command'],
+        outcome['outcome'],
+        outcome['result'],
+        outcome['error'],
+    ) == ('c1', 'me', 'probe.mark', 'done', 1, None)
     assert outcome['seconds'] >= 0
 
     for method, arguments, code in [
-            ('fail', {'kind': 'ours'}, 'invalid'), ('nope', {}, 'no-such-method'),
-            ('hang', {'seconds': 3}, 'timeout'), ('fail', {'kind': 'odd'}, 'failed')]:
+        ('fail', {'kind': 'ours'}, 'invalid'),
+        ('nope', {}, 'no-such-method'),
+        ('hang', {'seconds': 3}, 'timeout'),
+        ('fail', {'kind': 'odd'}, 'failed'),
+    ]:
         probe.cast({}, method, **arguments)
         outcome = reports.wait('outcome')['data']
         assert (outcome['outcome'], outcome['error']['code']) == ('failed', code)
@@ -252,13 +289,21 @@ def test_casts_have_outcomes(agent, stock_client, reports):
     assert 'hunter2' not in guest.output()
 
 
-def test_the_outcome_of_a_call_whose_caller_has_gone_is_reported(agent, client,
-                                                                 reports):
+def test_the_outcome_of_a_call_whose_caller_has_gone_is_reported(
+    agent, client, reports
+):
     guest = agent(extensions='probe')
 
-    client.send(f'guestagent.{guest.instance}', {
-        'method': 'mark', 'namespace': 'probe', 'args': {'text': 'x'},
-        '_msg_id': 'm', '_reply_q': 'reply_gone'})
+    client.send(
+        f'guestagent.{guest.instance}',
+        {
+            'method': 'mark',
+            'namespace': 'probe',
+            'args': {'text': 'x'},
+            '_msg_id': 'm',
+            '_reply_q': 'reply_gone',
+        },
+    )
 
     assert reports.wait('outcome')['data']['result'] == 1
 
@@ -269,11 +314,16 @@ def test_facts_events_and_heartbeats(agent, stock_client, reports):
 
     beat = reports.wait('heartbeat')
     assert beat['instance'] == guest.instance
-    assert beat['boot_id'] == pathlib.Path(
-        '/proc/sys/kernel/random/boot_id').read_text().strip()
+    assert (
+        beat['boot_id']
+        == pathlib.Path('/proc/sys/kernel/random/boot_id').read_text().strip()
+    )
     assert beat['data']['extensions']['probe'] == {
-        'version': '1.2', 'health': 'ok', 'distribution': 'guestagent-probe',
-        'distribution_version': '1.0'}
+        'version': '1.2',
+        'health': 'ok',
+        'distribution': 'guestagent-probe',
+        'distribution_version': '1.0',
+    }
 
     probe.call({}, 'tell', facts={'a': 1, 'b': 2}, event='told')
     first = reports.wait('facts')
@@ -284,7 +334,9 @@ def test_facts_events_and_heartbeats(agent, stock_client, reports):
     second = reports.wait('facts')
     assert second['data'] == {'full': False, 'facts': {'probe.b': None, 'probe.c': 3}}
     assert (second['generation'], second['sequence']) == (
-        first['generation'], first['sequence'] + 1)
+        first['generation'],
+        first['sequence'] + 1,
+    )
 
     guest.stop()
     last = reports.wait('heartbeat', lambda data: data['status'] == 'stopping')
@@ -302,8 +354,14 @@ def test_a_stock_listener_reads_the_reports(agent, bus_url, stock_client):
 
     conf.set_override('amqp_durable_queues', True, 'oslo_messaging_rabbit')
     listener = oslo_messaging.get_notification_listener(
-        transport, [oslo_messaging.Target(exchange='guestagent_reports',
-                                          topic='guestagent_reports')], [Endpoint()])
+        transport,
+        [
+            oslo_messaging.Target(
+                exchange='guestagent_reports', topic='guestagent_reports'
+            )
+        ],
+        [Endpoint()],
+    )
     listener.start()
     try:
         guest = agent(extensions='probe')
@@ -331,19 +389,23 @@ def test_extensions_ask_each_other(agent, stock_client):
     assert probe.call({}, 'ask', other='probe', command='echo') is None
 
 
-@pytest.mark.parametrize('options', [
-    {'amqp_durable_queues': True}, {'rabbit_quorum_queue': True}])
+@pytest.mark.parametrize(
+    'options', [{'amqp_durable_queues': True}, {'rabbit_quorum_queue': True}]
+)
 def test_what_is_declared_fits_oslo_messagings(agent, bus_url, options, client):
     guest = agent(extensions='probe', options={'oslo_messaging_rabbit': options})
     topic = f'guestagent.{guest.instance}'
     arguments = {'x-queue-type': 'quorum'} if 'rabbit_quorum_queue' in options else {}
 
     # A declaration with other flags would be refused with 406.
-    client.channel.exchange_declare('guestagent', 'topic', durable=True,
-                                    auto_delete=False)
-    client.channel.exchange_declare(f'{topic}_fanout', 'fanout', durable=False,
-                                    auto_delete=True)
-    client.channel.queue_declare(topic, durable=True, auto_delete=False,
-                                 arguments=arguments)
+    client.channel.exchange_declare(
+        'guestagent', 'topic', durable=True, auto_delete=False
+    )
+    client.channel.exchange_declare(
+        f'{topic}_fanout', 'fanout', durable=False, auto_delete=True
+    )
+    client.channel.queue_declare(
+        topic, durable=True, auto_delete=False, arguments=arguments
+    )
     with pytest.raises(amqp.PreconditionFailed):
         client.channel.queue_declare(topic, durable=False, auto_delete=False)

@@ -20,9 +20,20 @@ def test_the_tutorial_works(tmp_path, agent, conductor, guestctl):
         if file.is_file():
             (source / file.name).write_text(file.read_text())
     subprocess.run(
-        [sys.executable, '-m', 'pip', 'install', '-q', '--no-deps',
-         '--target', packages, source],
-        check=True, capture_output=True)
+        [
+            sys.executable,
+            '-m',
+            'pip',
+            'install',
+            '-q',
+            '--no-deps',
+            '--target',
+            packages,
+            source,
+        ],
+        check=True,
+        capture_output=True,
+    )
     conductor()
 
     guest = agent(extensions='uptime', packages=packages)

@@ -28,8 +28,9 @@ def exchange() -> str:
 
 
 @pytest.fixture
-def serve(exchange: str,
-          stopping: list[threading.Thread]) -> Iterator[Callable[..., None]]:
+def serve(
+    exchange: str, stopping: list[threading.Thread]
+) -> Iterator[Callable[..., None]]:
     """``serve(topic, *endpoints)``: a stock RPC server until the test ends."""
     cfg.CONF([], default_config_files=[], default_config_dirs=[])
     # It is not cleaned up: that would empty all queues of this process.
@@ -38,8 +39,10 @@ def serve(exchange: str,
 
     def start(topic: str, *endpoints: object) -> None:
         server = oslo_messaging.get_rpc_server(
-            transport, oslo_messaging.Target(exchange=exchange, topic=topic,
-                                             server='standin'), endpoints)
+            transport,
+            oslo_messaging.Target(exchange=exchange, topic=topic, server='standin'),
+            endpoints,
+        )
         server.start()
         servers.append(server)
 

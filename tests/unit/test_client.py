@@ -60,15 +60,21 @@ class ConductorStandIn:
         self.records: list[dict[str, Any] | Exception] = []
         self.asked: list[dict[str, Any]] = []
 
-    def instance_list(self, ctxt: dict[str, Any], limit: int,
-                      marker: str | None = None,
-                      state: str | None = None) -> dict[str, Any]:
+    def instance_list(
+        self,
+        ctxt: dict[str, Any],
+        limit: int,
+        marker: str | None = None,
+        state: str | None = None,
+    ) -> dict[str, Any]:
         self.asked.append({'marker': marker, 'state': state})
         start = self.ids.index(marker) + 1 if marker else 0
-        page = self.ids[start:start + 2]
+        page = self.ids[start : start + 2]
         more = start + 2 < len(self.ids)
-        return {'instances': [{'id': name} for name in page],
-                'next': page[-1] if more else None}
+        return {
+            'instances': [{'id': name} for name in page],
+            'next': page[-1] if more else None,
+        }
 
     def command_show(self, ctxt: dict[str, Any], **arguments: Any) -> dict[str, Any]:
         self.asked.append(arguments)
@@ -100,17 +106,29 @@ def guests(exchange: str) -> Iterator[client.Client]:
 
 
 def test_call_sends_identity_and_returns_the_result(
-        guest: Guest, guests: client.Client) -> None:
-    result = guests.call('vm-1', 'test.echo', {'text': ['a', 1]}, command_id='id-1',
-                         context={'request_id': 'r'})
+    guest: Guest, guests: client.Client
+) -> None:
+    result = guests.call(
+        'vm-1',
+        'test.echo',
+        {'text': ['a', 1]},
+        command_id='id-1',
+        context={'request_id': 'r'},
+    )
 
     assert result == ['a', 1]
-    assert guest.contexts == [{'guestagent_caller': 'tester', 'request_id': 'r',
-                               'guestagent_command_id': 'id-1'}]
+    assert guest.contexts == [
+        {
+            'guestagent_caller': 'tester',
+            'request_id': 'r',
+            'guestagent_command_id': 'id-1',
+        }
+    ]
 
 
-def test_each_command_gets_an_id_of_its_own(guest: Guest,
-                                            guests: client.Client) -> None:
+def test_each_command_gets_an_id_of_its_own(
+    guest: Guest, guests: client.Client
+) -> None:
     guests.call('vm-1', 'test.echo', {'text': 'a'})
     guests.call('vm-1', 'test.echo', {'text': 'a'})
 
@@ -120,12 +138,14 @@ def test_each_command_gets_an_id_of_its_own(guest: Guest,
     assert topics.is_command_id(second)
 
 
-def test_unanswered_call_is_repeated_with_the_same_id(guest: Guest,
-                                                      guests: client.Client) -> None:
+def test_unanswered_call_is_repeated_with_the_same_id(
+    guest: Guest, guests: client.Client
+) -> None:
     guest.silent = 2
 
-    result = guests.call('vm-1', 'test.echo', {'text': 'a'}, timeout=20,
-                         attempt_timeout=0.3)
+    result = guests.call(
+        'vm-1', 'test.echo', {'text': 'a'}, timeout=20, attempt_timeout=0.3
+    )
 
     assert result == 'a'
     ids = [context['guestagent_command_id'] for context in guest.contexts]
@@ -133,8 +153,9 @@ def test_unanswered_call_is_repeated_with_the_same_id(guest: Guest,
     assert len(set(ids)) == 1
 
 
-def test_busy_guest_is_asked_again_with_the_same_id(guest: Guest,
-                                                    guests: client.Client) -> None:
+def test_busy_guest_is_asked_again_with_the_same_id(
+    guest: Guest, guests: client.Client
+) -> None:
     guest.busy = 2
 
     assert guests.call('vm-1', 'test.echo', {'text': 'a'}, timeout=20) == 'a'
@@ -164,32 +185,45 @@ def test_no_repeat_beyond_the_timeout(guest: Guest, guests: client.Client) -> No
     assert '\n' not in str(caught.value)
 
 
-@pytest.mark.parametrize(('command', 'version', 'kind', 'text'), [
-    ('test.refuse', '1.0', errors.Refused, 'not you'),
-    ('test.crash', '1.0', errors.GuestError, 'KeyError'),
-    ('test.nope', '1.0', errors.NoSuchMethod, 'nope'),
-    ('test.echo', '1.3', errors.UnsupportedVersion, '1.3'),
-    ('none.echo', '1.0', errors.UnsupportedVersion, '1.0'),
-    ('test.echo', '1.0', errors.InvalidArgument, 'text'),
-])
-def test_errors_of_the_guest(guest: Guest, guests: client.Client, command: str,
-                             version: str, kind: type[Exception], text: str) -> None:
+@pytest.mark.parametrize(
+    ('command', 'version', 'kind', 'text'),
+    [
+        ('test.refuse', '1.0', errors.Refused, 'not you'),
+        ('test.crash', '1.0', errors.GuestError, 'KeyError'),
+        ('test.nope', '1.0', errors.NoSuchMethod, 'nope'),
+        ('test.echo', '1.3', errors.UnsupportedVersion, '1.3'),
+        ('none.echo', '1.0', errors.UnsupportedVersion, '1.0'),
+        ('test.echo', '1.0', errors.InvalidArgument, 'text'),
+    ],
+)
+def test_errors_of_the_guest(
+    guest: Guest,
+    guests: client.Client,
+    command: str,
+    version: str,
+    kind: type[Exception],
+    text: str,
+) -> None:
     with pytest.raises(kind, match=text) as caught:
         guests.call('vm-1', command, version=version)
     assert type(caught.value) is kind
 
 
-@pytest.mark.parametrize('arguments', [
-    {'instance': 'a b', 'command': 'test.echo'},
-    {'instance': 'vm-1', 'command': 'echo'},
-    {'instance': 'vm-1', 'command': 'test.'},
-    {'instance': 'vm-1', 'command': 'test.echo', 'version': '1'},
-    {'instance': 'vm-1', 'command': 'test.echo', 'timeout': 0},
-    {'instance': 'vm-1', 'command': 'test.echo', 'command_id': 'a b'},
-    {'instance': 'vm-1', 'command': 'test.echo', 'arguments': {'method': 'GET'}},
-])
-def test_bad_requests_are_not_sent(guest: Guest, guests: client.Client,
-                                   arguments: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        {'instance': 'a b', 'command': 'test.echo'},
+        {'instance': 'vm-1', 'command': 'echo'},
+        {'instance': 'vm-1', 'command': 'test.'},
+        {'instance': 'vm-1', 'command': 'test.echo', 'version': '1'},
+        {'instance': 'vm-1', 'command': 'test.echo', 'timeout': 0},
+        {'instance': 'vm-1', 'command': 'test.echo', 'command_id': 'a b'},
+        {'instance': 'vm-1', 'command': 'test.echo', 'arguments': {'method': 'GET'}},
+    ],
+)
+def test_bad_requests_are_not_sent(
+    guest: Guest, guests: client.Client, arguments: dict[str, Any]
+) -> None:
     with pytest.raises(errors.InvalidArgument):
         guests.call(**arguments)
     assert guest.contexts == []
@@ -199,20 +233,26 @@ def test_ping(guest: Guest, guests: client.Client) -> None:
     assert 0 < guests.ping('vm-1', timeout=20) < 20
 
 
-def test_wait_asks_until_there_is_an_outcome(guest: Guest, guests: client.Client,
-                                             conductor: ConductorStandIn) -> None:
-    conductor.records = [errors.NoSuchInstance('not yet'),
-                         errors.NoSuchRecord('not yet'), {'outcome': 'done'}]
+def test_wait_asks_until_there_is_an_outcome(
+    guest: Guest, guests: client.Client, conductor: ConductorStandIn
+) -> None:
+    conductor.records = [
+        errors.NoSuchInstance('not yet'),
+        errors.NoSuchRecord('not yet'),
+        {'outcome': 'done'},
+    ]
     command_id = guests.cast('vm-1', 'test.echo', {'text': 'a'})
 
     assert guests.wait('vm-1', command_id, timeout=20) == {'outcome': 'done'}
 
     assert conductor.asked == 3 * [
-        {'instance': 'vm-1', 'command_id': command_id, 'caller': 'tester'}]
+        {'instance': 'vm-1', 'command_id': command_id, 'caller': 'tester'}
+    ]
 
 
-def test_wait_ends_without_an_outcome(guests: client.Client,
-                                      conductor: ConductorStandIn) -> None:
+def test_wait_ends_without_an_outcome(
+    guests: client.Client, conductor: ConductorStandIn
+) -> None:
     conductor.records = [errors.NoSuchRecord('not yet') for _ in range(99)]
 
     with pytest.raises(client.NoAnswer):
@@ -220,23 +260,28 @@ def test_wait_ends_without_an_outcome(guests: client.Client,
     assert len(conductor.records) < 99
 
 
-def test_instances_come_page_after_page(guests: client.Client,
-                                        conductor: ConductorStandIn) -> None:
+def test_instances_come_page_after_page(
+    guests: client.Client, conductor: ConductorStandIn
+) -> None:
     found = list(guests.conductor.instances('UP', limit=2))
 
     assert [record['id'] for record in found] == conductor.ids
-    assert conductor.asked == [{'marker': marker, 'state': 'UP'}
-                               for marker in (None, 'vm-1', 'vm-3')]
+    assert conductor.asked == [
+        {'marker': marker, 'state': 'UP'} for marker in (None, 'vm-1', 'vm-3')
+    ]
 
 
 def test_no_conductor() -> None:
-    with client.Client(url='fake://', timeout=0.2) as made, \
-            pytest.raises(client.NoAnswer, match='guestagent-conductor'):
+    with (
+        client.Client(url='fake://', timeout=0.2) as made,
+        pytest.raises(client.NoAnswer, match='guestagent-conductor'),
+    ):
         made.conductor.facts_get('vm-1')
 
 
-@pytest.mark.parametrize('url', ['nothing://secret@host', 'host:5672',
-                                 'rabbit://user:secret@host:port/'])
+@pytest.mark.parametrize(
+    'url', ['nothing://secret@host', 'host:5672', 'rabbit://user:secret@host:port/']
+)
 def test_wrong_url_is_told_without_its_password(url: str) -> None:
     with pytest.raises(errors.ConfigError, match='transport URL') as caught:
         client.Client(url=url)
@@ -244,7 +289,8 @@ def test_wrong_url_is_told_without_its_password(url: str) -> None:
 
 
 def test_a_transport_that_was_given_is_left_alone(
-        guest: Guest, exchange: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    guest: Guest, exchange: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with client.Client(url='fake://') as owner:
         transport = owner._bus._transport
         cleaned = []
@@ -259,6 +305,7 @@ def test_a_transport_that_was_given_is_left_alone(
 def test_pauses_double_up_to_the_last() -> None:
     taken = list(itertools.islice(client.pauses(0.1, 0.5), 8))
 
-    for pause, most in zip(taken, [0.1, 0.2, 0.4, 0.5, 0.5, 0.5, 0.5, 0.5],
-                           strict=True):
+    for pause, most in zip(
+        taken, [0.1, 0.2, 0.4, 0.5, 0.5, 0.5, 0.5, 0.5], strict=True
+    ):
         assert most * 0.6 <= pause <= most

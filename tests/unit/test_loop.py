@@ -46,9 +46,14 @@ def test_no_call_is_lost_between_many_threads(loop):
         if len(seen) == 4000:
             loop.stop()
 
-    threads = [threading.Thread(target=lambda first=first: [
-        loop.call_soon(take, first + n) for n in range(1000)])
-        for first in range(0, 4000, 1000)]
+    threads = [
+        threading.Thread(
+            target=lambda first=first: [
+                loop.call_soon(take, first + n) for n in range(1000)
+            ]
+        )
+        for first in range(0, 4000, 1000)
+    ]
     for thread in threads:
         thread.start()
     guard = loop.call_later(30, loop.stop)

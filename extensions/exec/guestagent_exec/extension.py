@@ -38,12 +38,19 @@ class Exec(extension.Extension):
         self._stopping = False
 
     @extension.command(mutates=True, timeout=None, sensitive=('stdin', 'env'))
-    def run(self, context: extension.Context, argv: list[str] | None = None,
-            shell: str | None = None, cwd: str | None = None,
-            env: dict[str, str] | None = None, user: str | None = None,
-            stdin: str | None = None,
-            stdin_encoding: Literal['utf-8', 'base64'] = 'utf-8',
-            timeout: float = 60, output_limit: int | None = None) -> dict[str, Any]:
+    def run(
+        self,
+        context: extension.Context,
+        argv: list[str] | None = None,
+        shell: str | None = None,
+        cwd: str | None = None,
+        env: dict[str, str] | None = None,
+        user: str | None = None,
+        stdin: str | None = None,
+        stdin_encoding: Literal['utf-8', 'base64'] = 'utf-8',
+        timeout: float = 60,
+        output_limit: int | None = None,
+    ) -> dict[str, Any]:
         """Run a command to its end and return how it ended and what it wrote.
 
         Either ``argv``, a program and its arguments, or ``shell``, a text for
@@ -57,6 +64,7 @@ class Exec(extension.Extension):
         :raises guestagent.errors.GuestError: the guest cannot run it, or end it.
         """
         from guestagent_exec import program
+
         limit = self._output_limit(output_limit)
         seconds = self._seconds(timeout, context)
         line = program.command_line(argv, shell)
@@ -65,8 +73,9 @@ class Exec(extension.Extension):
         environment = program.environment(self.conf.path, account, env)
         folder = program.folder(cwd)
         with self._within_reach(context, limit) as run:
-            process = program.start(line, folder, environment, account,
-                                    given is not None)
+            process = program.start(
+                line, folder, environment, account, given is not None
+            )
             result = run.wait(process, given or b'', seconds)
         if run.ended:
             context.check()
@@ -87,10 +96,12 @@ class Exec(extension.Extension):
             self._changed.wait_for(lambda: not self._running, STOP_SECONDS)
 
     @contextlib.contextmanager
-    def _within_reach(self, context: extension.Context,
-                      limit: int) -> Iterator[runs.Run]:
+    def _within_reach(
+        self, context: extension.Context, limit: int
+    ) -> Iterator[runs.Run]:
         """Make a run that cancel and stop can end, and forget it afterwards."""
         from guestagent_exec import run as runs
+
         context.check()
         run = runs.Run(limit, self.conf.kill_grace)
         with self._changed:
@@ -113,7 +124,8 @@ class Exec(extension.Extension):
         if not 0 <= asked <= most:
             raise errors.InvalidArgument(
                 f'output_limit: {asked} is not between 0 and {most} bytes '
-                f'([exec] output_limit_max)')
+                f'([exec] output_limit_max)'
+            )
         return asked
 
     def _seconds(self, asked: float, context: extension.Context) -> float:
@@ -122,6 +134,7 @@ class Exec(extension.Extension):
         if not 0 < asked <= most:
             raise errors.InvalidArgument(
                 f'timeout: {asked:g} is not above 0 and at most {most:g} seconds '
-                f'([exec] timeout_max)')
+                f'([exec] timeout_max)'
+            )
         left = context.remaining()
         return asked if left is None else min(asked, left)

@@ -39,8 +39,12 @@ class Output:
         else ``base64``), ``<name>_truncated`` and ``<name>_bytes``, the total.
         """
         text, encoding = self._text()
-        return {name: text, f'{name}_encoding': encoding,
-                f'{name}_truncated': self.truncated, f'{name}_bytes': self.total}
+        return {
+            name: text,
+            f'{name}_encoding': encoding,
+            f'{name}_truncated': self.truncated,
+            f'{name}_bytes': self.total,
+        }
 
     def _text(self) -> tuple[str, str]:
         kept = self._kept
@@ -49,5 +53,5 @@ class Output:
         except UnicodeDecodeError as error:
             # A cut through a character makes no other bytes of a text.
             if self.truncated and error.reason == 'unexpected end of data':
-                return kept[:error.start].decode(), 'utf-8'
+                return kept[: error.start].decode(), 'utf-8'
         return base64.b64encode(kept).decode('ascii'), 'base64'

@@ -53,6 +53,7 @@ def find_account(user: str | None) -> Account:
     :raises guestagent.errors.GuestError: the agent is not root and so cannot change.
     """
     import pwd
+
     own = os.geteuid()
     try:
         entry = pwd.getpwuid(own) if user is None else _look_up(user)
@@ -64,19 +65,26 @@ def find_account(user: str | None) -> Account:
     if user is None or (own != 0 and entry.pw_uid == own):
         return Account({}, variables)
     if own != 0:
-        raise errors.GuestError(f'the agent does not run as root and cannot run a '
-                                f'command as {user!r}')
-    return Account({'user': entry.pw_uid, 'group': entry.pw_gid,
-                    'extra_groups': os.getgrouplist(entry.pw_name, entry.pw_gid)},
-                   variables)
+        raise errors.GuestError(
+            f'the agent does not run as root and cannot run a command as {user!r}'
+        )
+    return Account(
+        {
+            'user': entry.pw_uid,
+            'group': entry.pw_gid,
+            'extra_groups': os.getgrouplist(entry.pw_name, entry.pw_gid),
+        },
+        variables,
+    )
 
 
 def _look_up(user: str) -> Any:
     import pwd
+
     try:
         return pwd.getpwnam(user)
     except ValueError:
-        raise KeyError(user)    # it holds a NUL
+        raise KeyError(user)  # it holds a NUL
     except KeyError:
         if not (user.isascii() and user.isdigit()):
             raise
@@ -103,8 +111,9 @@ def command_line(argv: Sequence[str] | None, shell: str | None) -> list[str]:
     return list(argv)
 
 
-def environment(path: str, account: Account,
-                extra: Mapping[str, str] | None) -> dict[str, str]:
+def environment(
+    path: str, account: Account, extra: Mapping[str, str] | None
+) -> dict[str, str]:
     """Return the environment of a command: nothing of the agent's own.
 
     :raises guestagent.errors.InvalidArgument: a name or value cannot be one.
@@ -112,7 +121,7 @@ def environment(path: str, account: Account,
     made = {'PATH': path, 'LANG': 'C.UTF-8', 'SHELL': '/bin/sh', **account.environment}
     for name, value in (extra or {}).items():
         if not name or '=' in name:
-            raise errors.InvalidArgument(f'env: {name!r} cannot be a variable\'s name')
+            raise errors.InvalidArgument(f"env: {name!r} cannot be a variable's name")
         _check_text('env', name)
         _check_text('env', value)
         made[name] = value
@@ -148,29 +157,42 @@ def input_bytes(text: str | None, encoding: str) -> bytes | None:
         raise errors.InvalidArgument(f'stdin: it is not valid {encoding}') from None
 
 
-def start(argv: list[str], cwd: str, env: dict[str, str], account: Account,
-          has_input: bool) -> subprocess.Popen[bytes]:
+def start(
+    argv: list[str], cwd: str, env: dict[str, str], account: Account, has_input: bool
+) -> subprocess.Popen[bytes]:
     """Start a command as the leader of a session, its outputs in pipes.
 
     :raises guestagent.errors.InvalidArgument: it cannot be run, and why.
     :raises guestagent.errors.GuestError: the guest is short of what it takes.
     """
     import subprocess
+
     try:
         return subprocess.Popen(
-            argv, cwd=cwd, env=env, bufsize=0, start_new_session=True, umask=0o022,
+            argv,
+            cwd=cwd,
+            env=env,
+            bufsize=0,
+            start_new_session=True,
+            umask=0o022,
             stdin=subprocess.PIPE if has_input else subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, **account.switch)
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            **account.switch,
+        )
     except OSError as error:
         raise _explained(error, argv[0], cwd, account) from None
 
 
-def _explained(error: OSError, name: str, cwd: str,
-               account: Account) -> errors.GuestAgentError:
+def _explained(
+    error: OSError, name: str, cwd: str, account: Account
+) -> errors.GuestAgentError:
     """Return the error that tells a caller what went wrong in the child."""
     if error.errno == errno.EPERM and account.switch:
-        return errors.GuestError('the agent may not change its user: it needs the '
-                                 'capabilities CAP_SETUID and CAP_SETGID')
+        return errors.GuestError(
+            'the agent may not change its user: it needs the '
+            'capabilities CAP_SETUID and CAP_SETGID'
+        )
     if error.filename == cwd and name != cwd:
         return errors.InvalidArgument(f'cwd: {cwd!r}: {error.strerror}')
     if error.errno in _EXEC_ERRORS:

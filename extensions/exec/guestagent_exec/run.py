@@ -64,10 +64,12 @@ class Run:
     def __init__(self, output_limit: int, kill_grace: float) -> None:
         self.timed_out = False
         self.ended = False
-        self._outputs = {'stdout': output.Output(output_limit),
-                         'stderr': output.Output(output_limit)}
+        self._outputs = {
+            'stdout': output.Output(output_limit),
+            'stderr': output.Output(output_limit),
+        }
         self._kill_grace = kill_grace
-        self._asked: signal.Signals | None = None   # by another thread
+        self._asked: signal.Signals | None = None  # by another thread
         self._sent: signal.Signals | None = None
         self._kill_at = 0.0
         self._deadline = 0.0
@@ -93,8 +95,9 @@ class Run:
         """Let go of what the run itself holds; call it in any case."""
         self._wake.close()
 
-    def wait(self, process: subprocess.Popen[bytes], stdin: bytes,
-             timeout: float) -> dict[str, Any]:
+    def wait(
+        self, process: subprocess.Popen[bytes], stdin: bytes, timeout: float
+    ) -> dict[str, Any]:
         """Wait for the end of a command; return the result of ``exec.run``.
 
         :param stdin: what it reads, if it has a pipe for it.
@@ -122,7 +125,8 @@ class Run:
             'signal_name': _signal_name(-code) if code < 0 else None,
             'timed_out': self.timed_out,
             'detached': self._open > 0,
-            'seconds': round(seconds, 6)}
+            'seconds': round(seconds, 6),
+        }
         for name, stream in self._outputs.items():
             result.update(stream.result(name))
         return result
@@ -133,12 +137,15 @@ class Run:
         try:
             self._exit_fd = os.pidfd_open(process.pid)
         except OSError:
-            pass    # a kernel before 5.3, or a sandbox: _patience() makes up for it
+            pass  # a kernel before 5.3, or a sandbox: _patience() makes up for it
         else:
             self._watch(self._exit_fd, select.POLLIN, self._forget)
         for name, stream in self._outputs.items():
-            self._watch(getattr(process, name).fileno(), select.POLLIN,
-                        functools.partial(self._read, stream))
+            self._watch(
+                getattr(process, name).fileno(),
+                select.POLLIN,
+                functools.partial(self._read, stream),
+            )
             self._open += 1
         if process.stdin is not None:
             os.set_blocking(process.stdin.fileno(), False)
@@ -162,11 +169,11 @@ class Run:
 
     def _write(self, fd: int) -> None:
         try:
-            self._input = self._input[os.write(fd, self._input):]
+            self._input = self._input[os.write(fd, self._input) :]
         except BlockingIOError:
             return
         except BrokenPipeError:
-            self._input = self._input[:0]   # it wants no more
+            self._input = self._input[:0]  # it wants no more
         if not self._input and self._process.stdin is not None:
             self._forget(fd)
             self._process.stdin.close()
@@ -179,8 +186,7 @@ class Run:
             self.timed_out = True
         pressed = self._asked is not None or self.timed_out
         # Who ends by itself may leave others behind; who is made to end may not.
-        gone = self._exited and not (
-            pressed and session.members(self._process.pid))
+        gone = self._exited and not (pressed and session.members(self._process.pid))
         if not gone:
             self._gone_at = None
             if pressed:
@@ -203,7 +209,8 @@ class Run:
         elif now >= self._kill_at + KILL_SECONDS:
             raise errors.GuestError(
                 f'process {self._process.pid} does not end even by SIGKILL; it hangs '
-                f'in the kernel')
+                f'in the kernel'
+            )
         # Each time: what was started meanwhile may have missed the last one.
         self._send(signal.SIGKILL)
 
@@ -239,8 +246,9 @@ class Run:
 
 def _has_exited(process: int) -> bool:
     """Whether it has ended; it stays unreaped."""
-    return os.waitid(os.P_PID, process,
-                     os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    return (
+        os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    )
 
 
 def _signal_name(number: int) -> str:

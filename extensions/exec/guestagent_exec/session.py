@@ -46,7 +46,7 @@ def _running(leader: int) -> list[tuple[int, int]]:
                 # The name in brackets may hold anything, brackets too.
                 fields = file.read().rpartition(b')')[2].split()
         except OSError:
-            continue    # it ended meanwhile
+            continue  # it ended meanwhile
         state, group, session = fields[0], int(fields[2]), int(fields[3])
         if session == leader and state not in (b'Z', b'X'):
             found.append((int(entry), group))

@@ -6,28 +6,60 @@ from typing import Any
 from oslo_config import cfg
 
 OPTIONS = [
-    cfg.FloatOpt('period', default=60, min=1, max=86400,
-                 help='How many seconds lie between two looks at everything. Only '
-                      'what has changed is sent.'),
-    cfg.BoolOpt('watch_changes', default=True,
-                help='Whether to look at network interfaces, mounts and the hostname '
-                     'as soon as the kernel announces a change of them.'),
-    cfg.FloatOpt('change_delay', default=1, min=0.1, max=3600,
-                 help='How many seconds to wait after such a notice, so that what '
-                      'changes together is reported together; and so the least time '
-                      'between two looks.'),
-    cfg.ListOpt('ignored_interfaces', default=['lo', 'veth*'],
-                help='Network interfaces that are not reported, by name; * and ? '
-                     'stand for any characters and for one.'),
-    cfg.ListOpt('ignored_mounts', default=['/var/lib/docker/*', '/var/lib/kubelet/*',
-                                           '/var/lib/containers/*', '/snap/*'],
-                help='Mount points whose filesystems are not reported; * stands for '
-                     'any characters, / too.'),
-    cfg.ListOpt('ignored_filesystem_types',
-                default=['tmpfs', 'squashfs', 'iso9660', 'fuse.lxcfs',
-                         'fuse.gvfsd-fuse', 'fuse.portal', 'fuse.snapfuse'],
-                help='Types of filesystems that are not reported, besides those that '
-                     'store nothing (proc, sysfs and the like).'),
+    cfg.FloatOpt(
+        'period',
+        default=60,
+        min=1,
+        max=86400,
+        help='How many seconds lie between two looks at everything. Only '
+        'what has changed is sent.',
+    ),
+    cfg.BoolOpt(
+        'watch_changes',
+        default=True,
+        help='Whether to look at network interfaces, mounts and the hostname '
+        'as soon as the kernel announces a change of them.',
+    ),
+    cfg.FloatOpt(
+        'change_delay',
+        default=1,
+        min=0.1,
+        max=3600,
+        help='How many seconds to wait after such a notice, so that what '
+        'changes together is reported together; and so the least time '
+        'between two looks.',
+    ),
+    cfg.ListOpt(
+        'ignored_interfaces',
+        default=['lo', 'veth*'],
+        help='Network interfaces that are not reported, by name; * and ? '
+        'stand for any characters and for one.',
+    ),
+    cfg.ListOpt(
+        'ignored_mounts',
+        default=[
+            '/var/lib/docker/*',
+            '/var/lib/kubelet/*',
+            '/var/lib/containers/*',
+            '/snap/*',
+        ],
+        help='Mount points whose filesystems are not reported; * stands for '
+        'any characters, / too.',
+    ),
+    cfg.ListOpt(
+        'ignored_filesystem_types',
+        default=[
+            'tmpfs',
+            'squashfs',
+            'iso9660',
+            'fuse.lxcfs',
+            'fuse.gvfsd-fuse',
+            'fuse.portal',
+            'fuse.snapfuse',
+        ],
+        help='Types of filesystems that are not reported, besides those that '
+        'store nothing (proc, sysfs and the like).',
+    ),
 ]
 
 

@@ -39,8 +39,10 @@ class Monitoring(extension.Extension):
             'swap': memory.swap,
             'nics': functools.partial(nics.nics, conf.ignored_interfaces),
             'filesystems': functools.partial(
-                filesystems.filesystems, ignored_mounts=conf.ignored_mounts,
-                ignored_types=conf.ignored_filesystem_types),
+                filesystems.filesystems,
+                ignored_mounts=conf.ignored_mounts,
+                ignored_types=conf.ignored_filesystem_types,
+            ),
         }
         # One look at a time, or an older one could be reported last.
         self._lock = threading.Lock()
@@ -51,8 +53,9 @@ class Monitoring(extension.Extension):
     def start(self) -> None:
         """Begin to listen for what the kernel announces."""
         if self.conf.watch_changes:
-            self._watch = watch.Watch(watch.open_sources(), self._report,
-                                      self.conf.change_delay)
+            self._watch = watch.Watch(
+                watch.open_sources(), self._report, self.conf.change_delay
+            )
             self._watch.start()
 
     def stop(self) -> None:
@@ -66,8 +69,12 @@ class Monitoring(extension.Extension):
         return '; '.join(f'{name}: {problems[name]}' for name in problems) or 'ok'
 
     @extension.command(mutates=False, timeout=30)
-    def facts(self, context: extension.Context, prefix: str = '',
-              names: list[str] | None = None) -> dict[str, Any]:
+    def facts(
+        self,
+        context: extension.Context,
+        prefix: str = '',
+        names: list[str] | None = None,
+    ) -> dict[str, Any]:
         """Return the facts as they are now; nothing is reported.
 
         Only those whose names begin with ``prefix`` and, if given, are among
@@ -80,11 +87,14 @@ class Monitoring(extension.Extension):
             if name not in self.collectors:
                 raise errors.InvalidArgument(
                     f'names: there is no fact {name!r}, but '
-                    f'{", ".join(self.collectors)}')
+                    f'{", ".join(self.collectors)}'
+                )
         with self._lock:
-            return self._look(name for name in self.collectors
-                              if name.startswith(prefix)
-                              and (names is None or name in names))
+            return self._look(
+                name
+                for name in self.collectors
+                if name.startswith(prefix) and (names is None or name in names)
+            )
 
     @extension.command(mutates=False, timeout=30)
     def refresh(self, context: extension.Context) -> dict[str, Any]:
@@ -108,8 +118,10 @@ class Monitoring(extension.Extension):
         with self._lock:
             settled = {
                 name: steady.RULES.get(name, steady.plain)(
-                    self._reported.get(name), value)
-                for name, value in self._look(names)['facts'].items()}
+                    self._reported.get(name), value
+                )
+                for name, value in self._look(names)['facts'].items()
+            }
             self._reported.update(settled)
             self.report_facts(settled)
 
@@ -125,6 +137,10 @@ class Monitoring(extension.Extension):
                 if name not in self._problems:
                     LOG.warning('%s cannot be told: %s', name, problems[name])
         # Replaced, never changed: health() reads it from other threads.
-        self._problems = {**{name: text for name, text in self._problems.items()
-                             if name not in facts}, **problems}
+        self._problems = {
+            **{
+                name: text for name, text in self._problems.items() if name not in facts
+            },
+            **problems,
+        }
         return {'facts': facts, 'problems': problems}

@@ -21,7 +21,7 @@ _ATTRIBUTE = struct.Struct('=HH')
 _ERROR, _DONE = 2, 3
 _DUMP_REQUEST = 0x001 | 0x300
 _INTERRUPTED = 0x10
-_TYPE_MASK = 0x3fff
+_TYPE_MASK = 0x3FFF
 #: RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR.
 _CHANGES = 0x1 | 0x10 | 0x100
 _SOCKET = socket.SOCK_RAW | socket.SOCK_CLOEXEC
@@ -43,8 +43,10 @@ def dump(request: int, answer: int) -> list[bytes]:
         channel.bind((0, 0))
         for sequence in range(1, _TRIES + 1):
             # struct rtgenmsg: any address family.
-            channel.send(_HEADER.pack(_HEADER.size + 4, request, _DUMP_REQUEST,
-                                      sequence, 0) + b'\0\0\0\0')
+            channel.send(
+                _HEADER.pack(_HEADER.size + 4, request, _DUMP_REQUEST, sequence, 0)
+                + b'\0\0\0\0'
+            )
             found, changed_meanwhile = _collect(channel, sequence, answer)
             if not changed_meanwhile:
                 break
@@ -57,8 +59,9 @@ def subscribe() -> socket.socket:
 
     :raises OSError: the kernel refuses.
     """
-    channel = socket.socket(socket.AF_NETLINK, _SOCKET | socket.SOCK_NONBLOCK,
-                            socket.NETLINK_ROUTE)
+    channel = socket.socket(
+        socket.AF_NETLINK, _SOCKET | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
+    )
     try:
         channel.bind((0, _CHANGES))
     except OSError:
@@ -74,7 +77,7 @@ def messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
     """
     for start, length in _pieces(data, _HEADER):
         _, kind, flags, sequence, _ = _HEADER.unpack_from(data, start)
-        yield kind, flags, sequence, data[start + _HEADER.size:start + length]
+        yield kind, flags, sequence, data[start + _HEADER.size : start + length]
 
 
 def attributes(data: bytes) -> dict[int, bytes]:
@@ -85,7 +88,7 @@ def attributes(data: bytes) -> dict[int, bytes]:
     found = {}
     for start, length in _pieces(data, _ATTRIBUTE):
         kind = _ATTRIBUTE.unpack_from(data, start)[1]
-        found[kind & _TYPE_MASK] = data[start + _ATTRIBUTE.size:start + length]
+        found[kind & _TYPE_MASK] = data[start + _ATTRIBUTE.size : start + length]
     return found
 
 
@@ -103,15 +106,16 @@ def _pieces(data: bytes, header: struct.Struct) -> Iterator[tuple[int, int]]:
     """Return (start, length) of what begins with its length, padded to four bytes."""
     start = 0
     while start < len(data):
-        length = unpack(header, data[start:start + header.size])[0]
+        length = unpack(header, data[start : start + header.size])[0]
         if not header.size <= length <= len(data) - start:
             raise ValueError('an answer of netlink is cut short')
         yield start, length
         start += (length + 3) & ~3
 
 
-def _collect(channel: socket.socket, sequence: int,
-             answer: int) -> tuple[list[bytes], bool]:
+def _collect(
+    channel: socket.socket, sequence: int, answer: int
+) -> tuple[list[bytes], bool]:
     """Return the bodies of one dump, and whether they changed meanwhile."""
     found: list[bytes] = []
     interrupted = 0

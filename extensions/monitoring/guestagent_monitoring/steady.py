@@ -34,28 +34,36 @@ def boot_time(last: int | None, now: int) -> int:
     return now
 
 
-def memory(last: Mapping[str, int] | None,
-           now: Mapping[str, int]) -> Mapping[str, int]:
+def memory(last: Mapping[str, int] | None, now: Mapping[str, int]) -> Mapping[str, int]:
     """Return ``last`` unless memory or swap have moved."""
     if last is not None and _alike(last, now, ('available', 'free'), MEMORY_SHARE):
         return last
     return now
 
 
-def filesystems(last: Sequence[Mapping[str, Any]] | None,
-                now: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def filesystems(
+    last: Sequence[Mapping[str, Any]] | None, now: Sequence[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
     """Return ``now``, with ``last``'s words for each filesystem that has not moved."""
     known = {item['mount_point']: item for item in last or ()}
     settled = []
     for item in now:
         before = known.get(item['mount_point'])
-        settled.append(before if before is not None and _alike(
-            before, item, ('used', 'free'), FILESYSTEM_SHARE) else item)
+        settled.append(
+            before
+            if before is not None
+            and _alike(before, item, ('used', 'free'), FILESYSTEM_SHARE)
+            else item
+        )
     return settled
 
 
-def _alike(last: Mapping[str, Any], now: Mapping[str, Any],
-           amounts: Collection[str], share: float) -> bool:
+def _alike(
+    last: Mapping[str, Any],
+    now: Mapping[str, Any],
+    amounts: Collection[str],
+    share: float,
+) -> bool:
     """Whether all is the same, and each amount within a share of the total."""
     if last.keys() != now.keys():
         return False
@@ -72,5 +80,8 @@ def _alike(last: Mapping[str, Any], now: Mapping[str, Any],
 
 #: How each fact settles; those that are not named are plain.
 RULES: dict[str, Settle] = {
-    'boot_time': boot_time, 'memory': memory, 'swap': memory,
-    'filesystems': filesystems}
+    'boot_time': boot_time,
+    'memory': memory,
+    'swap': memory,
+    'filesystems': filesystems,
+}

@@ -41,17 +41,23 @@ class Source:
             while isinstance(self.file, socket.socket):
                 self.file.recv(netlink.BUFFER)
         except OSError:
-            pass    # no more is there, or more was announced than fits
+            pass  # no more is there, or more was announced than fits
 
 
 def open_sources() -> list[Source]:
     """Return what this kernel lets us watch; the others are logged and left out."""
     makers: tuple[tuple[str, Callable[[], Any], int], ...] = (
         ('nics', netlink.subscribe, select.POLLIN),
-        ('filesystems', functools.partial(open, '/proc/self/mountinfo', 'rb', 0),
-         select.POLLPRI),
-        ('hostname', functools.partial(open, '/proc/sys/kernel/hostname', 'rb', 0),
-         select.POLLPRI),
+        (
+            'filesystems',
+            functools.partial(open, '/proc/self/mountinfo', 'rb', 0),
+            select.POLLPRI,
+        ),
+        (
+            'hostname',
+            functools.partial(open, '/proc/sys/kernel/hostname', 'rb', 0),
+            select.POLLPRI,
+        ),
     )
     sources = []
     for fact, make, events in makers:
@@ -70,8 +76,12 @@ class Watch:
     :param delay: seconds from the first notice to the call.
     """
 
-    def __init__(self, sources: Sequence[Source],
-                 callback: Callable[[list[str]], None], delay: float) -> None:
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        callback: Callable[[list[str]], None],
+        delay: float,
+    ) -> None:
         self._sources = {source.file.fileno(): source for source in sources}
         self._callback = callback
         self._delay = delay
@@ -82,8 +92,9 @@ class Watch:
         self._poll.register(self._stop_read, select.POLLIN)
         for fd, source in self._sources.items():
             self._poll.register(fd, source.events)
-        self._thread = threading.Thread(target=self._run, name='monitoring-watch',
-                                        daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, name='monitoring-watch', daemon=True
+        )
 
     def start(self) -> None:
         """Begin to listen."""
@@ -95,7 +106,7 @@ class Watch:
         self._thread.join(STOP_SECONDS)
         if self._thread.is_alive():
             LOG.warning('a look at what has changed did not end in time')
-            return      # or it would meet closed files
+            return  # or it would meet closed files
         self._stop_read.close()
         for source in self._sources.values():
             source.file.close()

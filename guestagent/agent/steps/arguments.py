@@ -19,6 +19,7 @@ class Arguments(steps.Step):
         args, command = request.args, request.command
         if not isinstance(args, dict):
             raise AttributeError(
-                f"'{type(args).__name__}' object has no attribute 'items'")
+                f"'{type(args).__name__}' object has no attribute 'items'"
+            )
         if command is not None:
             command.signature.check(args)

@@ -27,8 +27,11 @@ class Limit(steps.Step):
         if request.command is not None and request.command.inline:
             return
         if self.stopping:
-            raise errors.Stopping('the agent is stopping; repeat the request when it '
-                                  'is back')
+            raise errors.Stopping(
+                'the agent is stopping; repeat the request when it is back'
+            )
         if not self._has_room():
-            raise errors.Busy('all workers of the agent are busy and its backlog is '
-                              'full; repeat the request later')
+            raise errors.Busy(
+                'all workers of the agent are busy and its backlog is '
+                'full; repeat the request later'
+            )

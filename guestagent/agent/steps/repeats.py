@@ -74,7 +74,8 @@ class Repeats(steps.Step):
         if record.digest != digest:
             raise errors.IdReused(
                 f'the command id {request.id!r} was used for another request; '
-                f'choose a new one')
+                f'choose a new one'
+            )
         return record
 
     def finish(self, request: requests.Request, outcome: requests.Outcome) -> None:
@@ -90,8 +91,9 @@ class Repeats(steps.Step):
         """Drop the oldest that have ended."""
         if len(self._records) <= REMEMBERED:
             return
-        ended = (key for key, record in self._records.items()
-                 if record.outcome is not None)
+        ended = (
+            key for key, record in self._records.items() if record.outcome is not None
+        )
         oldest = next(ended, None)
         if oldest is not None:
             del self._records[oldest]

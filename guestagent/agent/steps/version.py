@@ -36,7 +36,8 @@ class Version(steps.Step):
         method = request.method
         if not isinstance(method, str):
             raise TypeError(
-                f"attribute name must be string, not '{type(method).__name__}'")
+                f"attribute name must be string, not '{type(method).__name__}'"
+            )
         command = served.commands.get(method)
         if command is None:
             raise errors.NoSuchMethod(method)

@@ -63,7 +63,8 @@ class Database:
         except ImportError as error:
             raise errors.ConfigError(
                 f'[database] connection {self._name}: its driver is not installed '
-                f'({error})') from None
+                f'({error})'
+            ) from None
         self.writer = self.reader.execution_options(guestagent_writer=True)
         if self.reader.dialect.name == 'sqlite':
             sa.event.listen(self.reader, 'connect', _sqlite_connect)
@@ -85,13 +86,19 @@ class Database:
         except alembic.util.CommandError as error:
             raise DatabaseError(
                 f'{self._name} belongs to a later version of guestagent, upgrade this '
-                f'one: {error}') from None
+                f'one: {error}'
+            ) from None
         except sqlalchemy.exc.SQLAlchemyError as error:
-            raise DatabaseError(f'cannot use {self._name}, see [database] connection: '
-                                f'{explain(error)}') from None
+            raise DatabaseError(
+                f'cannot use {self._name}, see [database] connection: {explain(error)}'
+            ) from None
         if before != after:
-            LOG.info('%s: tables brought from version %s to %s', self._name,
-                     before or 'none', after)
+            LOG.info(
+                '%s: tables brought from version %s to %s',
+                self._name,
+                before or 'none',
+                after,
+            )
 
     def close(self) -> None:
         """Close all connections that are not in use."""
@@ -113,14 +120,18 @@ def _parse(url: str) -> sa.URL:
         # Nothing of the text itself: it may hold a password.
         raise errors.ConfigError(
             f'[database] connection: no URL of a database as SQLAlchemy writes it '
-            f'({type(error).__name__})') from None
+            f'({type(error).__name__})'
+        ) from None
     if dialect not in _DIALECTS:
-        raise errors.ConfigError(f'[database] connection: {dialect!r} is not supported,'
-                                 f' only {", ".join(_DIALECTS)}')
+        raise errors.ConfigError(
+            f'[database] connection: {dialect!r} is not supported,'
+            f' only {", ".join(_DIALECTS)}'
+        )
     if dialect == 'sqlite' and parsed.database in (None, '', ':memory:'):
         raise errors.ConfigError(
             '[database] connection: a database in memory would be gone with the '
-            'conductor; write sqlite:////path/of/a/file')
+            'conductor; write sqlite:////path/of/a/file'
+        )
     return parsed
 
 
@@ -136,8 +147,10 @@ def _sqlite_connect(connection: sqlite3.Connection, record: object) -> None:
             return
         except sqlite3.OperationalError as error:
             # The first change to WAL does not wait for locks by itself.
-            if (error.sqlite_errorcode != sqlite3.SQLITE_BUSY
-                    or time.monotonic() > deadline):
+            if (
+                error.sqlite_errorcode != sqlite3.SQLITE_BUSY
+                or time.monotonic() > deadline
+            ):
                 raise
             time.sleep(0.02)
 
@@ -161,8 +174,10 @@ def _alone(connection: sa.Connection) -> Iterator[None]:
         yield
         return
     if not connection.scalar(sa.select(func.get_lock(_LOCK_NAME, LOCK_TIMEOUT))):
-        raise DatabaseError('another conductor has been changing the tables for '
-                            f'{LOCK_TIMEOUT} s: try again later')
+        raise DatabaseError(
+            'another conductor has been changing the tables for '
+            f'{LOCK_TIMEOUT} s: try again later'
+        )
     try:
         yield
     finally:

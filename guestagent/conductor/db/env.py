@@ -5,6 +5,7 @@ from alembic import context
 
 from guestagent.conductor.db import tables
 
-context.configure(connection=context.config.attributes['connection'],
-                  target_metadata=tables.metadata)
+context.configure(
+    connection=context.config.attributes['connection'], target_metadata=tables.metadata
+)
 context.run_migrations()

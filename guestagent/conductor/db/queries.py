@@ -19,8 +19,9 @@ from guestagent.conductor.db import engine, tables
 Record: TypeAlias = dict[str, Any]
 
 
-def instances(database: engine.Database, state: str | None, marker: str | None,
-              limit: int) -> list[Record]:
+def instances(
+    database: engine.Database, state: str | None, marker: str | None, limit: int
+) -> list[Record]:
     """Return instances in the order of their ids, those after ``marker``."""
     table = tables.instances
     query = sa.select(table).order_by(table.c.id).limit(limit)
@@ -42,15 +43,25 @@ def instance(database: engine.Database, name: str) -> Record | None:
         if row is None:
             return None
         found = connection.execute(
-            sa.select(extensions).where(extensions.c.instance == name)
-            .order_by(extensions.c.name)).all()
-    return {**_instance(row), 'generation': row.heartbeat_generation,
-            'interval': row.heartbeat_interval, 'dropped': row.dropped,
-            'extensions': {item.name: {
-                'version': item.version, 'health': item.health,
+            sa.select(extensions)
+            .where(extensions.c.instance == name)
+            .order_by(extensions.c.name)
+        ).all()
+    return {
+        **_instance(row),
+        'generation': row.heartbeat_generation,
+        'interval': row.heartbeat_interval,
+        'dropped': row.dropped,
+        'extensions': {
+            item.name: {
+                'version': item.version,
+                'health': item.health,
                 'distribution': item.distribution,
-                'distribution_version': item.distribution_version}
-                for item in found}}
+                'distribution_version': item.distribution_version,
+            }
+            for item in found
+        },
+    }
 
 
 def facts(database: engine.Database, name: str, prefix: str) -> Record | None:
@@ -62,18 +73,27 @@ def facts(database: engine.Database, name: str, prefix: str) -> Record | None:
         rows = connection.execute(
             sa.select(table.c.name, table.c.value, table.c.updated)
             .where(table.c.instance == name, table.c.value.is_not(None))
-            .order_by(table.c.name)).all()
+            .order_by(table.c.name)
+        ).all()
     # Not by LIKE: databases differ in what case means to it.
-    return {row.name: {'value': json.loads(row.value), 'updated': _time(row.updated)}
-            for row in rows if row.name.startswith(prefix)}
+    return {
+        row.name: {'value': json.loads(row.value), 'updated': _time(row.updated)}
+        for row in rows
+        if row.name.startswith(prefix)
+    }
 
 
-def command(database: engine.Database, name: str, command_id: str,
-            caller: str | None) -> Record | None:
+def command(
+    database: engine.Database, name: str, command_id: str, caller: str | None
+) -> Record | None:
     """Return the outcome of a command, the newest if several callers chose one id."""
     table = tables.commands
-    query = (sa.select(table).order_by(table.c.id.desc()).limit(1)
-             .where(table.c.instance == name, table.c.command_id == command_id))
+    query = (
+        sa.select(table)
+        .order_by(table.c.id.desc())
+        .limit(1)
+        .where(table.c.instance == name, table.c.command_id == command_id)
+    )
     if caller is not None:
         query = query.where(table.c.caller == caller)
     with database.reader.begin() as connection:
@@ -81,16 +101,21 @@ def command(database: engine.Database, name: str, command_id: str,
     return None if row is None else _command(row)
 
 
-def commands(database: engine.Database, name: str, marker: int | None,
-             limit: int) -> list[tuple[int, Record]] | None:
+def commands(
+    database: engine.Database, name: str, marker: int | None, limit: int
+) -> list[tuple[int, Record]] | None:
     """Return (id, outcome) of an instance's commands, the newest first.
 
     :param marker: only those before this id.
     :returns: ``None`` if there is no such instance.
     """
     table = tables.commands
-    query = (sa.select(table).where(table.c.instance == name)
-             .order_by(table.c.id.desc()).limit(limit))
+    query = (
+        sa.select(table)
+        .where(table.c.instance == name)
+        .order_by(table.c.id.desc())
+        .limit(limit)
+    )
     if marker is not None:
         query = query.where(table.c.id < marker)
     with database.reader.begin() as connection:
@@ -100,8 +125,9 @@ def commands(database: engine.Database, name: str, marker: int | None,
     return [(row.id, _command(row)) for row in rows]
 
 
-def events(database: engine.Database, name: str | None, after: int | None,
-           limit: int) -> list[Record] | None:
+def events(
+    database: engine.Database, name: str | None, after: int | None, limit: int
+) -> list[Record] | None:
     """Return events, the oldest first; of one instance or of all.
 
     :param after: only those after this id.
@@ -117,9 +143,17 @@ def events(database: engine.Database, name: str | None, after: int | None,
         if name is not None and not _exists(connection, name):
             return None
         rows = connection.execute(query).all()
-    return [{'id': row.id, 'instance': row.instance, 'type': row.type,
-             'at': _time(row.at), 'received': _time(row.received),
-             'data': json.loads(row.data)} for row in rows]
+    return [
+        {
+            'id': row.id,
+            'instance': row.instance,
+            'type': row.type,
+            'at': _time(row.at),
+            'received': _time(row.received),
+            'data': json.loads(row.data),
+        }
+        for row in rows
+    ]
 
 
 def exists(database: engine.Database, name: str) -> bool:
@@ -130,33 +164,51 @@ def exists(database: engine.Database, name: str) -> bool:
 
 def _exists(connection: sa.Connection, name: str) -> bool:
     table = tables.instances
-    return connection.execute(
-        sa.select(table.c.id).where(table.c.id == name)).first() is not None
+    return (
+        connection.execute(sa.select(table.c.id).where(table.c.id == name)).first()
+        is not None
+    )
 
 
-def _extension_names(connection: sa.Connection,
-                     ids: Collection[str]) -> dict[str, list[str]]:
+def _extension_names(
+    connection: sa.Connection, ids: Collection[str]
+) -> dict[str, list[str]]:
     names: dict[str, list[str]] = {}
     table = tables.extensions
     for name, extension in connection.execute(
-            sa.select(table.c.instance, table.c.name)
-            .where(table.c.instance.in_(ids)).order_by(table.c.name)):
+        sa.select(table.c.instance, table.c.name)
+        .where(table.c.instance.in_(ids))
+        .order_by(table.c.name)
+    ):
         names.setdefault(name, []).append(extension)
     return names
 
 
 def _instance(row: sa.Row[Any]) -> Record:
-    return {'id': row.id, 'state': row.state, 'agent_version': row.agent_version,
-            'first_seen': _time(row.first_seen), 'last_seen': _time(row.last_seen),
-            'boot_id': row.boot_id, 'started': _time(row.started)}
+    return {
+        'id': row.id,
+        'state': row.state,
+        'agent_version': row.agent_version,
+        'first_seen': _time(row.first_seen),
+        'last_seen': _time(row.last_seen),
+        'boot_id': row.boot_id,
+        'started': _time(row.started),
+    }
 
 
 def _command(row: sa.Row[Any]) -> Record:
-    return {'command_id': row.command_id, 'caller': row.caller,
-            'command': row.command, 'digest': row.digest, 'outcome': row.outcome,
-            'result': json.loads(row.result), 'error': json.loads(row.error),
-            'started': _time(row.started), 'seconds': row.seconds,
-            'received': _time(row.received)}
+    return {
+        'command_id': row.command_id,
+        'caller': row.caller,
+        'command': row.command,
+        'digest': row.digest,
+        'outcome': row.outcome,
+        'result': json.loads(row.result),
+        'error': json.loads(row.error),
+        'started': _time(row.started),
+        'seconds': row.seconds,
+        'received': _time(row.received),
+    }
 
 
 def _time(seconds: float | None) -> str | None:

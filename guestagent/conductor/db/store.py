@@ -60,26 +60,36 @@ class Store:
         with self._database.reader.connect() as connection:
             connection.execute(sa.select(1))
 
-    def _load(self, connection: sa.Connection, batch: Sequence[reports.Report],
-              now: float) -> state.Known:
-        known = state.Known(_lock_instances(
-            connection, {report.instance for report in batch}, now))
+    def _load(
+        self, connection: sa.Connection, batch: Sequence[reports.Report], now: float
+    ) -> state.Known:
+        known = state.Known(
+            _lock_instances(connection, {report.instance for report in batch}, now)
+        )
         self._load_generations(connection, batch, known)
-        facts = {report.instance for report in batch
-                 if isinstance(report.data, reports.Facts)}
+        facts = {
+            report.instance
+            for report in batch
+            if isinstance(report.data, reports.Facts)
+        }
         _load_facts(connection, facts, known)
         _load_commands(connection, batch, known)
         return known
 
-    def _load_generations(self, connection: sa.Connection,
-                          batch: Sequence[reports.Report],
-                          known: state.Known) -> None:
+    def _load_generations(
+        self,
+        connection: sa.Connection,
+        batch: Sequence[reports.Report],
+        known: state.Known,
+    ) -> None:
         missing = set()
         for report in batch:
             generation, number = self._newest.get(report.instance, ('', 0))
             # A number above the count is not of this database, but of one before.
-            if (generation == report.generation
-                    and number <= known.instances[report.instance].generations):
+            if (
+                generation == report.generation
+                and number <= known.instances[report.instance].generations
+            ):
                 known.generations[report.instance, generation] = number
             else:
                 missing.add((report.instance, report.generation))
@@ -87,9 +97,11 @@ class Store:
             return
         table = tables.generations
         for instance, generation, number in connection.execute(
-                sa.select(table.c.instance, table.c.generation, table.c.number)
-                .where(table.c.instance.in_({key[0] for key in missing}),
-                       table.c.generation.in_({key[1] for key in missing}))):
+            sa.select(table.c.instance, table.c.generation, table.c.number).where(
+                table.c.instance.in_({key[0] for key in missing}),
+                table.c.generation.in_({key[1] for key in missing}),
+            )
+        ):
             known.generations[instance, generation] = number
             if number == known.instances[instance].generations:
                 self._newest[instance] = (generation, number)
@@ -101,117 +113,211 @@ class Store:
             self._newest[instance] = (generation, number)
 
 
-def _lock_instances(connection: sa.Connection, ids: set[str],
-                    now: float) -> dict[str, state.Instance]:
+def _lock_instances(
+    connection: sa.Connection, ids: set[str], now: float
+) -> dict[str, state.Instance]:
     """Return the rows of all these instances, made if need be, and lock them."""
     found = _select_instances(connection, ids)
     missing = sorted(ids - found.keys())
     if missing:
-        upsert.insert_missing(connection, tables.instances, ('id',), [
-            _instance_row(state.Instance(instance, state.NEW, now, now))
-            for instance in missing])
+        upsert.insert_missing(
+            connection,
+            tables.instances,
+            ('id',),
+            [
+                _instance_row(state.Instance(instance, state.NEW, now, now))
+                for instance in missing
+            ],
+        )
         # Another conductor may have been first.
         found.update(_select_instances(connection, missing))
     return found
 
 
-def _select_instances(connection: sa.Connection,
-                      ids: Collection[str]) -> dict[str, state.Instance]:
+def _select_instances(
+    connection: sa.Connection, ids: Collection[str]
+) -> dict[str, state.Instance]:
     table = tables.instances
     rows = connection.execute(
         sa.select(*(table.c[name] for name in _INSTANCE_FIELDS))
-        .where(table.c.id.in_(sorted(ids))).order_by(table.c.id).with_for_update())
+        .where(table.c.id.in_(sorted(ids)))
+        .order_by(table.c.id)
+        .with_for_update()
+    )
     return {row[0]: state.Instance(*row) for row in rows}
 
 
-def _load_facts(connection: sa.Connection, instances: Collection[str],
-                known: state.Known) -> None:
+def _load_facts(
+    connection: sa.Connection, instances: Collection[str], known: state.Known
+) -> None:
     if not instances:
         return
     table = tables.facts
     for row in connection.execute(
-            sa.select(table.c.instance, table.c.name, table.c.generation,
-                      table.c.sequence, table.c.value, table.c.updated)
-            .where(table.c.instance.in_(instances))):
+        sa.select(
+            table.c.instance,
+            table.c.name,
+            table.c.generation,
+            table.c.sequence,
+            table.c.value,
+            table.c.updated,
+        ).where(table.c.instance.in_(instances))
+    ):
         instance, name, generation, sequence, value, updated = row
         known.facts.setdefault(instance, {})[name] = state.Fact(
-            (generation, sequence), value, updated)
+            (generation, sequence), value, updated
+        )
 
 
-def _load_commands(connection: sa.Connection, batch: Iterable[reports.Report],
-                   known: state.Known) -> None:
-    wanted = [(report.instance, report.data.command_id) for report in batch
-              if isinstance(report.data, reports.Outcome)]
+def _load_commands(
+    connection: sa.Connection, batch: Iterable[reports.Report], known: state.Known
+) -> None:
+    wanted = [
+        (report.instance, report.data.command_id)
+        for report in batch
+        if isinstance(report.data, reports.Outcome)
+    ]
     if not wanted:
         return
     table = tables.commands
     for row in connection.execute(
-            sa.select(table.c.instance, table.c.caller, table.c.command_id,
-                      table.c.digest, table.c.generation, table.c.sequence)
-            .where(table.c.instance.in_({instance for instance, _ in wanted}),
-                   table.c.command_id.in_({command for _, command in wanted}))):
+        sa.select(
+            table.c.instance,
+            table.c.caller,
+            table.c.command_id,
+            table.c.digest,
+            table.c.generation,
+            table.c.sequence,
+        ).where(
+            table.c.instance.in_({instance for instance, _ in wanted}),
+            table.c.command_id.in_({command for _, command in wanted}),
+        )
+    ):
         instance, caller, command_id, digest, generation, sequence = row
         known.commands[instance, caller, command_id, digest] = (generation, sequence)
 
 
 def _write(connection: sa.Connection, changes: state.Changes, now: float) -> None:
-    upsert.upsert(connection, tables.instances, ('id',), [
-        _instance_row(instance) for instance in changes.instances.values()])
+    upsert.upsert(
+        connection,
+        tables.instances,
+        ('id',),
+        [_instance_row(instance) for instance in changes.instances.values()],
+    )
     if changes.generations:
-        connection.execute(sa.insert(tables.generations), [
-            {'instance': instance, 'generation': generation, 'number': number,
-             'met': now}
-            for (instance, generation), number in changes.generations.items()])
+        connection.execute(
+            sa.insert(tables.generations),
+            [
+                {
+                    'instance': instance,
+                    'generation': generation,
+                    'number': number,
+                    'met': now,
+                }
+                for (instance, generation), number in changes.generations.items()
+            ],
+        )
     _write_extensions(connection, changes)
     _write_facts(connection, changes)
-    upsert.upsert(connection, tables.commands,
-                  ('instance', 'caller', 'command_id', 'digest'), [
-                      {'instance': key[0], 'generation': order[0],
-                       'sequence': order[1], 'received': now, **outcome._asdict()}
-                      for key, (order, outcome) in changes.commands.items()])
+    upsert.upsert(
+        connection,
+        tables.commands,
+        ('instance', 'caller', 'command_id', 'digest'),
+        [
+            {
+                'instance': key[0],
+                'generation': order[0],
+                'sequence': order[1],
+                'received': now,
+                **outcome._asdict(),
+            }
+            for key, (order, outcome) in changes.commands.items()
+        ],
+    )
     upsert.insert_missing(
-        connection, tables.events, ('instance', 'generation', 'sequence'),
-        [{'instance': instance, 'generation': generation, 'sequence': sequence,
-          'received': now, **event._asdict()}
-         for (instance, (generation, sequence)), event in changes.events.items()])
+        connection,
+        tables.events,
+        ('instance', 'generation', 'sequence'),
+        [
+            {
+                'instance': instance,
+                'generation': generation,
+                'sequence': sequence,
+                'received': now,
+                **event._asdict(),
+            }
+            for (instance, (generation, sequence)), event in changes.events.items()
+        ],
+    )
     if changes.transitions:
-        connection.execute(sa.insert(tables.events), [
-            _transition_row(*transition, now) for transition in changes.transitions])
+        connection.execute(
+            sa.insert(tables.events),
+            [_transition_row(*transition, now) for transition in changes.transitions],
+        )
 
 
 def _write_extensions(connection: sa.Connection, changes: state.Changes) -> None:
     table = tables.extensions
     if not changes.extensions:
         return
-    connection.execute(sa.delete(table).where(
-        table.c.instance.in_(list(changes.extensions))))
-    rows = [{'instance': instance, 'name': name, **extension._asdict()}
-            for instance, extensions in changes.extensions.items()
-            for name, extension in extensions.items()]
+    connection.execute(
+        sa.delete(table).where(table.c.instance.in_(list(changes.extensions)))
+    )
+    rows = [
+        {'instance': instance, 'name': name, **extension._asdict()}
+        for instance, extensions in changes.extensions.items()
+        for name, extension in extensions.items()
+    ]
     if rows:
         connection.execute(sa.insert(table), rows)
 
 
 def _write_facts(connection: sa.Connection, changes: state.Changes) -> None:
     table = tables.facts
-    gone = [{'of': instance, 'called': name}
-            for (instance, name), fact in changes.facts.items() if fact is None]
+    gone = [
+        {'of': instance, 'called': name}
+        for (instance, name), fact in changes.facts.items()
+        if fact is None
+    ]
     if gone:
-        connection.execute(sa.delete(table).where(
-            table.c.instance == sa.bindparam('of'),
-            table.c.name == sa.bindparam('called')), gone)
-    upsert.upsert(connection, table, ('instance', 'name'), [
-        {'instance': instance, 'name': name, 'generation': fact.order[0],
-         'sequence': fact.order[1], 'value': fact.value, 'updated': fact.updated}
-        for (instance, name), fact in changes.facts.items() if fact is not None])
+        connection.execute(
+            sa.delete(table).where(
+                table.c.instance == sa.bindparam('of'),
+                table.c.name == sa.bindparam('called'),
+            ),
+            gone,
+        )
+    upsert.upsert(
+        connection,
+        table,
+        ('instance', 'name'),
+        [
+            {
+                'instance': instance,
+                'name': name,
+                'generation': fact.order[0],
+                'sequence': fact.order[1],
+                'value': fact.value,
+                'updated': fact.updated,
+            }
+            for (instance, name), fact in changes.facts.items()
+            if fact is not None
+        ],
+    )
 
 
 def _instance_row(instance: state.Instance) -> dict[str, Any]:
     return dict(zip(_INSTANCE_FIELDS, _instance_values(instance), strict=True))
 
 
-def _transition_row(instance: str, before: str, after: str,
-                    now: float) -> dict[str, Any]:
+def _transition_row(
+    instance: str, before: str, after: str, now: float
+) -> dict[str, Any]:
     kind, data = state.transition(before, after)
-    return {'instance': instance, 'type': kind, 'at': now, 'received': now,
-            'data': json.dumps(data)}
+    return {
+        'instance': instance,
+        'type': kind,
+        'at': now,
+        'received': now,
+        'data': json.dumps(data),
+    }

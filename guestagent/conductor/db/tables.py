@@ -28,12 +28,17 @@ _Text = sa.Text().with_variant(mysql.LONGTEXT, 'mysql', 'mariadb')
 _OPTIONS: dict[str, Any] = {
     f'{dialect}_{name}': value
     for dialect in ('mysql', 'mariadb')
-    for name, value in (('engine', 'InnoDB'), ('charset', 'utf8mb4'),
-                        ('collate', 'utf8mb4_bin'))}
+    for name, value in (
+        ('engine', 'InnoDB'),
+        ('charset', 'utf8mb4'),
+        ('collate', 'utf8mb4_bin'),
+    )
+}
 
 #: One row for each instance; its columns are the fields of ``state.Instance``.
 instances = sa.Table(
-    'instances', metadata,
+    'instances',
+    metadata,
     sa.Column('id', sa.String(INSTANCE_LENGTH), primary_key=True),
     sa.Column('state', sa.String(8), nullable=False, index=True),
     sa.Column('first_seen', sa.Double, nullable=False),
@@ -56,10 +61,12 @@ instances = sa.Table(
     sa.Column('facts_sequence', sa.BigInteger, nullable=False),
     # The sweep that found it DOWN.
     sa.Column('sweep', sa.String(32)),
-    **_OPTIONS)
+    **_OPTIONS,
+)
 
 generations = sa.Table(
-    'generations', metadata,
+    'generations',
+    metadata,
     sa.Column('id', _Counter, primary_key=True, autoincrement=True),
     sa.Column('instance', sa.String(INSTANCE_LENGTH), nullable=False),
     sa.Column('generation', sa.String(GENERATION_LENGTH), nullable=False),
@@ -67,10 +74,12 @@ generations = sa.Table(
     sa.Column('met', sa.Double, nullable=False, index=True),
     sa.UniqueConstraint('instance', 'generation', name='uq_generations_generation'),
     sa.UniqueConstraint('instance', 'number', name='uq_generations_number'),
-    **_OPTIONS)
+    **_OPTIONS,
+)
 
 extensions = sa.Table(
-    'extensions', metadata,
+    'extensions',
+    metadata,
     sa.Column('instance', sa.String(INSTANCE_LENGTH), primary_key=True),
     sa.Column('name', sa.String(NAME_LENGTH), primary_key=True),
     # NULL: it did not load, and its health says why.
@@ -78,10 +87,12 @@ extensions = sa.Table(
     sa.Column('health', _Text, nullable=False),
     sa.Column('distribution', sa.String(NAME_LENGTH)),
     sa.Column('distribution_version', sa.String(VERSION_LENGTH)),
-    **_OPTIONS)
+    **_OPTIONS,
+)
 
 facts = sa.Table(
-    'facts', metadata,
+    'facts',
+    metadata,
     sa.Column('instance', sa.String(INSTANCE_LENGTH), primary_key=True),
     sa.Column('name', sa.String(NAME_LENGTH), primary_key=True),
     sa.Column('generation', sa.Integer, nullable=False),
@@ -89,11 +100,13 @@ facts = sa.Table(
     # NULL: removed, and remembered so that an older report does not bring it back.
     sa.Column('value', _Text),
     sa.Column('updated', sa.Double, nullable=False),
-    **_OPTIONS)
+    **_OPTIONS,
+)
 
 #: Outcomes; the same command has one.
 commands = sa.Table(
-    'commands', metadata,
+    'commands',
+    metadata,
     sa.Column('id', _Counter, primary_key=True, autoincrement=True),
     sa.Column('instance', sa.String(INSTANCE_LENGTH), nullable=False),
     sa.Column('caller', sa.String(NAME_LENGTH), nullable=False),
@@ -108,13 +121,16 @@ commands = sa.Table(
     sa.Column('started', sa.Double),
     sa.Column('seconds', sa.Double),
     sa.Column('received', sa.Double, nullable=False, index=True),
-    sa.UniqueConstraint('instance', 'caller', 'command_id', 'digest',
-                        name='uq_commands_command'),
-    **_OPTIONS)
+    sa.UniqueConstraint(
+        'instance', 'caller', 'command_id', 'digest', name='uq_commands_command'
+    ),
+    **_OPTIONS,
+)
 sa.Index('ix_commands_page', commands.c.instance, commands.c.id)
 
 events = sa.Table(
-    'events', metadata,
+    'events',
+    metadata,
     sa.Column('id', _Counter, primary_key=True, autoincrement=True),
     sa.Column('instance', sa.String(INSTANCE_LENGTH), nullable=False),
     # Both are NULL in the conductor's own events.
@@ -125,5 +141,6 @@ events = sa.Table(
     sa.Column('received', sa.Double, nullable=False, index=True),
     sa.Column('data', _Text, nullable=False),
     sa.UniqueConstraint('instance', 'generation', 'sequence', name='uq_events_report'),
-    **_OPTIONS)
+    **_OPTIONS,
+)
 sa.Index('ix_events_page', events.c.instance, events.c.id)

@@ -36,21 +36,37 @@ def mark_down(database: engine.Database, now: float, listened: float) -> int:
         # Whoever changes a row first has it: the other finds it DOWN already.
         found = connection.execute(
             sa.update(tables.instances)
-            .where(instances.state == state.UP, instances.down_at < now,
-                   instances.down_at - instances.last_seen < listened)
-            .values(state=state.DOWN, sweep=mark))
+            .where(
+                instances.state == state.UP,
+                instances.down_at < now,
+                instances.down_at - instances.last_seen < listened,
+            )
+            .values(state=state.DOWN, sweep=mark)
+        )
         if not found.rowcount:
             return 0
-        connection.execute(sa.insert(tables.events).from_select(
-            ['instance', 'type', 'at', 'received', 'data'],
-            sa.select(instances.id, sa.literal(kind), sa.literal(now, sa.Double),
-                      sa.literal(now, sa.Double), sa.literal(json.dumps(data)))
-            .where(instances.sweep == mark, instances.state == state.DOWN)))
+        connection.execute(
+            sa.insert(tables.events).from_select(
+                ['instance', 'type', 'at', 'received', 'data'],
+                sa.select(
+                    instances.id,
+                    sa.literal(kind),
+                    sa.literal(now, sa.Double),
+                    sa.literal(now, sa.Double),
+                    sa.literal(json.dumps(data)),
+                ).where(instances.sweep == mark, instances.state == state.DOWN),
+            )
+        )
         return found.rowcount
 
 
-def prune(database: engine.Database, now: float, event_days: float,
-          outcome_days: float, limit: int) -> int:
+def prune(
+    database: engine.Database,
+    now: float,
+    event_days: float,
+    outcome_days: float,
+    limit: int,
+) -> int:
     """Delete what is older than the retention, the oldest first.
 
     With its last events an instance's older generations go too: reports of them are
@@ -64,30 +80,51 @@ def prune(database: engine.Database, now: float, event_days: float,
     deleted = 0
     if outcome_days:
         received = tables.commands.c.received
-        deleted += _delete(database, tables.commands, received,
-                           received < now - outcome_days * DAY, limit)
+        deleted += _delete(
+            database,
+            tables.commands,
+            received,
+            received < now - outcome_days * DAY,
+            limit,
+        )
     if event_days:
         received = tables.events.c.received
-        deleted += _delete(database, tables.events, received,
-                           received < now - event_days * DAY, limit)
-        newest = (sa.select(tables.instances.c.heartbeat_generation)
-                  .where(tables.instances.c.id == tables.generations.c.instance)
-                  .scalar_subquery())
+        deleted += _delete(
+            database, tables.events, received, received < now - event_days * DAY, limit
+        )
+        newest = (
+            sa.select(tables.instances.c.heartbeat_generation)
+            .where(tables.instances.c.id == tables.generations.c.instance)
+            .scalar_subquery()
+        )
         met = tables.generations.c.met
-        deleted += _delete(database, tables.generations, met, sa.and_(
-            met < now - event_days * DAY, tables.generations.c.number < newest), limit)
+        deleted += _delete(
+            database,
+            tables.generations,
+            met,
+            sa.and_(met < now - event_days * DAY, tables.generations.c.number < newest),
+            limit,
+        )
     return deleted
 
 
-def _delete(database: engine.Database, table: sa.Table, time: sa.Column[float],
-            condition: sa.ColumnElement[bool], limit: int) -> int:
+def _delete(
+    database: engine.Database,
+    table: sa.Table,
+    time: sa.Column[float],
+    condition: sa.ColumnElement[bool],
+    limit: int,
+) -> int:
     """Delete rows in small transactions; others get their turn in between."""
     deleted = 0
     while deleted < limit:
         with database.writer.begin() as connection:
             ids = connection.scalars(
-                sa.select(table.c.id).where(condition).order_by(time)
-                .limit(min(_CHUNK, limit - deleted))).all()
+                sa.select(table.c.id)
+                .where(condition)
+                .order_by(time)
+                .limit(min(_CHUNK, limit - deleted))
+            ).all()
             if ids:
                 connection.execute(sa.delete(table).where(table.c.id.in_(ids)))
         deleted += len(ids)

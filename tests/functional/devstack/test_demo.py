@@ -27,12 +27,17 @@ def folder(tmp_path: pathlib.Path) -> pathlib.Path:
 
 
 @pytest.fixture
-def demo(tmp_path: pathlib.Path, folder: pathlib.Path,
-         children: list[processes.Process]) -> processes.Process:
+def demo(
+    tmp_path: pathlib.Path, folder: pathlib.Path, children: list[processes.Process]
+) -> processes.Process:
     """The demo, just started."""
     child = processes.Process(
-        'demo', [sys.executable, '-m', 'devstack.demo'], tmp_path / 'demo.log',
-        env={**os.environ, 'TMPDIR': str(folder)}, cwd=ROOT)
+        'demo',
+        [sys.executable, '-m', 'devstack.demo'],
+        tmp_path / 'demo.log',
+        env={**os.environ, 'TMPDIR': str(folder)},
+        cwd=ROOT,
+    )
     children.append(child)
     return child
 
@@ -56,8 +61,9 @@ def assert_nothing_is_left(folder: pathlib.Path) -> None:
     assert list(folder.iterdir()) == []
 
 
-def test_it_shows_all_and_stops_when_asked(demo: processes.Process,
-                                           folder: pathlib.Path) -> None:
+def test_it_shows_all_and_stops_when_asked(
+    demo: processes.Process, folder: pathlib.Path
+) -> None:
     # Given the demo after its show,
     demo.wait_line('^Ctrl-C stops everything', 120)
     text = demo.output()
@@ -77,25 +83,40 @@ def test_it_shows_all_and_stops_when_asked(demo: processes.Process,
     assert_nothing_is_left(folder)
 
 
-def test_a_failed_step_is_named_and_all_is_stopped(demo: processes.Process,
-                                                   folder: pathlib.Path) -> None:
+def test_a_failed_step_is_named_and_all_is_stopped(
+    demo: processes.Process, folder: pathlib.Path
+) -> None:
     # Given a conductor that dies while the demo starts,
     def conductor() -> int | None:
-        return next((pid for pid, words in processes_of(folder).items()
-                     if 'guestagent-conductor' in words), None)
+        return next(
+            (
+                pid
+                for pid, words in processes_of(folder).items()
+                if 'guestagent-conductor' in words
+            ),
+            None,
+        )
 
     os.kill(demo.wait_for(conductor, 'the conductor runs', 60), signal.SIGKILL)
     # then the demo fails, and says where.
     assert demo.wait_end(60) == 1
-    assert re.search(r'"Start a conductor with SQLite" failed: conductor ended with -9',
-                     demo.output())
+    assert re.search(
+        r'"Start a conductor with SQLite" failed: conductor ended with -9',
+        demo.output(),
+    )
     assert_nothing_is_left(folder)
 
 
 def test_once_stops_by_itself(folder: pathlib.Path) -> None:
-    done = subprocess.run([sys.executable, '-m', 'devstack.demo', '--once'], cwd=ROOT,
-                          env={**os.environ, 'TMPDIR': str(folder)},
-                          capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, '-m', 'devstack.demo', '--once'],
+        cwd=ROOT,
+        env={**os.environ, 'TMPDIR': str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert 'Ctrl-C' not in done.stdout
     assert_nothing_is_left(folder)

@@ -42,8 +42,7 @@ def test_a_restarted_node_keeps_port_and_messages(tmp_path: pathlib.Path) -> Non
     assert not processes.accepts(node.port)
 
 
-def test_virtual_hosts_keep_tests_apart(rabbit: servers.RabbitMQ,
-                                        bus_url: str) -> None:
+def test_virtual_hosts_keep_tests_apart(rabbit: servers.RabbitMQ, bus_url: str) -> None:
     publish(bus_url, 'queue', 'mine')
     other = rabbit.add_vhost('another')
     assert fetch(bus_url, 'queue') == 'mine'
@@ -68,14 +67,20 @@ def test_a_failed_rabbitmqctl_says_why(rabbit: servers.RabbitMQ) -> None:
 def test_no_server_outlives_a_killed_parent(tmp_path: pathlib.Path) -> None:
     # Given a program with a node that is killed before it can stop it,
     parent = subprocess.Popen(
-        [sys.executable, '-c',
-         'import pathlib, sys, time\n'
-         'from devstack import servers\n'
-         'node = servers.RabbitMQ(pathlib.Path(sys.argv[1]))\n'
-         'print(node.pid, node.port, flush=True)\n'
-         'time.sleep(600)\n', str(tmp_path / 'node')],
-        stdout=subprocess.PIPE, text=True,
-        cwd=pathlib.Path(__file__).resolve().parents[3])
+        [
+            sys.executable,
+            '-c',
+            'import pathlib, sys, time\n'
+            'from devstack import servers\n'
+            'node = servers.RabbitMQ(pathlib.Path(sys.argv[1]))\n'
+            'print(node.pid, node.port, flush=True)\n'
+            'time.sleep(600)\n',
+            str(tmp_path / 'node'),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=pathlib.Path(__file__).resolve().parents[3],
+    )
     assert parent.stdout is not None
     pid, port = map(int, parent.stdout.readline().split())
     # when it is killed,

@@ -29,8 +29,11 @@ class Probe(extension.Extension):
     @extension.command(mutates=False)
     def seen(self, context: extension.Context) -> dict[str, Any]:
         """Return what the context holds."""
-        return {'caller': context.caller, 'id': context.command_id,
-                'values': dict(context.values)}
+        return {
+            'caller': context.caller,
+            'id': context.command_id,
+            'values': dict(context.values),
+        }
 
     @extension.command(mutates=False, timeout=60)
     def sleep(self, context: extension.Context, seconds: float) -> str:
@@ -82,8 +85,12 @@ class Probe(extension.Extension):
         return 'x' * size
 
     @extension.command(mutates=False)
-    def tell(self, context: extension.Context, facts: dict[str, Any],
-             event: str | None = None) -> None:
+    def tell(
+        self,
+        context: extension.Context,
+        facts: dict[str, Any],
+        event: str | None = None,
+    ) -> None:
         """Report facts, and an event."""
         self.report_facts(facts)
         if event:

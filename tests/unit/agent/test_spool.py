@@ -48,7 +48,9 @@ def test_facts_that_were_numbered_are_not_changed_any_more():
     box.add(spool.FACTS, facts(False, a=2))
 
     assert [(r.sequence, r.data) for r in drained(box)] == [
-        (1, facts(True, a=1)), (2, facts(False, a=2))]
+        (1, facts(True, a=1)),
+        (2, facts(False, a=2)),
+    ]
 
 
 def test_too_many_cost_the_oldest_events_first_and_are_counted():

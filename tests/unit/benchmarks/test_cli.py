@@ -14,8 +14,9 @@ def test_names_of_rows_are_unique():
 
 @pytest.mark.parametrize('name', ['start', 'start-A', 'start-B'])
 def test_a_row_is_found_with_its_peer_and_without(name):
-    assert [each.names for each in registry.load() if each.answers_to(name)] \
-        == [('start',)]
+    assert [each.names for each in registry.load() if each.answers_to(name)] == [
+        ('start',)
+    ]
 
 
 def test_a_name_that_does_not_exist(capsys):

@@ -20,10 +20,13 @@ def test_what_is_there_is_known_with_its_version(own):
     assert own.versions['pytest'] == pytest.__version__
 
 
-@pytest.mark.parametrize(('has', 'lacks', 'said'), [
-    (('no-such-distribution',), (), 'no-such-distribution is missing'),
-    ((), ('pytest',), 'pytest must not be there'),
-])
+@pytest.mark.parametrize(
+    ('has', 'lacks', 'said'),
+    [
+        (('no-such-distribution',), (), 'no-such-distribution is missing'),
+        ((), ('pytest',), 'pytest must not be there'),
+    ],
+)
 def test_a_peer_that_is_not_what_is_compared_is_refused(own, has, lacks, said):
     with pytest.raises(environments.BadEnvironment, match=said):
         own.check(has, lacks)

@@ -20,8 +20,12 @@ def test_a_call_is_what_the_wire_says():
     bodies = pipelined.Replies().feed(make_frames(value={'n': [1, 'ü']}))
 
     message = envelope.read(bodies[0])
-    assert message.body == {'method': 'echo', 'namespace': 'echo', 'version': '1.0',
-                            'args': {'value': {'n': [1, 'ü']}}}
+    assert message.body == {
+        'method': 'echo',
+        'namespace': 'echo',
+        'version': '1.0',
+        'args': {'value': {'n': [1, 'ü']}},
+    }
     assert (message.msg_id, message.unique_id) == ('ab' * 16, 'ab' * 16)
     assert message.reply_queue == REPLY_QUEUE
     assert message.monitor is None

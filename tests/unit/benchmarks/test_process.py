@@ -39,8 +39,12 @@ for line in sys.stdin:
 
 class Puppet:
     def __init__(self):
-        self._child = subprocess.Popen([sys.executable, '-c', _PROGRAM], text=True,
-                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._child = subprocess.Popen(
+            [sys.executable, '-c', _PROGRAM],
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
         self.pid = self._child.pid
 
     def do(self, what):

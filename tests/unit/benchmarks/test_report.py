@@ -24,13 +24,16 @@ def test_a_ratio_above_its_bound_is_missed():
     assert row.verdict == 'missed'
 
 
-@pytest.mark.parametrize(('target', 'ours', 'peer', 'verdict'), [
-    (report.Target('ratio', '>=', 3), 3000, 1000, 'reached'),
-    (report.Target('ratio', '>=', 3), 2990, 1000, 'missed'),
-    (report.Target('ours', '<', 0.5), 0.5, 70, 'missed'),
-    (report.Target('ours', '<', 0.5), 0.49, 0.2, 'reached'),
-    (report.Target('ours', '<=', 1), 1.0, 8.0, 'reached'),
-])
+@pytest.mark.parametrize(
+    ('target', 'ours', 'peer', 'verdict'),
+    [
+        (report.Target('ratio', '>=', 3), 3000, 1000, 'reached'),
+        (report.Target('ratio', '>=', 3), 2990, 1000, 'missed'),
+        (report.Target('ours', '<', 0.5), 0.5, 70, 'missed'),
+        (report.Target('ours', '<', 0.5), 0.49, 0.2, 'reached'),
+        (report.Target('ours', '<=', 1), 1.0, 8.0, 'reached'),
+    ],
+)
 def test_targets(target, ours, peer, verdict):
     row = report.compare('x', 'A', {'ours': [ours], 'A': [peer]}, 'ms', target)
 
@@ -38,8 +41,13 @@ def test_targets(target, ours, peer, verdict):
 
 
 def test_a_peer_of_nothing_gives_no_ratio_and_no_error():
-    row = report.compare('growth', 'A', {'ours': [0.5], 'A': [0.0]}, 'MiB',
-                         report.Target('ours', '<=', 1))
+    row = report.compare(
+        'growth',
+        'A',
+        {'ours': [0.5], 'A': [0.0]},
+        'MiB',
+        report.Target('ours', '<=', 1),
+    )
 
     assert row.as_dict()['ratio'] is None
     assert row.verdict == 'reached'
@@ -54,16 +62,35 @@ def test_what_the_file_holds():
     row = report.compare('p50', 'A', {'ours': [1.0], 'A': [3.0]}, 'ms', AT_MOST, 'why')
 
     assert row.as_dict() == {
-        'name': 'p50-A', 'ours': 1.0, 'peer': 3.0, 'unit': 'ms', 'ratio': 0.3333,
-        'target': 'ratio <= 0.5', 'verdict': 'reached', 'note': 'why; rounds: 1'}
+        'name': 'p50-A',
+        'ours': 1.0,
+        'peer': 3.0,
+        'unit': 'ms',
+        'ratio': 0.3333,
+        'target': 'ratio <= 0.5',
+        'verdict': 'reached',
+        'note': 'why; rounds: 1',
+    }
 
 
 def test_the_table_has_a_line_for_each_row_and_its_note():
-    rows = [report.compare('p50', 'A', {'ours': [1.0] * 4, 'A': [4.0] * 4}, 'ms',
-                           AT_MOST, 'why')]
+    rows = [
+        report.compare(
+            'p50', 'A', {'ours': [1.0] * 4, 'A': [4.0] * 4}, 'ms', AT_MOST, 'why'
+        )
+    ]
 
     lines = report.table(rows).splitlines()
 
-    assert lines[2].split() == ['p50-A', '1', '4', 'ms', '0.250', 'ratio', '<=', '0.5',
-                                'reached']
+    assert lines[2].split() == [
+        'p50-A',
+        '1',
+        '4',
+        'ms',
+        '0.250',
+        'ratio',
+        '<=',
+        '0.5',
+        'reached',
+    ]
     assert lines[-1] == 'p50-A: why; rounds: 4, ratio 0.250 to 0.250 (quartiles)'

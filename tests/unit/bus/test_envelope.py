@@ -13,31 +13,53 @@ from guestagent import errors
 from guestagent.bus import envelope
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-2**53, 2**53) | st.text()
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.text()
     | st.floats(allow_nan=False),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.text(), inner, max_size=3), max_leaves=8)
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
 
 
 def stock_request(**fields):
     return json.dumps(common.serialize_msg(fields))
 
 
-@given(args=st.dictionaries(st.text(), JSON, max_size=3),
-       context=st.dictionaries(st.text(), JSON, max_size=3))
+@given(
+    args=st.dictionaries(st.text(), JSON, max_size=3),
+    context=st.dictionaries(st.text(), JSON, max_size=3),
+)
 def test_reads_what_a_stock_client_writes(args, context):
     body = stock_request(
-        method='run', args=args, namespace='exec', version='1.0', _msg_id='m',
-        _reply_q='reply_1', _unique_id='u', _timeout=None,
-        **{f'_context_{key}': value for key, value in context.items()})
+        method='run',
+        args=args,
+        namespace='exec',
+        version='1.0',
+        _msg_id='m',
+        _reply_q='reply_1',
+        _unique_id='u',
+        _timeout=None,
+        **{f'_context_{key}': value for key, value in context.items()},
+    )
 
     message = envelope.read(body.encode())
 
-    assert message.body == {'method': 'run', 'args': args, 'namespace': 'exec',
-                            'version': '1.0'}
+    assert message.body == {
+        'method': 'run',
+        'args': args,
+        'namespace': 'exec',
+        'version': '1.0',
+    }
     assert message.context == context
     assert (message.msg_id, message.reply_queue, message.unique_id) == (
-        'm', 'reply_1', 'u')
+        'm',
+        'reply_1',
+        'u',
+    )
     assert message.monitor is None
 
 
@@ -51,17 +73,19 @@ def test_a_stock_client_reads_our_reply(result):
     assert got['_msg_id'] == 'm'
 
 
-@pytest.mark.parametrize(('error', 'kind'), [
-    (errors.Busy('full'), errors.Busy),
-    (ValueError('no such thing'), ValueError),
-    (errors.NoSuchMethod('nope'), oslo_messaging.RemoteError),
-    (KeyError(object()), KeyError),
-])
+@pytest.mark.parametrize(
+    ('error', 'kind'),
+    [
+        (errors.Busy('full'), errors.Busy),
+        (ValueError('no such thing'), ValueError),
+        (errors.NoSuchMethod('nope'), oslo_messaging.RemoteError),
+        (KeyError(object()), KeyError),
+    ],
+)
 def test_a_stock_client_raises_our_failure(error, kind):
     got = json.loads(json.loads(envelope.failure('m', error))['oslo.message'])
 
-    raised = common.deserialize_remote_exception(got['failure'],
-                                                 ['guestagent.errors'])
+    raised = common.deserialize_remote_exception(got['failure'], ['guestagent.errors'])
 
     assert isinstance(raised, kind)
 
@@ -70,8 +94,9 @@ def test_a_missing_method_is_told_as_oslo_messaging_tells_it():
     try:
         raise oslo_messaging.NoSuchMethod('nope')
     except oslo_messaging.NoSuchMethod as error:
-        theirs = json.loads(common.serialize_remote_exception(
-            (type(error), error, error.__traceback__)))
+        theirs = json.loads(
+            common.serialize_remote_exception((type(error), error, error.__traceback__))
+        )
 
     ours = envelope.describe(errors.NoSuchMethod('nope'))
 
@@ -84,22 +109,28 @@ def test_an_unsupported_version_is_told_as_oslo_messaging_tells_it():
     ours = envelope.describe(errors.UnsupportedVersion('2.0', 'run'))
 
     assert (ours['message'], ours['args'], ours['module']) == (
-        str(theirs), list(theirs.args), type(theirs).__module__)
+        str(theirs),
+        list(theirs.args),
+        type(theirs).__module__,
+    )
 
 
-@pytest.mark.parametrize(('body', 'what'), [
-    (b'', 'not JSON'),
-    (b'\xff\xfe\x00', 'not JSON'),
-    (b'{"oslo.version"', 'not JSON'),
-    (b'[1]', 'a JSON list, not an object'),
-    (b'"x"', 'a JSON str, not an object'),
-    (b'[' * 100000, 'not JSON'),
-    (b'{"oslo.version": "1.0", "oslo.message": "{}"}', "envelope version '1.0'"),
-    (b'{"oslo.version": "2.1", "oslo.message": "{}"}', "envelope version '2.1'"),
-    (b'{"oslo.version": [], "oslo.message": "{}"}', 'envelope version'),
-    (b'{"oslo.version": "2.0", "oslo.message": {}}', 'oslo.message is not text'),
-    (b'{"oslo.version": "2.0", "oslo.message": "[]"}', 'a JSON list'),
-])
+@pytest.mark.parametrize(
+    ('body', 'what'),
+    [
+        (b'', 'not JSON'),
+        (b'\xff\xfe\x00', 'not JSON'),
+        (b'{"oslo.version"', 'not JSON'),
+        (b'[1]', 'a JSON list, not an object'),
+        (b'"x"', 'a JSON str, not an object'),
+        (b'[' * 100000, 'not JSON'),
+        (b'{"oslo.version": "1.0", "oslo.message": "{}"}', "envelope version '1.0'"),
+        (b'{"oslo.version": "2.1", "oslo.message": "{}"}', "envelope version '2.1'"),
+        (b'{"oslo.version": [], "oslo.message": "{}"}', 'envelope version'),
+        (b'{"oslo.version": "2.0", "oslo.message": {}}', 'oslo.message is not text'),
+        (b'{"oslo.version": "2.0", "oslo.message": "[]"}', 'a JSON list'),
+    ],
+)
 def test_what_is_no_message_is_named(body, what):
     with pytest.raises(envelope.Unreadable, match=what):
         envelope.read(body)
@@ -118,9 +149,20 @@ def test_a_bare_message_is_read():
     assert envelope.read(b'{"method": "run", "args": {}}').body['method'] == 'run'
 
 
-@pytest.mark.parametrize(('given', 'wanted'), [
-    (None, None), (0, None), (1, None), ('x', None), ('2', 2), (3, 3), ([], None),
-    ({'a': 1}, None), (float('inf'), None)])
+@pytest.mark.parametrize(
+    ('given', 'wanted'),
+    [
+        (None, None),
+        (0, None),
+        (1, None),
+        ('x', None),
+        ('2', 2),
+        (3, 3),
+        ([], None),
+        ({'a': 1}, None),
+        (float('inf'), None),
+    ],
+)
 def test_call_monitoring_is_judged_as_oslo_messaging_does(given, wanted):
     body = json.dumps({'method': 'run', '_timeout': given})
 

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from guestagent.bus import frames
 
-FRAME = st.tuples(st.sampled_from([1, 2, 3, 8]), st.integers(0, 65535),
-                  st.binary(max_size=300))
+FRAME = st.tuples(
+    st.sampled_from([1, 2, 3, 8]), st.integers(0, 65535), st.binary(max_size=300)
+)
 
 
 def encode(kind, channel, payload):

@@ -7,12 +7,15 @@ from guestagent import errors
 from guestagent.bus import topics, url
 
 
-@pytest.mark.parametrize('text', [
-    'rabbit://guest:guest@127.0.0.1:5672/',
-    'rabbit://us%40er:p%2F%3A%40ss@host:5671/v%2Fhost',
-    'rabbit://a:b@one:1,c:d@two:2/x?ssl=1&rabbit_login_method=EXTERNAL',
-    'rabbit://a:b@[::1]:5672/',
-])
+@pytest.mark.parametrize(
+    'text',
+    [
+        'rabbit://guest:guest@127.0.0.1:5672/',
+        'rabbit://us%40er:p%2F%3A%40ss@host:5671/v%2Fhost',
+        'rabbit://a:b@one:1,c:d@two:2/x?ssl=1&rabbit_login_method=EXTERNAL',
+        'rabbit://a:b@[::1]:5672/',
+    ],
+)
 def test_a_url_is_read_as_oslo_messaging_reads_it(text):
     conf = cfg.ConfigOpts()
     conf([])
@@ -21,7 +24,8 @@ def test_a_url_is_read_as_oslo_messaging_reads_it(text):
     ours = url.parse(text)
 
     assert [(b.hostname, b.port, b.username, b.password) for b in ours.brokers] == [
-        (h.hostname, h.port, h.username, h.password) for h in theirs.hosts]
+        (h.hostname, h.port, h.username, h.password) for h in theirs.hosts
+    ]
     assert ours.virtual_host == (theirs.virtual_host or '/')
     assert ours.query == theirs.query
 
@@ -33,13 +37,16 @@ def test_what_is_left_out_has_its_default():
     assert ours.virtual_host == '/'
 
 
-@pytest.mark.parametrize(('text', 'what'), [
-    ('kafka://host/', "scheme 'kafka'"),
-    ('host:5672', 'scheme'),
-    ('', "scheme ''"),
-    ('rabbit://u:secret@host:port/', 'host number 1 has port'),
-    ('rabbit://a:b@h:1,u:secret@h:99999/', 'host number 2'),
-])
+@pytest.mark.parametrize(
+    ('text', 'what'),
+    [
+        ('kafka://host/', "scheme 'kafka'"),
+        ('host:5672', 'scheme'),
+        ('', "scheme ''"),
+        ('rabbit://u:secret@host:port/', 'host number 1 has port'),
+        ('rabbit://a:b@h:1,u:secret@h:99999/', 'host number 2'),
+    ],
+)
 def test_a_wrong_url_is_named_without_its_password(text, what):
     with pytest.raises(errors.ConfigError, match=what) as caught:
         url.parse(text)
@@ -52,9 +59,18 @@ def test_a_broker_is_printed_without_its_password():
     assert 'secret' not in repr(broker)
 
 
-@pytest.mark.parametrize(('name', 'fine'), [
-    ('reply_0123', True), ('reply_', False), ('guestagent.other', False),
-    ('', False), (None, False), (['reply_x'], False), ('xreply_1', False)])
+@pytest.mark.parametrize(
+    ('name', 'fine'),
+    [
+        ('reply_0123', True),
+        ('reply_', False),
+        ('guestagent.other', False),
+        ('', False),
+        (None, False),
+        (['reply_x'], False),
+        ('xreply_1', False),
+    ],
+)
 def test_replies_go_to_reply_queues_only(name, fine):
     assert topics.is_reply_queue(name) is fine
 

@@ -20,21 +20,48 @@ MORE_DATABASES = os.environ.get('GUESTAGENT_TEST_DATABASES', '').split()
 
 Make = Callable[..., report.Report]
 
-HEARTBEAT = {'status': 'running', 'agent_version': '0.1.0', 'interval': 10,
-             'started': 5.0, 'extensions': {}}
-OUTCOME = {'command_id': 'c', 'caller': '', 'command': 'exec.run', 'digest': 'd',
-           'outcome': 'done', 'result': None, 'error': None, 'started': None,
-           'seconds': None}
+HEARTBEAT = {
+    'status': 'running',
+    'agent_version': '0.1.0',
+    'interval': 10,
+    'started': 5.0,
+    'extensions': {},
+}
+OUTCOME = {
+    'command_id': 'c',
+    'caller': '',
+    'command': 'exec.run',
+    'digest': 'd',
+    'outcome': 'done',
+    'result': None,
+    'error': None,
+    'started': None,
+    'seconds': None,
+}
 
 
-def _payload(kind: str = 'heartbeat', instance: str = 'i', generation: str = 'one',
-             sequence: Any = 1, **data: Any) -> dict[str, Any]:
+def _payload(
+    kind: str = 'heartbeat',
+    instance: str = 'i',
+    generation: str = 'one',
+    sequence: Any = 1,
+    **data: Any,
+) -> dict[str, Any]:
     defaults: dict[str, Any] = {
-        'heartbeat': HEARTBEAT, 'facts': {'full': False, 'facts': {}},
-        'outcome': OUTCOME, 'event': {'type': 'test.x', 'at': 7.0, 'data': {}}}[kind]
-    return {'instance': instance, 'kind': kind, 'generation': generation,
-            'sequence': sequence, 'boot_id': 'boot', 'sent': 1.0,
-            'data': {**defaults, **data}}
+        'heartbeat': HEARTBEAT,
+        'facts': {'full': False, 'facts': {}},
+        'outcome': OUTCOME,
+        'event': {'type': 'test.x', 'at': 7.0, 'data': {}},
+    }[kind]
+    return {
+        'instance': instance,
+        'kind': kind,
+        'generation': generation,
+        'sequence': sequence,
+        'boot_id': 'boot',
+        'sent': 1.0,
+        'data': {**defaults, **data},
+    }
 
 
 @pytest.fixture(scope='session')
@@ -49,10 +76,12 @@ def make() -> Make:
     return lambda *args, **data: report.parse(_payload(*args, **data))
 
 
-@pytest.fixture(params=['sqlite', *MORE_DATABASES],
-                ids=lambda url: url.partition(':')[0])
-def database(request: pytest.FixtureRequest,
-             tmp_path: pathlib.Path) -> Iterator[engine.Database]:
+@pytest.fixture(
+    params=['sqlite', *MORE_DATABASES], ids=lambda url: url.partition(':')[0]
+)
+def database(
+    request: pytest.FixtureRequest, tmp_path: pathlib.Path
+) -> Iterator[engine.Database]:
     """A database with empty tables."""
     url = request.param
     if url == 'sqlite':

@@ -55,8 +55,13 @@ def test_events_come_in_pages_the_oldest_first(ask, records, make):
 
 
 def test_a_command_of_a_certain_caller(ask, records, make):
-    records.apply([make('outcome', sequence=1, caller='x', result=1),
-                   make('outcome', sequence=2, caller='y', result=2)], 100.0)
+    records.apply(
+        [
+            make('outcome', sequence=1, caller='x', result=1),
+            make('outcome', sequence=2, caller='y', result=2),
+        ],
+        100.0,
+    )
 
     assert ask('command_show', instance='i', command_id='c', caller='x')['result'] == 1
     assert ask('command_show', instance='i', command_id='c')['result'] == 2
@@ -70,33 +75,43 @@ def test_a_prefix_is_taken_literally(ask, records, make):
     assert list(ask('facts_get', instance='i', prefix='a_')['facts']) == ['a_b']
 
 
-@pytest.mark.parametrize(('method', 'arguments'), [
-    ('instance_show', {'instance': 'x'}), ('facts_get', {'instance': 'x'}),
-    ('command_show', {'instance': 'x', 'command_id': 'c'}),
-    ('command_list', {'instance': 'x'}), ('event_list', {'instance': 'x'})])
+@pytest.mark.parametrize(
+    ('method', 'arguments'),
+    [
+        ('instance_show', {'instance': 'x'}),
+        ('facts_get', {'instance': 'x'}),
+        ('command_show', {'instance': 'x', 'command_id': 'c'}),
+        ('command_list', {'instance': 'x'}),
+        ('event_list', {'instance': 'x'}),
+    ],
+)
 def test_an_unknown_instance_is_named(ask, method, arguments):
     with pytest.raises(errors.NoSuchInstance, match="'x'"):
         ask(method, **arguments)
 
 
-@pytest.mark.parametrize(('method', 'arguments', 'name'), [
-    ('instance_list', {'state': 'up'}, 'state'),
-    ('instance_list', {'state': ['UP']}, 'state'),
-    ('instance_list', {'limit': 1001}, 'limit'),
-    ('instance_list', {'limit': True}, 'limit'),
-    ('instance_list', {'limit': '5'}, 'limit'),
-    ('instance_list', {'marker': 5}, 'marker'),
-    ('instance_list', {'marker': 'a\0'}, 'marker'),
-    ('instance_show', {'instance': 'a b'}, 'instance'),
-    ('instance_show', {'instance': 5}, 'instance'),
-    ('facts_get', {'instance': 'i', 'prefix': {}}, 'prefix'),
-    ('facts_get', {'instance': 'i', 'prefix': '\ud800'}, 'prefix'),
-    ('command_show', {'instance': 'i', 'command_id': 'x' * 65}, 'command_id'),
-    ('command_show', {'instance': 'i', 'command_id': 'c', 'caller': 5}, 'caller'),
-    ('command_list', {'instance': 'i', 'marker': 'x'}, 'marker'),
-    ('command_list', {'instance': 'i', 'marker': True}, 'marker'),
-    ('event_list', {'after': -1}, 'after'),
-    ('event_list', {'after': 10 ** 30}, 'after')])
+@pytest.mark.parametrize(
+    ('method', 'arguments', 'name'),
+    [
+        ('instance_list', {'state': 'up'}, 'state'),
+        ('instance_list', {'state': ['UP']}, 'state'),
+        ('instance_list', {'limit': 1001}, 'limit'),
+        ('instance_list', {'limit': True}, 'limit'),
+        ('instance_list', {'limit': '5'}, 'limit'),
+        ('instance_list', {'marker': 5}, 'marker'),
+        ('instance_list', {'marker': 'a\0'}, 'marker'),
+        ('instance_show', {'instance': 'a b'}, 'instance'),
+        ('instance_show', {'instance': 5}, 'instance'),
+        ('facts_get', {'instance': 'i', 'prefix': {}}, 'prefix'),
+        ('facts_get', {'instance': 'i', 'prefix': '\ud800'}, 'prefix'),
+        ('command_show', {'instance': 'i', 'command_id': 'x' * 65}, 'command_id'),
+        ('command_show', {'instance': 'i', 'command_id': 'c', 'caller': 5}, 'caller'),
+        ('command_list', {'instance': 'i', 'marker': 'x'}, 'marker'),
+        ('command_list', {'instance': 'i', 'marker': True}, 'marker'),
+        ('event_list', {'after': -1}, 'after'),
+        ('event_list', {'after': 10**30}, 'after'),
+    ],
+)
 def test_a_wrong_argument_is_named(ask, method, arguments, name):
     with pytest.raises(errors.InvalidArgument, match=name):
         ask(method, **arguments)

@@ -14,6 +14,7 @@ from guestagent.conf import conductor
 @pytest.fixture
 def hosts(tmp_path):
     """``hosts(url)``: what a conductor's configuration makes of it, by name."""
+
     def read(url: str) -> dict[str, dict]:
         path = tmp_path / 'conductor.conf'
         path.write_text(f'[DEFAULT]\ntransport_url = {url}\n')
@@ -41,21 +42,31 @@ def test_what_a_url_leaves_out_is_as_oslo_messaging_has_it(hosts):
 
     assert name == 'localhost:5672'
     assert (host['userid'], host['password'], host['virtual_host']) == (
-        'guest', 'guest', '/')
+        'guest',
+        'guest',
+        '/',
+    )
     assert host['heartbeat'] == 60
 
 
 def test_options_in_the_query_count(hosts):
-    [host] = hosts('rabbit://a:b@h:5671/?ssl=1&ssl_ca_file=/ca&heartbeat_timeout_'
-                    'threshold=9&rabbit_login_method=EXTERNAL').values()
+    [host] = hosts(
+        'rabbit://a:b@h:5671/?ssl=1&ssl_ca_file=/ca&heartbeat_timeout_'
+        'threshold=9&rabbit_login_method=EXTERNAL'
+    ).values()
 
-    assert host['ssl'] == {'ca_certs': '/ca', 'cert_reqs': ssl.CERT_REQUIRED,
-                           'server_hostname': 'h'}
+    assert host['ssl'] == {
+        'ca_certs': '/ca',
+        'cert_reqs': ssl.CERT_REQUIRED,
+        'server_hostname': 'h',
+    }
     assert (host['heartbeat'], host['login_method']) == (9, 'EXTERNAL')
 
 
-@pytest.mark.parametrize('url', ['fake://', 'kombu+memory://', 'nosuch://h',
-                                 'rabbit://a:secret@h:port/', 'no url'])
+@pytest.mark.parametrize(
+    'url',
+    ['fake://', 'kombu+memory://', 'nosuch://h', 'rabbit://a:secret@h:port/', 'no url'],
+)
 def test_what_is_not_rabbitmq_is_refused(hosts, url):
     with pytest.raises(errors.ConfigError, match='transport_url') as caught:
         hosts(url)

@@ -15,7 +15,8 @@ from guestagent.conductor.db import engine, tables
 def test_the_migrations_make_the_tables_that_the_code_knows(database):
     with database.reader.connect() as connection:
         context = migration.MigrationContext.configure(
-            connection, opts={'compare_type': True})
+            connection, opts={'compare_type': True}
+        )
         assert autogenerate.compare_metadata(context, tables.metadata) == []
 
 
@@ -40,10 +41,19 @@ def test_tables_of_a_later_version_are_left_alone(database):
         database.sync()
 
 
-@pytest.mark.parametrize('url', [
-    'nonsense', '', 'sqlite://', 'sqlite:///:memory:', 'mssql://user:secret@host/name',
-    'nosuch://user:secret@host/name', 'postgresql+nosuch://user:secret@host/name',
-    'postgresql+psycopg://user:secret@host:port/name'])
+@pytest.mark.parametrize(
+    'url',
+    [
+        'nonsense',
+        '',
+        'sqlite://',
+        'sqlite:///:memory:',
+        'mssql://user:secret@host/name',
+        'nosuch://user:secret@host/name',
+        'postgresql+nosuch://user:secret@host/name',
+        'postgresql+psycopg://user:secret@host:port/name',
+    ],
+)
 def test_a_wrong_url_is_told_without_its_password(url):
     with pytest.raises(errors.ConfigError, match=r'\[database\] connection') as caught:
         engine.Database(url)

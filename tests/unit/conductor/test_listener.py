@@ -39,14 +39,14 @@ class Consumer:
         self.backlog = len(source.kept)
 
     def take(self, limit: int, idle: float, fill: float):
-        found = self._broker.kept[self._given:self._given + limit]
+        found = self._broker.kept[self._given : self._given + limit]
         self._given += len(found)
         if not found:
             listener.time.sleep(0.005)
         return [types.SimpleNamespace(body=body) for body in found]
 
     def acknowledge(self, message) -> None:
-        del self._broker.kept[:self._given]
+        del self._broker.kept[: self._given]
         self._given = 0
 
     def close(self) -> None:
@@ -128,7 +128,8 @@ def test_batches_are_written_and_then_acknowledged(source, records, running, bod
 
 
 def test_nothing_is_acknowledged_that_the_database_did_not_take(
-        source, records, running, body):
+    source, records, running, body
+):
     for _ in range(3):
         records.failures.put(sqlalchemy.exc.OperationalError('x', {}, OSError('full')))
     source.kept = [body('a'), body('b')]
@@ -153,7 +154,8 @@ def test_a_report_that_the_database_refuses_goes_alone(source, records, running,
 
 
 def test_what_is_no_report_or_too_large_is_counted(
-        source, records, running, body, caplog):
+    source, records, running, body, caplog
+):
     source.kept = [b'garbage', body('a'), b'{"x": "' + b'y' * 10_000 + b'"}', b'{}']
 
     taker = running()
@@ -166,8 +168,11 @@ def test_what_is_no_report_or_too_large_is_counted(
 
 
 def test_it_connects_until_there_is_a_broker(source, records, running, body):
-    for failure in (ConnectionRefusedError('no'), broker.amqp.AccessRefused('no'),
-                    RuntimeError('a bug')):
+    for failure in (
+        ConnectionRefusedError('no'),
+        broker.amqp.AccessRefused('no'),
+        RuntimeError('a bug'),
+    ):
         source.failures.put(failure)
     source.kept = [body('a')]
 

@@ -19,11 +19,13 @@ class World:
     outcomes: dict[Any, Any] = dataclasses.field(default_factory=dict)
     extensions: dict[str, Any] = dataclasses.field(default_factory=dict)
 
-    def take(self, *batch: report.Report, now: float = 100.0,
-             down_after: float = 0.0) -> state.Changes:
+    def take(
+        self, *batch: report.Report, now: float = 100.0, down_after: float = 0.0
+    ) -> state.Changes:
         for item in batch:
-            self.known.instances.setdefault(item.instance, state.Instance(
-                item.instance, state.NEW, now, now))
+            self.known.instances.setdefault(
+                item.instance, state.Instance(item.instance, state.NEW, now, now)
+            )
         changes = state.decide(batch, self.known, now, down_after)
         for key, event in changes.events.items():
             self.events.setdefault(key, event)
@@ -37,8 +39,11 @@ class World:
         return found
 
     def facts(self) -> dict[str, str]:
-        return {name: fact.value for name, fact in self.known.facts.get('i', {}).items()
-                if fact.value is not None}
+        return {
+            name: fact.value
+            for name, fact in self.known.facts.get('i', {}).items()
+            if fact.value is not None
+        }
 
 
 def test_the_first_heartbeat_makes_an_instance_up(make):
@@ -65,8 +70,12 @@ def test_other_reports_leave_an_instance_new(make):
 def test_many_heartbeats_of_an_instance_are_one_change(make):
     world = World()
 
-    changes = world.take(*(make(sequence=number, status=status) for number, status in
-                           [(1, 'running'), (4, 'stopping'), (2, 'running')]))
+    changes = world.take(
+        *(
+            make(sequence=number, status=status)
+            for number, status in [(1, 'running'), (4, 'stopping'), (2, 'running')]
+        )
+    )
 
     assert list(changes.instances) == ['i']
     assert changes.transitions == [('i', 'NEW', 'STOPPED')]
@@ -108,8 +117,9 @@ def test_extensions_are_written_when_they_change(make):
 def test_a_fact_keeps_its_time_while_its_value_stays(make):
     world = World()
     world.take(make('facts', full=True, facts={'a': 1, 'b': 1}), now=10.0)
-    world.take(make('facts', generation='two', full=True, facts={'a': 1, 'b': 2}),
-               now=20.0)
+    world.take(
+        make('facts', generation='two', full=True, facts={'a': 1, 'b': 2}), now=20.0
+    )
 
     facts = world.known.facts['i']
     assert (facts['a'].updated, facts['b'].updated) == (10.0, 20.0)
@@ -146,33 +156,60 @@ def test_an_older_full_report_leaves_what_is_newer(make):
 
 def test_an_outcome_of_another_digest_or_caller_is_another(make):
     world = World()
-    world.take(make('outcome', sequence=1), make('outcome', sequence=2, digest='e'),
-               make('outcome', sequence=3, caller='x'),
-               make('outcome', sequence=4, outcome='failed'))
+    world.take(
+        make('outcome', sequence=1),
+        make('outcome', sequence=2, digest='e'),
+        make('outcome', sequence=3, caller='x'),
+        make('outcome', sequence=4, outcome='failed'),
+    )
 
     assert {key: outcome.outcome for key, (_, outcome) in world.outcomes.items()} == {
-        ('i', '', 'c', 'd'): 'failed', ('i', '', 'c', 'e'): 'done',
-        ('i', 'x', 'c', 'd'): 'done'}
+        ('i', '', 'c', 'd'): 'failed',
+        ('i', '', 'c', 'e'): 'done',
+        ('i', 'x', 'c', 'd'): 'done',
+    }
 
 
 # --- Any order, any repeats -----------------------------------------------------
 
 _NAMES = st.sampled_from('abc')
-_FACTS = st.tuples(st.just('facts'), st.fixed_dictionaries({
-    'full': st.booleans(),
-    'facts': st.dictionaries(_NAMES, st.none() | st.integers(0, 3))}))
+_FACTS = st.tuples(
+    st.just('facts'),
+    st.fixed_dictionaries(
+        {
+            'full': st.booleans(),
+            'facts': st.dictionaries(_NAMES, st.none() | st.integers(0, 3)),
+        }
+    ),
+)
 _DATA = st.one_of(
     _FACTS,
-    st.tuples(st.just('outcome'), st.fixed_dictionaries({
-        'command_id': _NAMES, 'caller': st.sampled_from(['', 'x']),
-        'outcome': st.sampled_from(['done', 'failed'])})),
-    st.tuples(st.just('event'), st.fixed_dictionaries({
-        'type': _NAMES.map('test.{}'.format)})),
-    st.tuples(st.just('heartbeat'), st.fixed_dictionaries({
-        'status': st.sampled_from(['running', 'stopping']),
-        'agent_version': st.integers(0, 3).map(str),
-        'extensions': st.dictionaries(_NAMES, st.just(
-            {'version': '1.0', 'health': 'ok'}))})))
+    st.tuples(
+        st.just('outcome'),
+        st.fixed_dictionaries(
+            {
+                'command_id': _NAMES,
+                'caller': st.sampled_from(['', 'x']),
+                'outcome': st.sampled_from(['done', 'failed']),
+            }
+        ),
+    ),
+    st.tuples(
+        st.just('event'), st.fixed_dictionaries({'type': _NAMES.map('test.{}'.format)})
+    ),
+    st.tuples(
+        st.just('heartbeat'),
+        st.fixed_dictionaries(
+            {
+                'status': st.sampled_from(['running', 'stopping']),
+                'agent_version': st.integers(0, 3).map(str),
+                'extensions': st.dictionaries(
+                    _NAMES, st.just({'version': '1.0', 'health': 'ok'})
+                ),
+            }
+        ),
+    ),
+)
 
 
 @st.composite
@@ -193,18 +230,28 @@ def _histories(draw, make):
 
 def _summary(world: World) -> Any:
     instance = world.known.instances.get('i')
-    return (world.facts(), world.outcomes, world.events,
-            world.extensions.get('i', {}),
-            instance and (instance.state, instance.agent_version,
-                          instance.heartbeat_generation, instance.heartbeat_sequence))
+    return (
+        world.facts(),
+        world.outcomes,
+        world.events,
+        world.extensions.get('i', {}),
+        instance
+        and (
+            instance.state,
+            instance.agent_version,
+            instance.heartbeat_generation,
+            instance.heartbeat_sequence,
+        ),
+    )
 
 
 @given(data=st.data())
 def test_order_repeats_and_batches_make_no_difference(make, data):
     # Given a guest whose generations were met in their order
     history = data.draw(_histories(make))
-    met = [make('event', 'i', generation, 1000)
-           for generation in ('one', 'two', 'three')]
+    met = [
+        make('event', 'i', generation, 1000) for generation in ('one', 'two', 'three')
+    ]
     expected, world = World(), World()
     expected.take(*met)
     world.take(*met)
@@ -212,8 +259,9 @@ def test_order_repeats_and_batches_make_no_difference(make, data):
         expected.take(item)
 
     # when its reports come in any order, some of them again, in any batches
-    repeats = data.draw(st.lists(st.sampled_from(history), max_size=5)
-                        if history else st.just([]))
+    repeats = data.draw(
+        st.lists(st.sampled_from(history), max_size=5) if history else st.just([])
+    )
     shuffled = data.draw(st.permutations(history + repeats))
     while shuffled:
         size = data.draw(st.integers(1, len(shuffled)))
@@ -237,7 +285,8 @@ def test_the_reports_in_order_give_what_a_plain_reader_expects(make, data):
                 facts.clear()
             facts.update(item.data.facts)
     assert world.facts() == {
-        name: value for name, value in facts.items() if value is not None}
+        name: value for name, value in facts.items() if value is not None
+    }
     beats = [item.data for item in history if isinstance(item.data, report.Heartbeat)]
     if beats:
         assert world.instance.state == ('STOPPED' if beats[-1].stopping else 'UP')

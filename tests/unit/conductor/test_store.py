@@ -18,8 +18,12 @@ def records(database) -> store.Store:
 
 def _rows(database, table: sa.Table, *columns: str) -> list[tuple[Any, ...]]:
     with database.reader.begin() as connection:
-        return [tuple(row) for row in connection.execute(
-            sa.select(*(table.c[name] for name in columns)).order_by(*columns))]
+        return [
+            tuple(row)
+            for row in connection.execute(
+                sa.select(*(table.c[name] for name in columns)).order_by(*columns)
+            )
+        ]
 
 
 def test_a_batch_of_everything_twice(database, records, make):
@@ -29,22 +33,31 @@ def test_a_batch_of_everything_twice(database, records, make):
         make('facts', 'b', full=True, facts={'x.a': 1, 'x.b': 'é', 'x.c': None}),
         make('facts', 'b', sequence=2, facts={'x.a': None, 'X.A': 2}),
         make('outcome', 'b', result={'n': 1}),
-        make('event', 'b', generation='two', sequence=1)]
+        make('event', 'b', generation='two', sequence=1),
+    ]
 
     records.apply(batch, 100.0)
     # Another conductor knows nothing by heart.
     store.Store(database).apply(batch, 200.0)
     records.apply(batch, 300.0)
 
-    assert _rows(database, tables.instances, 'id', 'state', 'last_seen',
-                 'generations') == [('a', 'NEW', 100.0, 1), ('b', 'UP', 100.0, 2)]
+    assert _rows(
+        database, tables.instances, 'id', 'state', 'last_seen', 'generations'
+    ) == [('a', 'NEW', 100.0, 1), ('b', 'UP', 100.0, 2)]
     assert _rows(database, tables.generations, 'instance', 'generation', 'number') == [
-        ('a', 'one', 1), ('b', 'one', 1), ('b', 'two', 2)]
+        ('a', 'one', 1),
+        ('b', 'one', 1),
+        ('b', 'two', 2),
+    ]
     assert queries.facts(database, 'b', '') == {
         'X.A': {'value': 2, 'updated': '1970-01-01T00:01:40.000Z'},
-        'x.b': {'value': 'é', 'updated': '1970-01-01T00:01:40.000Z'}}
+        'x.b': {'value': 'é', 'updated': '1970-01-01T00:01:40.000Z'},
+    }
     assert _rows(database, tables.events, 'instance', 'type', 'received') == [
-        ('a', 'test.x', 100.0), ('b', 'instance.up', 100.0), ('b', 'test.x', 100.0)]
+        ('a', 'test.x', 100.0),
+        ('b', 'instance.up', 100.0),
+        ('b', 'test.x', 100.0),
+    ]
     assert _rows(database, tables.commands, 'instance', 'result') == [('b', '{"n":1}')]
     assert _rows(database, tables.extensions, 'instance', 'name') == [('b', 'exec')]
 
@@ -53,7 +66,9 @@ def test_instances_that_differ_in_case_are_two(database, records, make):
     records.apply([make('heartbeat', 'web'), make('heartbeat', 'WEB')], 100.0)
 
     assert {row['id'] for row in queries.instances(database, None, None, 10)} == {
-        'web', 'WEB'}
+        'web',
+        'WEB',
+    }
 
 
 def test_the_newest_wins_across_batches(database, records, make):
@@ -74,8 +89,9 @@ def test_facts_out_of_order_across_batches(database, records, make):
     records.apply([make('facts', sequence=3, facts={'a': None, 'b': 3})], 100.0)
     records.apply([make('facts', sequence=2, facts={'a': 2})], 100.0)
     records.apply([make('facts', sequence=1, full=True, facts={'b': 1, 'c': 1})], 100.0)
-    values = {name: fact['value']
-              for name, fact in queries.facts(database, 'i', '').items()}
+    values = {
+        name: fact['value'] for name, fact in queries.facts(database, 'i', '').items()
+    }
     assert values == {'b': 3, 'c': 1}
 
     records.apply([make('facts', generation='two', full=True, facts={'d': 1})], 100.0)
@@ -85,22 +101,37 @@ def test_facts_out_of_order_across_batches(database, records, make):
 
 
 def test_an_outcome_reported_again_is_replaced_in_its_place(database, records, make):
-    records.apply([make('outcome', sequence=1, command_id='a'),
-                   make('outcome', sequence=2, command_id='b')], 100.0)
-    records.apply([make('outcome', generation='two', command_id='a',
-                        outcome='interrupted')], 200.0)
+    records.apply(
+        [
+            make('outcome', sequence=1, command_id='a'),
+            make('outcome', sequence=2, command_id='b'),
+        ],
+        100.0,
+    )
+    records.apply(
+        [make('outcome', generation='two', command_id='a', outcome='interrupted')],
+        200.0,
+    )
     records.apply([make('outcome', sequence=1, command_id='a')], 300.0)
 
     found = [record for _, record in queries.commands(database, 'i', None, 10)]
     assert [(record['command_id'], record['outcome']) for record in found] == [
-        ('b', 'done'), ('a', 'interrupted')]
+        ('b', 'done'),
+        ('a', 'interrupted'),
+    ]
 
 
 def test_large_and_strange_values_are_kept(database, records, make):
     value = {'text': 'x' * 200_000, 'odd': '\0\ud800é\U0001f600'}
-    records.apply([make('facts', full=True, facts={'é\U0001f600': value}),
-                   make('event', data=value), make('outcome', result=value),
-                   make(sequence=2 ** 63 - 1)], 100.0)
+    records.apply(
+        [
+            make('facts', full=True, facts={'é\U0001f600': value}),
+            make('event', data=value),
+            make('outcome', result=value),
+            make(sequence=2**63 - 1),
+        ],
+        100.0,
+    )
 
     assert queries.facts(database, 'i', 'é')['é\U0001f600']['value'] == value
     assert queries.command(database, 'i', 'c', None)['result'] == value
@@ -144,8 +175,9 @@ def test_conductors_side_by_side_number_and_keep_the_same(database, make):
             for name in names:
                 generation = f'g-{turn // 3}'
                 batch.append(make('event', name, generation, turn + 1))
-                batch.append(make('heartbeat', name, generation,
-                                  10 * turn + worker + 1))
+                batch.append(
+                    make('heartbeat', name, generation, 10 * turn + worker + 1)
+                )
             while True:
                 try:
                     records.apply(batch, 100.0)
@@ -159,8 +191,7 @@ def test_conductors_side_by_side_number_and_keep_the_same(database, make):
             future.result(60)
 
     numbers = _rows(database, tables.generations, 'instance', 'number')
-    assert numbers == sorted((name, number) for name in names
-                             for number in range(1, 5))
+    assert numbers == sorted((name, number) for name in names for number in range(1, 5))
     events = _rows(database, tables.events, 'instance', 'type')
     assert len([kind for _, kind in events if kind == 'test.x']) == 200
     assert len([kind for _, kind in events if kind == 'instance.up']) == 20

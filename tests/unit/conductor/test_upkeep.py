@@ -36,16 +36,22 @@ def test_three_intervals_of_silence_are_down(database, records, make):
 
 
 def test_nobody_is_down_who_was_not_listened_to(database, records, make):
-    records.apply([make('heartbeat', 'quick', interval=1),
-                   make('heartbeat', 'slow', interval=10)], 100.0)
+    records.apply(
+        [
+            make('heartbeat', 'quick', interval=1),
+            make('heartbeat', 'slow', interval=10),
+        ],
+        100.0,
+    )
 
     assert upkeep.mark_down(database, 1000.0, 20.0) == 1
     assert (_state(database, 'quick'), _state(database, 'slow')) == ('DOWN', 'UP')
 
 
 def test_who_said_goodbye_or_never_came_is_not_down(database, records, make):
-    records.apply([make('heartbeat', 'gone', status='stopping'),
-                   make('event', 'new')], 100.0)
+    records.apply(
+        [make('heartbeat', 'gone', status='stopping'), make('event', 'new')], 100.0
+    )
 
     assert upkeep.mark_down(database, 1e9, LONG) == 0
 
@@ -60,8 +66,9 @@ def test_sweeps_side_by_side_record_each_instance_once(database, records, make):
     records.apply([make('heartbeat', f'i-{number}') for number in range(50)], 100.0)
 
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(
-            lambda _: upkeep.mark_down(database, 200.0, LONG), range(4)))
+        found = list(
+            pool.map(lambda _: upkeep.mark_down(database, 200.0, LONG), range(4))
+        )
 
     assert sum(found) == 50
     assert _types(database).count('instance.down') == 50
@@ -70,18 +77,22 @@ def test_sweeps_side_by_side_record_each_instance_once(database, records, make):
 def test_what_is_older_than_its_retention_is_forgotten(database, records, make):
     day = upkeep.DAY
     records.apply([make('event', sequence=1), make('outcome', command_id='old')], day)
-    records.apply([make('event', sequence=2), make('outcome', command_id='new',
-                                                   sequence=2)], 5 * day)
+    records.apply(
+        [make('event', sequence=2), make('outcome', command_id='new', sequence=2)],
+        5 * day,
+    )
 
     assert upkeep.prune(database, 8 * day, 0, 0, 100) == 0
     assert upkeep.prune(database, 8 * day, 5, 5, 100) == 2
     assert len(_types(database)) == 1
-    assert [record['command_id']
-            for _, record in queries.commands(database, 'i', None, 10)] == ['new']
+    assert [
+        record['command_id'] for _, record in queries.commands(database, 'i', None, 10)
+    ] == ['new']
 
 
 def test_a_generation_that_is_over_is_forgotten_and_its_number_not_used_again(
-        database, records, make):
+    database, records, make
+):
     records.apply([make(generation='one'), make(generation='two')], 0.0)
     assert upkeep.prune(database, 40 * upkeep.DAY, 30, 30, 100) == 2
 
@@ -90,7 +101,8 @@ def test_a_generation_that_is_over_is_forgotten_and_its_number_not_used_again(
     table = tables.generations
     with database.reader.begin() as connection:
         found = connection.execute(
-            sa.select(table.c.generation, table.c.number).order_by(table.c.number))
+            sa.select(table.c.generation, table.c.number).order_by(table.c.number)
+        )
         assert [tuple(row) for row in found] == [('two', 2), ('three', 3)]
 
 

@@ -33,11 +33,18 @@ class ExecStandIn:
         self.arguments: dict[str, Any] = {}
         self.contexts: list[dict[str, Any]] = []
         self.error: Exception | None = None
-        self.answer = {'exit_code': 0, 'signal': None, 'timed_out': False,
-                       'stdout': '', 'stdout_encoding': 'utf-8',
-                       'stdout_truncated': False, 'stderr': '',
-                       'stderr_encoding': 'utf-8', 'stderr_truncated': False,
-                       'seconds': 0.1}
+        self.answer = {
+            'exit_code': 0,
+            'signal': None,
+            'timed_out': False,
+            'stdout': '',
+            'stdout_encoding': 'utf-8',
+            'stdout_truncated': False,
+            'stderr': '',
+            'stderr_encoding': 'utf-8',
+            'stderr_truncated': False,
+            'seconds': 0.1,
+        }
 
     def run(self, ctxt: dict[str, Any], **arguments: Any) -> dict[str, Any]:
         self.contexts.append(ctxt)
@@ -48,8 +55,10 @@ class ExecStandIn:
 
     def print(self, stdout: bytes) -> None:
         """Let it answer with these bytes as its output."""
-        self.answer |= {'stdout': base64.b64encode(stdout).decode(),
-                        'stdout_encoding': 'base64'}
+        self.answer |= {
+            'stdout': base64.b64encode(stdout).decode(),
+            'stdout_encoding': 'base64',
+        }
 
 
 class TestStandIn:
@@ -78,16 +87,38 @@ class AgentStandIn:
     def describe(self, ctxt: dict[str, Any], extension: str) -> dict[str, Any]:
         if extension != 'exec':
             raise errors.NoSuchRecord(f'this agent has no extension {extension!r}')
-        return {'name': 'exec', 'version': '1.0', 'doc': 'Runs programs.',
-                'health': 'ok', 'distribution': 'guestagent-exec',
-                'distribution_version': '0.1.0', 'commands': [
-                    {'name': 'run', 'doc': 'Run a program.\n\nMore.', 'mutates': True,
-                     'repeatable': False, 'timeout': None, 'returns': 'dict',
-                     'arguments': [
-                         {'name': 'argv', 'type': 'list[str]', 'required': True,
-                          'default': None},
-                         {'name': 'cwd', 'type': 'str', 'required': False,
-                          'default': '/'}]}]}
+        return {
+            'name': 'exec',
+            'version': '1.0',
+            'doc': 'Runs programs.',
+            'health': 'ok',
+            'distribution': 'guestagent-exec',
+            'distribution_version': '0.1.0',
+            'commands': [
+                {
+                    'name': 'run',
+                    'doc': 'Run a program.\n\nMore.',
+                    'mutates': True,
+                    'repeatable': False,
+                    'timeout': None,
+                    'returns': 'dict',
+                    'arguments': [
+                        {
+                            'name': 'argv',
+                            'type': 'list[str]',
+                            'required': True,
+                            'default': None,
+                        },
+                        {
+                            'name': 'cwd',
+                            'type': 'str',
+                            'required': False,
+                            'default': '/',
+                        },
+                    ],
+                }
+            ],
+        }
 
 
 class PingStandIn:
@@ -104,59 +135,132 @@ class ConductorStandIn:
 
     def __init__(self) -> None:
         self.instances = {
-            name: {'id': name, 'state': state, 'agent_version': '0.1.0',
-                   'first_seen': TIME, 'last_seen': TIME, 'boot_id': 'b',
-                   'started': TIME}
-            for name, state in (('vm-1', 'UP'), ('vm-2', 'DOWN'))}
+            name: {
+                'id': name,
+                'state': state,
+                'agent_version': '0.1.0',
+                'first_seen': TIME,
+                'last_seen': TIME,
+                'boot_id': 'b',
+                'started': TIME,
+            }
+            for name, state in (('vm-1', 'UP'), ('vm-2', 'DOWN'))
+        }
         self.outcome = 'done'
 
-    def instance_list(self, ctxt: dict[str, Any], limit: int,
-                      state: str | None = None,
-                      marker: str | None = None) -> dict[str, Any]:
-        names = [name for name in sorted(self.instances)
-                 if name > (marker or '')
-                 and state in (None, self.instances[name]['state'])]
-        page = [{**self.instances[name], 'extensions': ['exec', 'monitoring']}
-                for name in names[:limit]]
-        return {'instances': page,
-                'next': page[-1]['id'] if len(names) > limit else None}
+    def instance_list(
+        self,
+        ctxt: dict[str, Any],
+        limit: int,
+        state: str | None = None,
+        marker: str | None = None,
+    ) -> dict[str, Any]:
+        names = [
+            name
+            for name in sorted(self.instances)
+            if name > (marker or '') and state in (None, self.instances[name]['state'])
+        ]
+        page = [
+            {**self.instances[name], 'extensions': ['exec', 'monitoring']}
+            for name in names[:limit]
+        ]
+        return {
+            'instances': page,
+            'next': page[-1]['id'] if len(names) > limit else None,
+        }
 
     def instance_show(self, ctxt: dict[str, Any], instance: str) -> dict[str, Any]:
         if instance not in self.instances:
             raise errors.NoSuchInstance(f'no instance {instance!r}')
-        extensions = {'exec': {'version': '1.0', 'health': 'ok',
-                               'distribution': 'guestagent-exec',
-                               'distribution_version': '0.1.0'}}
-        return {**self.instances[instance], 'generation': 'g', 'interval': 30,
-                'extensions': extensions}
+        extensions = {
+            'exec': {
+                'version': '1.0',
+                'health': 'ok',
+                'distribution': 'guestagent-exec',
+                'distribution_version': '0.1.0',
+            }
+        }
+        return {
+            **self.instances[instance],
+            'generation': 'g',
+            'interval': 30,
+            'extensions': extensions,
+        }
 
-    def facts_get(self, ctxt: dict[str, Any], instance: str,
-                  prefix: str = '') -> dict[str, Any]:
-        facts = {'monitoring.hostname': 'böx', 'monitoring.cpus': 2,
-                 'monitoring.nics': [{'name': 'eth0'}], 'other.flag': True}
-        return {'facts': {key: {'value': value, 'updated': TIME}
-                          for key, value in facts.items() if key.startswith(prefix)}}
+    def facts_get(
+        self, ctxt: dict[str, Any], instance: str, prefix: str = ''
+    ) -> dict[str, Any]:
+        facts = {
+            'monitoring.hostname': 'böx',
+            'monitoring.cpus': 2,
+            'monitoring.nics': [{'name': 'eth0'}],
+            'other.flag': True,
+        }
+        return {
+            'facts': {
+                key: {'value': value, 'updated': TIME}
+                for key, value in facts.items()
+                if key.startswith(prefix)
+            }
+        }
 
-    def command_show(self, ctxt: dict[str, Any], instance: str, command_id: str,
-                     caller: str | None = None) -> dict[str, Any]:
+    def command_show(
+        self,
+        ctxt: dict[str, Any],
+        instance: str,
+        command_id: str,
+        caller: str | None = None,
+    ) -> dict[str, Any]:
         if command_id == 'none':
             raise errors.NoSuchRecord(f'no command {command_id!r} of {instance!r}')
-        return {'command_id': command_id, 'caller': caller, 'command': 'test.echo',
-                'outcome': self.outcome, 'result': {'a': 1}, 'error': None}
+        return {
+            'command_id': command_id,
+            'caller': caller,
+            'command': 'test.echo',
+            'outcome': self.outcome,
+            'result': {'a': 1},
+            'error': None,
+        }
 
-    def command_list(self, ctxt: dict[str, Any], instance: str, limit: int,
-                     marker: str | None = None) -> dict[str, Any]:
-        return {'commands': [{'command_id': 'c-1', 'caller': '', 'command': 'test.echo',
-                              'outcome': 'done', 'started': TIME, 'seconds': 0.5}],
-                'next': None}
+    def command_list(
+        self, ctxt: dict[str, Any], instance: str, limit: int, marker: str | None = None
+    ) -> dict[str, Any]:
+        return {
+            'commands': [
+                {
+                    'command_id': 'c-1',
+                    'caller': '',
+                    'command': 'test.echo',
+                    'outcome': 'done',
+                    'started': TIME,
+                    'seconds': 0.5,
+                }
+            ],
+            'next': None,
+        }
 
-    def event_list(self, ctxt: dict[str, Any], limit: int, instance: str | None = None,
-                   after: str | None = None) -> dict[str, Any]:
+    def event_list(
+        self,
+        ctxt: dict[str, Any],
+        limit: int,
+        instance: str | None = None,
+        after: str | None = None,
+    ) -> dict[str, Any]:
         first = int(after or 0) + 1
-        page = [{'id': number, 'instance': 'vm-1', 'at': TIME, 'type': 'test.happened',
-                 'data': {'a': number}} for number in range(first, 251)][:limit]
-        return {'events': page,
-                'next': str(page[-1]['id']) if len(page) == limit else None}
+        page = [
+            {
+                'id': number,
+                'instance': 'vm-1',
+                'at': TIME,
+                'type': 'test.happened',
+                'data': {'a': number},
+            }
+            for number in range(first, 251)
+        ][:limit]
+        return {
+            'events': page,
+            'next': str(page[-1]['id']) if len(page) == limit else None,
+        }
 
 
 @pytest.fixture
@@ -175,8 +279,12 @@ def guest(serve: Callable[..., None]) -> ExecStandIn:
 
 
 @pytest.fixture
-def ctl(exchange: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any,
-        capsysbinary: pytest.CaptureFixture[bytes]) -> Iterator[Callable[..., Ended]]:
+def ctl(
+    exchange: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Any,
+    capsysbinary: pytest.CaptureFixture[bytes],
+) -> Iterator[Callable[..., Ended]]:
     """``ctl(*arguments)``: run guestctl on the fake driver."""
     monkeypatch.setenv('GUESTAGENT_TRANSPORT_URL', 'fake://')
     monkeypatch.setenv('GUESTAGENT_EXCHANGE', exchange)

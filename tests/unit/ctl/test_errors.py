@@ -12,22 +12,28 @@ import pytest
 from guestagent import client, errors
 
 
-@pytest.mark.parametrize(('arguments', 'text'), [
-    ([], 'no command given; see guestctl --help'),
-    (['--nope', 'ping', 'x'], 'unknown option --nope; see guestctl --help'),
-    (['--timeout', '0', 'ping', 'x'], '0.* above 0; see guestctl --help'),
-    (['--timeout', 'inf', 'ping', 'x'], 'above 0; see guestctl --help'),
-    (['pong'], 'unknown command .pong.; did you mean: ping.'),
-    (['instance'], 'did you mean: instance list, instance show.'),
-    (['frobnicate'], 'unknown command .frobnicate.; see guestctl --help'),
-    (['ping'], 'required: INSTANCE; see guestctl ping --help'),
-    (['ping', 'x', '--debug'], 'unrecognized.*; see guestctl ping --help'),
-    (['event', 'list', '--limit', '0'], '0.* above 0; see guestctl event list --help'),
-    (['exec', 'x', '--'], 'write it after --; see guestctl exec --help'),
-    (['exec', 'x', 'ls', '-l'], 'arguments: -l; see guestctl exec --help'),
-    (['facts', 'x', '-f', 'nope'], 'invalid choice.*; see guestctl facts --help'),
-    (['instance', 'list', '--state', 'x'], 'see guestctl instance list --help'),
-])
+@pytest.mark.parametrize(
+    ('arguments', 'text'),
+    [
+        ([], 'no command given; see guestctl --help'),
+        (['--nope', 'ping', 'x'], 'unknown option --nope; see guestctl --help'),
+        (['--timeout', '0', 'ping', 'x'], '0.* above 0; see guestctl --help'),
+        (['--timeout', 'inf', 'ping', 'x'], 'above 0; see guestctl --help'),
+        (['pong'], 'unknown command .pong.; did you mean: ping.'),
+        (['instance'], 'did you mean: instance list, instance show.'),
+        (['frobnicate'], 'unknown command .frobnicate.; see guestctl --help'),
+        (['ping'], 'required: INSTANCE; see guestctl ping --help'),
+        (['ping', 'x', '--debug'], 'unrecognized.*; see guestctl ping --help'),
+        (
+            ['event', 'list', '--limit', '0'],
+            '0.* above 0; see guestctl event list --help',
+        ),
+        (['exec', 'x', '--'], 'write it after --; see guestctl exec --help'),
+        (['exec', 'x', 'ls', '-l'], 'arguments: -l; see guestctl exec --help'),
+        (['facts', 'x', '-f', 'nope'], 'invalid choice.*; see guestctl facts --help'),
+        (['instance', 'list', '--state', 'x'], 'see guestctl instance list --help'),
+    ],
+)
 def test_wrong_usage(ctl: Any, arguments: list[str], text: str) -> None:
     ended = ctl(*arguments)
 
@@ -35,27 +41,44 @@ def test_wrong_usage(ctl: Any, arguments: list[str], text: str) -> None:
     assert re.fullmatch(f'guestctl: .*{text}\n', ended.err)
 
 
-@pytest.mark.parametrize(('arguments', 'code', 'text'), [
-    (['instance', 'show', 'vm-9'], 3, 'no instance .vm-9.'),
-    (['command', 'show', 'vm-1', 'none'], 3, 'no command .none. of .vm-1.'),
-    (['extension', 'show', 'vm-1', 'nope'], 3, 'no extension .nope.'),
-    (['extension', 'show', 'vm-1', 'exec', 'nope'], 3,
-     'no command .nope.; see guestctl extension show vm-1 exec'),
-    (['call', 'vm-1', 'nope.x'], 1,
-     'does not serve .nope. in version 1.0; see guestctl extension list vm-1'),
-    (['call', 'vm-1', 'test.nope'], 1,
-     'no command .nope.; see guestctl extension show vm-1 test'),
-    (['call', 'vm-1', 'test.refuse'], 5, 'policy: not you'),
-    (['call', 'vm-1', 'test.late'], 4, 'did not end within 5 s'),
-    (['call', 'vm-1', 'test.text'], 1, 'first line second line'),
-    (['call', 'vm-1', 'test.echo', 'method=x'], 1, 'argument .method.: '),
-    (['call', 'vm-1', 'nodot'], 1, 'write <extension>.<verb>, as exec.run'),
-    (['call', 'vm-1', 'test.echo', '--api-version', '1'], 1, 'write <major>.<minor>'),
-    (['ping', 'a b'], 1, 'instance id .a b.: it must be'),
-    (['facts', 'vm-1', '-c', 'nope'], 1, 'No recognized column names'),
-])
-def test_errors(guest: Any, conductor: Any, ctl: Any, arguments: list[str], code: int,
-                text: str) -> None:
+@pytest.mark.parametrize(
+    ('arguments', 'code', 'text'),
+    [
+        (['instance', 'show', 'vm-9'], 3, 'no instance .vm-9.'),
+        (['command', 'show', 'vm-1', 'none'], 3, 'no command .none. of .vm-1.'),
+        (['extension', 'show', 'vm-1', 'nope'], 3, 'no extension .nope.'),
+        (
+            ['extension', 'show', 'vm-1', 'exec', 'nope'],
+            3,
+            'no command .nope.; see guestctl extension show vm-1 exec',
+        ),
+        (
+            ['call', 'vm-1', 'nope.x'],
+            1,
+            'does not serve .nope. in version 1.0; see guestctl extension list vm-1',
+        ),
+        (
+            ['call', 'vm-1', 'test.nope'],
+            1,
+            'no command .nope.; see guestctl extension show vm-1 test',
+        ),
+        (['call', 'vm-1', 'test.refuse'], 5, 'policy: not you'),
+        (['call', 'vm-1', 'test.late'], 4, 'did not end within 5 s'),
+        (['call', 'vm-1', 'test.text'], 1, 'first line second line'),
+        (['call', 'vm-1', 'test.echo', 'method=x'], 1, 'argument .method.: '),
+        (['call', 'vm-1', 'nodot'], 1, 'write <extension>.<verb>, as exec.run'),
+        (
+            ['call', 'vm-1', 'test.echo', '--api-version', '1'],
+            1,
+            'write <major>.<minor>',
+        ),
+        (['ping', 'a b'], 1, 'instance id .a b.: it must be'),
+        (['facts', 'vm-1', '-c', 'nope'], 1, 'No recognized column names'),
+    ],
+)
+def test_errors(
+    guest: Any, conductor: Any, ctl: Any, arguments: list[str], code: int, text: str
+) -> None:
     ended = ctl(*arguments)
 
     assert (ended.code, ended.out) == (code, b'')
@@ -68,17 +91,22 @@ def test_busy(guest: Any, ctl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
     ended = ctl('call', 'vm-1', 'exec.run')
 
-    assert ended == (5, b'', 'guestctl: all workers of the agent are busy; '
-                             'try again later\n')
+    assert ended == (
+        5,
+        b'',
+        'guestctl: all workers of the agent are busy; try again later\n',
+    )
 
 
 def test_silent_guest_is_told_with_its_state(conductor: Any, ctl: Any) -> None:
     ended = ctl('--timeout', '0.3', 'ping', 'vm-2')
 
     assert ended.code == 4
-    assert re.fullmatch('guestctl: guest .vm-2. did not answer within 0.3 s: .*; '
-                        'for the conductor it is DOWN, last seen at 2026-.*\n',
-                        ended.err)
+    assert re.fullmatch(
+        'guestctl: guest .vm-2. did not answer within 0.3 s: .*; '
+        'for the conductor it is DOWN, last seen at 2026-.*\n',
+        ended.err,
+    )
 
 
 def test_silent_guest_that_nobody_knows(conductor: Any, ctl: Any) -> None:
@@ -91,8 +119,12 @@ def test_silent_guest_that_nobody_knows(conductor: Any, ctl: Any) -> None:
 def test_no_conductor(ctl: Any) -> None:
     ended = ctl('--timeout', '0.2', 'instance', 'list')
 
-    assert ended == (4, b'', 'guestctl: the conductor did not answer within 0.2 s: '
-                             'see that guestagent-conductor runs\n')
+    assert ended == (
+        4,
+        b'',
+        'guestctl: the conductor did not answer within 0.2 s: '
+        'see that guestagent-conductor runs\n',
+    )
 
 
 def test_debug_shows_the_traceback(guest: Any, ctl: Any) -> None:
@@ -115,18 +147,21 @@ def test_wrong_transport_url(ctl: Any) -> None:
     ended = ctl('--transport-url', 'nothing://user:secret@host/', 'ping', 'vm-1')
 
     assert ended.code == 1
-    assert re.fullmatch('guestctl: transport URL: .*; write it as rabbit://.*\n',
-                        ended.err)
+    assert re.fullmatch(
+        'guestctl: transport URL: .*; write it as rabbit://.*\n', ended.err
+    )
     assert 'secret' not in ended.err
 
 
-def test_configuration_file(guest: Any, exchange: str, ctl: Any, tmp_path: Any,
-                            monkeypatch: pytest.MonkeyPatch) -> None:
+def test_configuration_file(
+    guest: Any, exchange: str, ctl: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv('GUESTAGENT_TRANSPORT_URL')
     monkeypatch.delenv('GUESTAGENT_EXCHANGE')
     path = tmp_path / 'guestctl.conf'
-    path.write_text('[DEFAULT]\ntransport_url = fake://\n'
-                    f'control_exchange = {exchange}\n')
+    path.write_text(
+        f'[DEFAULT]\ntransport_url = fake://\ncontrol_exchange = {exchange}\n'
+    )
 
     assert ctl('ping', 'vm-1').code == 0
     assert ctl('--config-file', str(path), 'ping', 'vm-1').code == 0
@@ -153,10 +188,13 @@ def test_help_names_each_command(ctl: Any) -> None:
 
 @pytest.mark.parametrize('arguments', [['--version'], ['pong']])
 def test_the_library_is_loaded_by_what_needs_the_bus(arguments: list[str]) -> None:
-    program = ('import sys; from guestagent.ctl import app\n'
-               'try: app.main(sys.argv[1:])\n'
-               'except SystemExit: pass\n'
-               'sys.exit("oslo_messaging" in sys.modules or "cmd2" in sys.modules)')
+    program = (
+        'import sys; from guestagent.ctl import app\n'
+        'try: app.main(sys.argv[1:])\n'
+        'except SystemExit: pass\n'
+        'sys.exit("oslo_messaging" in sys.modules or "cmd2" in sys.modules)'
+    )
 
-    subprocess.run([sys.executable, '-c', program, *arguments], check=True,
-                   capture_output=True)
+    subprocess.run(
+        [sys.executable, '-c', program, *arguments], check=True, capture_output=True
+    )

@@ -10,18 +10,42 @@ import pytest
 from guestagent import errors
 
 
-@pytest.mark.parametrize(('given', 'sent'), [
-    (['--', 'ls', '-l', '--debug'], {'argv': ['ls', '-l', '--debug']}),
-    (['ls', 'x'], {'argv': ['ls', 'x']}),
-    (['ls', '--', '-l'], {'argv': ['ls', '-l']}),
-    (['--', 'env', '--', 'x'], {'argv': ['env', '--', 'x']}),
-    (['--shell', '--', 'ls | wc', '-l'], {'shell': 'ls | wc -l'}),
-    (['--user', 'u', '--cwd', '/', '--env', 'A=b=c', '--env', 'D=', '--output-limit',
-      '9', '--', 'x'], {'argv': ['x'], 'user': 'u', 'cwd': '/',
-                        'env': {'A': 'b=c', 'D': ''}, 'output_limit': 9}),
-])
-def test_arguments(guest: Any, ctl: Any, given: list[str],
-                   sent: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ('given', 'sent'),
+    [
+        (['--', 'ls', '-l', '--debug'], {'argv': ['ls', '-l', '--debug']}),
+        (['ls', 'x'], {'argv': ['ls', 'x']}),
+        (['ls', '--', '-l'], {'argv': ['ls', '-l']}),
+        (['--', 'env', '--', 'x'], {'argv': ['env', '--', 'x']}),
+        (['--shell', '--', 'ls | wc', '-l'], {'shell': 'ls | wc -l'}),
+        (
+            [
+                '--user',
+                'u',
+                '--cwd',
+                '/',
+                '--env',
+                'A=b=c',
+                '--env',
+                'D=',
+                '--output-limit',
+                '9',
+                '--',
+                'x',
+            ],
+            {
+                'argv': ['x'],
+                'user': 'u',
+                'cwd': '/',
+                'env': {'A': 'b=c', 'D': ''},
+                'output_limit': 9,
+            },
+        ),
+    ],
+)
+def test_arguments(
+    guest: Any, ctl: Any, given: list[str], sent: dict[str, Any]
+) -> None:
     assert ctl('exec', 'vm-1', *given).code == 0
     assert guest.arguments == {'timeout': 60, **sent}
 
@@ -34,12 +58,20 @@ def test_time_limit(guest: Any, ctl: Any) -> None:
     assert guest.arguments['timeout'] == 0.5
 
 
-@pytest.mark.parametrize(('data', 'sent'), [
-    ('grün\n'.encode(), {'stdin': 'grün\n', 'stdin_encoding': 'utf-8'}),
-    (b'\xff\0', {'stdin': '/wA=', 'stdin_encoding': 'base64'}),
-])
-def test_stdin(guest: Any, ctl: Any, monkeypatch: pytest.MonkeyPatch, data: bytes,
-               sent: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ('data', 'sent'),
+    [
+        ('grün\n'.encode(), {'stdin': 'grün\n', 'stdin_encoding': 'utf-8'}),
+        (b'\xff\0', {'stdin': '/wA=', 'stdin_encoding': 'base64'}),
+    ],
+)
+def test_stdin(
+    guest: Any,
+    ctl: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    data: bytes,
+    sent: dict[str, Any],
+) -> None:
     monkeypatch.setattr(sys, 'stdin', io.TextIOWrapper(io.BytesIO(data)))
 
     ctl('exec', 'vm-1', '--stdin', '--', 'cat')
@@ -72,8 +104,12 @@ def test_cut_output_is_marked(guest: Any, ctl: Any) -> None:
 
 
 def test_time_over(guest: Any, ctl: Any) -> None:
-    guest.answer |= {'timed_out': True, 'exit_code': None, 'signal': 15,
-                     'stdout': 'part'}
+    guest.answer |= {
+        'timed_out': True,
+        'exit_code': None,
+        'signal': 15,
+        'stdout': 'part',
+    }
 
     ended = ctl('exec', 'vm-1', '--timeout', '2', '--', 'x')
 
@@ -93,4 +129,4 @@ def test_bad_variable(guest: Any, ctl: Any) -> None:
     ended = ctl('exec', 'vm-1', '--env', 'A', '--', 'x')
 
     assert ended.code == 2
-    assert '\'A\' is not NAME=VALUE' in ended.err
+    assert "'A' is not NAME=VALUE" in ended.err

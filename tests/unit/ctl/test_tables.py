@@ -9,8 +9,11 @@ import pytest
 
 def table(out: bytes) -> list[list[str]]:
     """Return the cells of a printed table, the head first."""
-    return [[cell.strip() for cell in line.strip('|').split('|')]
-            for line in out.decode().splitlines() if line.startswith('|')]
+    return [
+        [cell.strip() for cell in line.strip('|').split('|')]
+        for line in out.decode().splitlines()
+        if line.startswith('|')
+    ]
 
 
 def test_instance_list(conductor: Any, ctl: Any) -> None:
@@ -20,7 +23,8 @@ def test_instance_list(conductor: Any, ctl: Any) -> None:
     assert table(ended.out) == [
         ['id', 'state', 'agent_version', 'last_seen', 'extensions'],
         ['vm-1', 'UP', '0.1.0', '2026-01-02T03:04:05Z', 'exec, monitoring'],
-        ['vm-2', 'DOWN', '0.1.0', '2026-01-02T03:04:05Z', 'exec, monitoring']]
+        ['vm-2', 'DOWN', '0.1.0', '2026-01-02T03:04:05Z', 'exec, monitoring'],
+    ]
 
 
 def test_instance_list_by_state(conductor: Any, ctl: Any) -> None:
@@ -31,8 +35,10 @@ def test_instance_list_by_state(conductor: Any, ctl: Any) -> None:
 
 def test_instance_list_of_many_pages(conductor: Any, ctl: Any) -> None:
     one = conductor.instances['vm-1']
-    conductor.instances = {name: {**one, 'id': name}
-                           for name in (f'vm-{number:05}' for number in range(2500))}
+    conductor.instances = {
+        name: {**one, 'id': name}
+        for name in (f'vm-{number:05}' for number in range(2500))
+    }
 
     ended = ctl('instance', 'list', '-f', 'csv', '-c', 'id', '--quote', 'none')
 
@@ -41,8 +47,9 @@ def test_instance_list_of_many_pages(conductor: Any, ctl: Any) -> None:
 
 
 @pytest.mark.parametrize('arguments', [(), ('-f', 'yaml')])
-def test_instance_list_of_none(conductor: Any, ctl: Any,
-                               arguments: tuple[str, ...]) -> None:
+def test_instance_list_of_none(
+    conductor: Any, ctl: Any, arguments: tuple[str, ...]
+) -> None:
     conductor.instances = {}
 
     assert ctl('instance', 'list', *arguments).code == 0
@@ -60,21 +67,31 @@ def test_facts_as_json_keep_their_types(conductor: Any, ctl: Any) -> None:
     ended = ctl('facts', 'vm-1', '-f', 'json')
 
     assert {row['key']: row['value'] for row in json.loads(ended.out)} == {
-        'monitoring.cpus': 2, 'monitoring.hostname': 'böx',
-        'monitoring.nics': [{'name': 'eth0'}], 'other.flag': True}
+        'monitoring.cpus': 2,
+        'monitoring.hostname': 'böx',
+        'monitoring.nics': [{'name': 'eth0'}],
+        'other.flag': True,
+    }
 
 
 def test_facts_for_people(conductor: Any, ctl: Any) -> None:
     rows = table(ctl('facts', 'vm-1', '-f', 'table', 'monitoring.').out)
 
     assert [row[:2] for row in rows[1:]] == [
-        ['monitoring.cpus', '2'], ['monitoring.hostname', 'böx'],
-        ['monitoring.nics', '[{"name": "eth0"}]']]
+        ['monitoring.cpus', '2'],
+        ['monitoring.hostname', 'böx'],
+        ['monitoring.nics', '[{"name": "eth0"}]'],
+    ]
 
 
 def test_extension_list(conductor: Any, ctl: Any) -> None:
     assert table(ctl('extension', 'list', 'vm-1').out)[1] == [
-        'exec', '1.0', 'ok', 'guestagent-exec', '0.1.0']
+        'exec',
+        '1.0',
+        'ok',
+        'guestagent-exec',
+        '0.1.0',
+    ]
 
 
 def test_extension_show(guest: Any, ctl: Any) -> None:
@@ -89,7 +106,7 @@ def test_extension_show_command(guest: Any, ctl: Any) -> None:
     rows = table(ctl('extension', 'show', 'vm-1', 'exec', 'run').out)
 
     start = rows.index(['arguments', 'argv: list[str]'])
-    assert rows[start + 1] == ['', 'cwd: str = \'/\'']
+    assert rows[start + 1] == ['', "cwd: str = '/'"]
 
 
 def test_command_list_and_show(conductor: Any, ctl: Any) -> None:
@@ -101,13 +118,20 @@ def test_event_list(conductor: Any, ctl: Any) -> None:
     ended = ctl('event', 'list', '--instance', 'vm-1', '--after', '249', '-f', 'json')
 
     assert json.loads(ended.out) == [
-        {'id': 250, 'instance': 'vm-1', 'at': '2026-01-02T03:04:05Z',
-         'type': 'test.happened', 'data': {'a': 250}}]
+        {
+            'id': 250,
+            'instance': 'vm-1',
+            'at': '2026-01-02T03:04:05Z',
+            'type': 'test.happened',
+            'data': {'a': 250},
+        }
+    ]
 
 
 @pytest.mark.parametrize(('limit', 'shown'), [('3', 3), ('1000', 250)])
-def test_event_list_up_to_a_limit(conductor: Any, ctl: Any, limit: str,
-                                  shown: int) -> None:
+def test_event_list_up_to_a_limit(
+    conductor: Any, ctl: Any, limit: str, shown: int
+) -> None:
     ended = ctl('event', 'list', '--limit', limit, '-f', 'value', '-c', 'id')
 
     assert ended.out.decode().split() == [str(number) for number in range(1, shown + 1)]

@@ -15,8 +15,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 
 
 def python(tmp_path: pathlib.Path, code: str) -> processes.Process:
-    return processes.Process('child', [sys.executable, '-uc', code],
-                             tmp_path / 'child.log')
+    return processes.Process(
+        'child', [sys.executable, '-uc', code], tmp_path / 'child.log'
+    )
 
 
 def test_a_child_writes_its_log_and_stops(tmp_path: pathlib.Path) -> None:
@@ -47,9 +48,12 @@ def test_waiting_has_a_deadline() -> None:
 
 
 def test_what_does_not_stop_is_killed(tmp_path: pathlib.Path) -> None:
-    child = python(tmp_path, 'import signal, time\n'
-                             'signal.signal(signal.SIGTERM, signal.SIG_IGN)\n'
-                             'print("ready"); time.sleep(600)')
+    child = python(
+        tmp_path,
+        'import signal, time\n'
+        'signal.signal(signal.SIGTERM, signal.SIG_IGN)\n'
+        'print("ready"); time.sleep(600)',
+    )
     child.wait_line('ready')
     with pytest.raises(processes.Failed, match='still runs after'):
         child.stop(0.1)
@@ -59,15 +63,24 @@ def test_what_does_not_stop_is_killed(tmp_path: pathlib.Path) -> None:
 def test_the_kernel_ends_the_child_of_a_dead_parent(tmp_path: pathlib.Path) -> None:
     log = tmp_path / 'child.log'
     done = subprocess.run(
-        [sys.executable, '-c',
-         'import os, pathlib, sys\n'
-         'from devstack import processes\n'
-         'child = processes.Process("sleep", ["sh", "-c", "echo up; exec sleep 600"],'
-         ' pathlib.Path(sys.argv[1]))\n'
-         'child.wait_line("up")\n'
-         'print(child.pid, flush=True)\n'
-         'os.kill(os.getpid(), 9)\n', str(log)],
-        cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+        [
+            sys.executable,
+            '-c',
+            'import os, pathlib, sys\n'
+            'from devstack import processes\n'
+            'child = processes.Process('
+            '"sleep", ["sh", "-c", "echo up; exec sleep 600"],'
+            ' pathlib.Path(sys.argv[1]))\n'
+            'child.wait_line("up")\n'
+            'print(child.pid, flush=True)\n'
+            'os.kill(os.getpid(), 9)\n',
+            str(log),
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
     assert done.returncode == -signal.SIGKILL
     status = pathlib.Path(f'/proc/{int(done.stdout)}')
     processes.wait_for(lambda: not status.exists(), 'the child is gone')
@@ -81,8 +94,7 @@ def test_a_port_is_given_once() -> None:
             server.bind(('127.0.0.1', port))
 
 
-def test_ports_that_others_use_are_left_alone(
-        monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ports_that_others_use_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as server:
         server.bind(('127.0.0.1', 0))
         server.listen()

@@ -29,8 +29,9 @@ def host() -> Host:
 def make(host: Host) -> Callable[..., extension.Extension]:
     """``make(Class, name, option=value, ...)``: an extension with these options."""
 
-    def made(kind: type[extension.Extension], name: str,
-             **options: Any) -> extension.Extension:
+    def made(
+        kind: type[extension.Extension], name: str, **options: Any
+    ) -> extension.Extension:
         conf = cfg.ConfigOpts()
         conf.register_opts(kind.options, group=name)
         conf([], default_config_files=[], default_config_dirs=[])

@@ -13,8 +13,9 @@ from guestagent_exec import program
 from guestagent import errors, extension
 from guestagent.agent import registry
 
-ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0,
-                               reason='only root can run commands as others')
+ROOT_ONLY = pytest.mark.skipif(
+    os.geteuid() != 0, reason='only root can run commands as others'
+)
 
 
 @pytest.fixture
@@ -23,42 +24,52 @@ def run(make):
     return lambda **arguments: made.run(extension.Context(), **arguments)
 
 
-@pytest.mark.parametrize(('arguments', 'message'), [
-    ({}, 'give either argv or shell'),
-    ({'argv': ['id'], 'shell': 'id'}, 'give either argv or shell'),
-    ({'argv': []}, 'argv: the first item must name a program'),
-    ({'argv': ['']}, 'argv: the first item must name a program'),
-    ({'argv': ['id', 'a\0b']}, 'argv: it must not contain NUL'),
-    ({'argv': ['id', '\ud800']}, 'argv: it is not valid Unicode'),
-    ({'shell': 'a\0b'}, 'shell: it must not contain NUL'),
-    ({'argv': ['id'], 'cwd': 'tmp'}, "cwd: 'tmp' is not an absolute path"),
-    ({'argv': ['id'], 'cwd': '/\0'}, 'cwd: it must not contain NUL'),
-    ({'argv': ['id'], 'env': {'': 'x'}}, "env: '' cannot be a variable's name"),
-    ({'argv': ['id'], 'env': {'a=b': 'x'}}, "env: 'a=b' cannot be a variable's name"),
-    ({'argv': ['id'], 'env': {'a': 'x\0'}}, 'env: it must not contain NUL'),
-    ({'argv': ['id'], 'user': 'no-such'}, "user: there is no user 'no-such'"),
-    ({'argv': ['id'], 'user': 'a\0b'}, 'user: there is no user'),
-    ({'argv': ['id'], 'user': '4000000001'}, 'user: there is no user'),
-    ({'argv': ['id'], 'user': '9' * 30}, 'user: there is no user'),
-    ({'argv': ['id'], 'timeout': 0}, 'timeout: 0 is not above 0'),
-    ({'argv': ['id'], 'timeout': -1.5}, 'timeout: -1.5 is not above 0'),
-    ({'argv': ['id'], 'timeout': float('nan')}, 'timeout: nan is not'),
-    ({'argv': ['id'], 'timeout': 86401}, 'at most 86400 seconds'),
-    ({'argv': ['id'], 'output_limit': -1}, 'output_limit: -1 is not between 0 and'),
-    ({'argv': ['id'], 'output_limit': 2 ** 40}, '[exec] output_limit_max'),
-    ({'argv': ['cat'], 'stdin': 'a', 'stdin_encoding': 'base64'},
-     'stdin: it is not valid base64'),
-    ({'argv': ['cat'], 'stdin': 'é', 'stdin_encoding': 'base64'},
-     'stdin: it is not valid base64'),
-    ({'argv': ['cat'], 'stdin': '\ud800'}, 'stdin: it is not valid utf-8'),
-    ({'argv': ['no-such-program']}, "'no-such-program': there is no such program"),
-    ({'argv': ['/etc/passwd']}, "'/etc/passwd': it is not executable"),
-    ({'argv': ['/etc/passwd/x']}, 'a part of its path is not a folder'),
-    ({'argv': ['/' + 'x' * 300]}, 'its path is too long'),
-    ({'argv': ['id', 'x' * 200_000]}, 'arguments and environment are too large'),
-    ({'argv': ['id'], 'cwd': '/no/such'}, "cwd: '/no/such': No such file"),
-    ({'argv': ['id'], 'cwd': '/etc/passwd'}, "cwd: '/etc/passwd': Not a directory"),
-])
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        ({}, 'give either argv or shell'),
+        ({'argv': ['id'], 'shell': 'id'}, 'give either argv or shell'),
+        ({'argv': []}, 'argv: the first item must name a program'),
+        ({'argv': ['']}, 'argv: the first item must name a program'),
+        ({'argv': ['id', 'a\0b']}, 'argv: it must not contain NUL'),
+        ({'argv': ['id', '\ud800']}, 'argv: it is not valid Unicode'),
+        ({'shell': 'a\0b'}, 'shell: it must not contain NUL'),
+        ({'argv': ['id'], 'cwd': 'tmp'}, "cwd: 'tmp' is not an absolute path"),
+        ({'argv': ['id'], 'cwd': '/\0'}, 'cwd: it must not contain NUL'),
+        ({'argv': ['id'], 'env': {'': 'x'}}, "env: '' cannot be a variable's name"),
+        (
+            {'argv': ['id'], 'env': {'a=b': 'x'}},
+            "env: 'a=b' cannot be a variable's name",
+        ),
+        ({'argv': ['id'], 'env': {'a': 'x\0'}}, 'env: it must not contain NUL'),
+        ({'argv': ['id'], 'user': 'no-such'}, "user: there is no user 'no-such'"),
+        ({'argv': ['id'], 'user': 'a\0b'}, 'user: there is no user'),
+        ({'argv': ['id'], 'user': '4000000001'}, 'user: there is no user'),
+        ({'argv': ['id'], 'user': '9' * 30}, 'user: there is no user'),
+        ({'argv': ['id'], 'timeout': 0}, 'timeout: 0 is not above 0'),
+        ({'argv': ['id'], 'timeout': -1.5}, 'timeout: -1.5 is not above 0'),
+        ({'argv': ['id'], 'timeout': float('nan')}, 'timeout: nan is not'),
+        ({'argv': ['id'], 'timeout': 86401}, 'at most 86400 seconds'),
+        ({'argv': ['id'], 'output_limit': -1}, 'output_limit: -1 is not between 0 and'),
+        ({'argv': ['id'], 'output_limit': 2**40}, '[exec] output_limit_max'),
+        (
+            {'argv': ['cat'], 'stdin': 'a', 'stdin_encoding': 'base64'},
+            'stdin: it is not valid base64',
+        ),
+        (
+            {'argv': ['cat'], 'stdin': 'é', 'stdin_encoding': 'base64'},
+            'stdin: it is not valid base64',
+        ),
+        ({'argv': ['cat'], 'stdin': '\ud800'}, 'stdin: it is not valid utf-8'),
+        ({'argv': ['no-such-program']}, "'no-such-program': there is no such program"),
+        ({'argv': ['/etc/passwd']}, "'/etc/passwd': it is not executable"),
+        ({'argv': ['/etc/passwd/x']}, 'a part of its path is not a folder'),
+        ({'argv': ['/' + 'x' * 300]}, 'its path is too long'),
+        ({'argv': ['id', 'x' * 200_000]}, 'arguments and environment are too large'),
+        ({'argv': ['id'], 'cwd': '/no/such'}, "cwd: '/no/such': No such file"),
+        ({'argv': ['id'], 'cwd': '/etc/passwd'}, "cwd: '/etc/passwd': Not a directory"),
+    ],
+)
 def test_what_cannot_be_run_is_the_callers_mistake(run, arguments, message):
     with pytest.raises(errors.InvalidArgument) as caught:
         run(**arguments)
@@ -76,12 +87,15 @@ def test_a_script_without_an_interpreter_is_explained(run, tmp_path):
         run(argv=[str(script)])
 
 
-@pytest.mark.parametrize('arguments', [
-    {'argv': ['no-such-program'], 'env': {'TOKEN': 'hunter2'}},
-    {'argv': ['id'], 'env': {'TOKEN': 'hunter2\0'}},
-    {'argv': ['cat'], 'stdin': 'hunter2!', 'stdin_encoding': 'base64'},
-    {'argv': ['no-such-program'], 'stdin': 'hunter2'},
-])
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        {'argv': ['no-such-program'], 'env': {'TOKEN': 'hunter2'}},
+        {'argv': ['id'], 'env': {'TOKEN': 'hunter2\0'}},
+        {'argv': ['cat'], 'stdin': 'hunter2!', 'stdin_encoding': 'base64'},
+        {'argv': ['no-such-program'], 'stdin': 'hunter2'},
+    ],
+)
 def test_no_error_holds_a_secret(run, arguments):
     with pytest.raises(errors.InvalidArgument) as caught:
         run(**arguments)
@@ -99,8 +113,13 @@ def test_the_environment_is_clean_and_small(run, monkeypatch):
 
     assert dict(line.split('=', 1) for line in done['stdout'].splitlines()) == {
         'PATH': '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
-        'LANG': 'C', 'SHELL': '/bin/sh', 'HOME': me.pw_dir, 'USER': me.pw_name,
-        'LOGNAME': me.pw_name, 'COLOUR': 'blue'}
+        'LANG': 'C',
+        'SHELL': '/bin/sh',
+        'HOME': me.pw_dir,
+        'USER': me.pw_name,
+        'LOGNAME': me.pw_name,
+        'COLOUR': 'blue',
+    }
 
 
 def test_an_agent_without_an_account_has_an_environment_all_the_same(monkeypatch):
@@ -109,7 +128,11 @@ def test_an_agent_without_an_account_has_an_environment_all_the_same(monkeypatch
     account = program.find_account(None)
 
     assert program.environment('/bin', account, None) == {
-        'PATH': '/bin', 'LANG': 'C.UTF-8', 'SHELL': '/bin/sh', 'HOME': '/'}
+        'PATH': '/bin',
+        'LANG': 'C.UTF-8',
+        'SHELL': '/bin/sh',
+        'HOME': '/',
+    }
     assert account.switch == {}
 
 
@@ -167,13 +190,17 @@ def test_an_agent_that_is_not_root_cannot_change_user(monkeypatch):
     assert program.find_account('nobody').switch == {}
 
 
-@pytest.mark.parametrize(('number', 'user', 'message'), [
-    (errno.EPERM, {'user': 1}, 'CAP_SETUID'),
-    (errno.EAGAIN, {}, "'id' cannot be started: Resource temporarily unavailable"),
-    (errno.ENOMEM, {}, "'id' cannot be started: Cannot allocate memory"),
-])
-def test_what_the_guest_cannot_do_is_not_the_callers_fault(monkeypatch, number, user,
-                                                           message):
+@pytest.mark.parametrize(
+    ('number', 'user', 'message'),
+    [
+        (errno.EPERM, {'user': 1}, 'CAP_SETUID'),
+        (errno.EAGAIN, {}, "'id' cannot be started: Resource temporarily unavailable"),
+        (errno.ENOMEM, {}, "'id' cannot be started: Cannot allocate memory"),
+    ],
+)
+def test_what_the_guest_cannot_do_is_not_the_callers_fault(
+    monkeypatch, number, user, message
+):
     def fail(*_args, **_options):
         raise OSError(number, os.strerror(number), '/')
 

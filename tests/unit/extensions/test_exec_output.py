@@ -20,8 +20,7 @@ def decoded(result):
     return result['stdout'].encode()
 
 
-@hypothesis.given(strategies.lists(strategies.binary()),
-                  strategies.integers(0, 60))
+@hypothesis.given(strategies.lists(strategies.binary()), strategies.integers(0, 60))
 def test_any_bytes_come_back_as_a_prefix_with_the_right_marks(chunks, limit):
     whole = b''.join(chunks)
 
@@ -38,11 +37,12 @@ def test_any_bytes_come_back_as_a_prefix_with_the_right_marks(chunks, limit):
         assert kept == whole
 
 
-@hypothesis.given(strategies.text(), strategies.integers(0, 60),
-                  strategies.integers(1, 7))
+@hypothesis.given(
+    strategies.text(), strategies.integers(0, 60), strategies.integers(1, 7)
+)
 def test_text_stays_text_wherever_it_is_split_or_cut(text, limit, size):
     whole = text.encode()
-    chunks = [whole[n:n + size] for n in range(0, len(whole), size)]
+    chunks = [whole[n : n + size] for n in range(0, len(whole), size)]
 
     result = collected(chunks, limit)
 
@@ -62,4 +62,7 @@ def test_bytes_that_are_no_text_before_the_cut_stay_bytes():
 
     assert result == {
         'stdout': base64.b64encode(b'\xff caf\xc3').decode(),
-        'stdout_encoding': 'base64', 'stdout_truncated': True, 'stdout_bytes': 7}
+        'stdout_encoding': 'base64',
+        'stdout_truncated': True,
+        'stdout_bytes': 7,
+    }

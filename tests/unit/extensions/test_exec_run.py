@@ -84,17 +84,30 @@ def test_the_whole_result(run):
 
     assert 0 < result.pop('seconds') < 30
     assert result == {
-        'exit_code': 7, 'signal': None, 'signal_name': None, 'timed_out': False,
+        'exit_code': 7,
+        'signal': None,
+        'signal_name': None,
+        'timed_out': False,
         'detached': False,
-        'stdout': 'out\n', 'stdout_encoding': 'utf-8', 'stdout_truncated': False,
+        'stdout': 'out\n',
+        'stdout_encoding': 'utf-8',
+        'stdout_truncated': False,
         'stdout_bytes': 4,
-        'stderr': 'err\n', 'stderr_encoding': 'utf-8', 'stderr_truncated': False,
-        'stderr_bytes': 4}
+        'stderr': 'err\n',
+        'stderr_encoding': 'utf-8',
+        'stderr_truncated': False,
+        'stderr_bytes': 4,
+    }
 
 
-@pytest.mark.parametrize(('number', 'name'), [
-    (signal.SIGKILL, 'SIGKILL'), (signal.SIGSEGV, 'SIGSEGV'),
-    (signal.SIGRTMIN + 3, 'SIGRTMIN+3')])
+@pytest.mark.parametrize(
+    ('number', 'name'),
+    [
+        (signal.SIGKILL, 'SIGKILL'),
+        (signal.SIGSEGV, 'SIGSEGV'),
+        (signal.SIGRTMIN + 3, 'SIGRTMIN+3'),
+    ],
+)
 def test_a_signal_that_ended_it_is_named(run, number, name):
     result = run(shell=f'ulimit -c 0; kill -{int(number)} $$')
 
@@ -113,8 +126,9 @@ def test_bytes_that_are_no_text_travel_as_base64(run):
 
 
 def test_output_beyond_the_limit_is_read_and_counted(run):
-    result = run(shell='head -c 3000000 /dev/zero; head -c 50 /dev/zero >&2',
-                 output_limit=100)
+    result = run(
+        shell='head -c 3000000 /dev/zero; head -c 50 /dev/zero >&2', output_limit=100
+    )
 
     assert result['exit_code'] == 0
     assert result['stdout'] == '\0' * 100
@@ -133,12 +147,17 @@ def test_the_default_limit_never_passes_the_operators(make):
 
 
 def test_five_megabytes_through_cat_while_output_flows(make):
-    made = make(exec_extension.Exec, 'exec', output_limit_max=8 * 2 ** 20)
-    data = os.urandom(5 * 2 ** 20)
+    made = make(exec_extension.Exec, 'exec', output_limit_max=8 * 2**20)
+    data = os.urandom(5 * 2**20)
 
     result = made.run(
-        extension.Context(), argv=['cat'], stdin=base64.b64encode(data).decode(),
-        stdin_encoding='base64', output_limit=6 * 2 ** 20, timeout=30)
+        extension.Context(),
+        argv=['cat'],
+        stdin=base64.b64encode(data).decode(),
+        stdin_encoding='base64',
+        output_limit=6 * 2**20,
+        timeout=30,
+    )
 
     assert result['exit_code'] == 0
     returned = base64.b64decode(result['stdout'])
@@ -152,14 +171,14 @@ def test_without_input_it_reads_nothing(run):
 
 @pytest.mark.parametrize('shell', ['true', 'exec 0<&-; sleep 0.1; echo done'])
 def test_input_that_nobody_reads_does_not_matter(run, shell):
-    result = run(shell=shell, stdin='x' * 2 ** 20, timeout=30)
+    result = run(shell=shell, stdin='x' * 2**20, timeout=30)
 
     assert result['exit_code'] == 0
     assert not result['timed_out']
 
 
 def test_a_flood_is_cut_and_ended_with_flat_memory(run):
-    run(argv=['true'])      # what only the first run imports is there now
+    run(argv=['true'])  # what only the first run imports is there now
     pathlib.Path('/proc/self/clear_refs').write_text('5')
     before = resident()
 
@@ -169,8 +188,8 @@ def test_a_flood_is_cut_and_ended_with_flat_memory(run):
     assert result['signal_name'] == 'SIGTERM'
     assert result['stdout'] == 'y\n' * 500
     assert result['stdout_truncated']
-    assert result['stdout_bytes'] > 2 ** 20
-    assert resident('VmHWM') - before < 2 * 2 ** 20
+    assert result['stdout_bytes'] > 2**20
+    assert resident('VmHWM') - before < 2 * 2**20
 
 
 STUBBORN = (
@@ -198,8 +217,9 @@ def test_all_that_it_started_ends_when_its_time_is_over(run):
 
 
 def test_it_may_say_goodbye_when_told_to_end(run):
-    result = run(shell=f'trap "echo bye; exit 3" TERM; echo hi; sleep {LONG} & wait',
-                 timeout=1.5)
+    result = run(
+        shell=f'trap "echo bye; exit 3" TERM; echo hi; sleep {LONG} & wait', timeout=1.5
+    )
 
     assert result['timed_out']
     assert result['exit_code'] == 3
@@ -234,8 +254,10 @@ def test_a_daemon_with_its_own_outputs_is_not_waited_for(run, monkeypatch):
 
 
 def test_who_left_the_session_is_left_alone(run):
-    result = run(shell=f'setsid sh -c "echo \\$\\$; exec sleep {LONG}" & '
-                       f'sleep {LONG}', timeout=1.5)
+    result = run(
+        shell=f'setsid sh -c "echo \\$\\$; exec sleep {LONG}" & sleep {LONG}',
+        timeout=1.5,
+    )
 
     left = int(result['stdout'])
     try:
@@ -250,8 +272,15 @@ def test_cancel_ends_all_of_it_and_is_raised(made, tmp_path):
     started = tmp_path / 'started'
     context = extension.Context()
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        call = pool.submit(made.run, context, timeout=LONG, shell=(
-            f'sleep {LONG} & echo $! >{started}.new; mv {started}.new {started}; wait'))
+        call = pool.submit(
+            made.run,
+            context,
+            timeout=LONG,
+            shell=(
+                f'sleep {LONG} & echo $! >{started}.new; '
+                f'mv {started}.new {started}; wait'
+            ),
+        )
         wait_for(started.exists)
         context.cancel(errors.Cancelled('somebody changed his mind'))
 
@@ -265,8 +294,14 @@ def test_cancel_ends_what_was_left_behind_too(made, tmp_path, monkeypatch):
     started = tmp_path / 'started'
     context = extension.Context()
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        call = pool.submit(made.run, context, timeout=LONG, shell=(
-            f'sleep {LONG} & echo $! >{started}.new; mv {started}.new {started}'))
+        call = pool.submit(
+            made.run,
+            context,
+            timeout=LONG,
+            shell=(
+                f'sleep {LONG} & echo $! >{started}.new; mv {started}.new {started}'
+            ),
+        )
         wait_for(started.exists)
         context.cancel(errors.Cancelled('not wanted'))
 
@@ -307,8 +342,12 @@ def test_the_deadline_of_the_caller_counts_as_well(made):
 def test_stop_kills_without_a_grace(make, foreign):
     made = make(exec_extension.Exec, 'exec', kill_grace=60)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        call = pool.submit(made.run, extension.Context(), timeout=LONG,
-                           shell=f'trap "" TERM; sleep {LONG}')
+        call = pool.submit(
+            made.run,
+            extension.Context(),
+            timeout=LONG,
+            shell=f'trap "" TERM; sleep {LONG}',
+        )
         wait_for(lambda: children() - foreign)
         made.stop()
 
@@ -323,8 +362,9 @@ def test_many_at_once_leave_nothing_behind(run):
     before = descriptors(), threading.active_count()
 
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
-        results = list(pool.map(
-            lambda n: run(shell=f'cat; exit {n}', stdin=str(n)), range(100)))
+        results = list(
+            pool.map(lambda n: run(shell=f'cat; exit {n}', stdin=str(n)), range(100))
+        )
 
     assert [result['exit_code'] for result in results] == list(range(100))
     assert [result['stdout'] for result in results] == [str(n) for n in range(100)]

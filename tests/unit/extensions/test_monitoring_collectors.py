@@ -85,8 +85,9 @@ def touched(monkeypatch):
         paths.append(path)
         if path == '/boot/efi':
             raise PermissionError(13, 'Permission denied')
-        return types.SimpleNamespace(f_frsize=4096, f_blocks=100, f_bfree=40,
-                                     f_bavail=35)
+        return types.SimpleNamespace(
+            f_frsize=4096, f_blocks=100, f_bfree=40, f_bavail=35
+        )
 
     monkeypatch.setattr(os, 'statvfs', statvfs)
     return paths
@@ -94,26 +95,50 @@ def touched(monkeypatch):
 
 @pytest.fixture
 def mounts(tree, touched):
-    root = tree({'proc/self/mountinfo': MOUNTS.lstrip(),
-                 'proc/filesystems': FILESYSTEM_TYPES})
+    root = tree(
+        {'proc/self/mountinfo': MOUNTS.lstrip(), 'proc/filesystems': FILESYSTEM_TYPES}
+    )
     found = filesystems.filesystems(root, ['/var/lib/kubelet/*'], ['tmp*', 'squashfs'])
     return {item['mount_point']: item for item in found}
 
 
 def test_filesystems_that_store_something_are_named_once(mounts):
     assert list(mounts) == [
-        '/', '/became/read/only', '/boot/efi', '/hidden', '/home/a/remote', '/layers',
-        '/media/usb', '/nfs', '/nfs/local', '/whole', '/with space\\n']
+        '/',
+        '/became/read/only',
+        '/boot/efi',
+        '/hidden',
+        '/home/a/remote',
+        '/layers',
+        '/media/usb',
+        '/nfs',
+        '/nfs/local',
+        '/whole',
+        '/with space\\n',
+    ]
     assert mounts['/'] == {
-        'mount_point': '/', 'device': '/dev/vda1', 'type': 'ext4', 'read_only': False,
-        'total': 409600, 'used': 245760, 'free': 143360}
+        'mount_point': '/',
+        'device': '/dev/vda1',
+        'type': 'ext4',
+        'read_only': False,
+        'total': 409600,
+        'used': 245760,
+        'free': 143360,
+    }
     assert mounts['/hidden']['device'] == '/dev/vdi'
 
 
 def test_what_may_hang_is_named_but_never_touched(mounts, touched):
     assert sorted(touched) == [
-        '/', '/became/read/only', '/boot/efi', '/hidden', '/layers', '/media/usb',
-        '/whole', '/with space\\n']
+        '/',
+        '/became/read/only',
+        '/boot/efi',
+        '/hidden',
+        '/layers',
+        '/media/usb',
+        '/whole',
+        '/with space\\n',
+    ]
     for point in ('/nfs', '/home/a/remote', '/nfs/local', '/boot/efi'):
         assert mounts[point]['total'] is mounts[point]['free'] is None
     assert mounts['/nfs']['device'] == 'server:/a'
@@ -121,13 +146,21 @@ def test_what_may_hang_is_named_but_never_touched(mounts, touched):
 
 def test_read_only_by_the_mount_or_by_the_filesystem(mounts):
     assert [point for point, item in mounts.items() if item['read_only']] == [
-        '/became/read/only', '/with space\\n']
+        '/became/read/only',
+        '/with space\\n',
+    ]
 
 
 def test_a_remote_root_does_not_make_all_else_remote(tree, touched):
-    root = tree({'proc/filesystems': FILESYSTEM_TYPES, 'proc/self/mountinfo': (
-        '24 1 0:40 / / rw - nfs server:/root rw\n'
-        '25 24 253:1 / /data rw - ext4 /dev/vda rw\n')})
+    root = tree(
+        {
+            'proc/filesystems': FILESYSTEM_TYPES,
+            'proc/self/mountinfo': (
+                '24 1 0:40 / / rw - nfs server:/root rw\n'
+                '25 24 253:1 / /data rw - ext4 /dev/vda rw\n'
+            ),
+        }
+    )
 
     filesystems.filesystems(root)
 
@@ -135,8 +168,12 @@ def test_a_remote_root_does_not_make_all_else_remote(tree, touched):
 
 
 def test_names_in_any_encoding_can_be_sent(tree, touched):
-    root = tree({'proc/filesystems': FILESYSTEM_TYPES, 'proc/self/mountinfo':
-                 b'24 1 253:1 / /caf\xe9 rw - ext4 /dev/\xff rw\n'})
+    root = tree(
+        {
+            'proc/filesystems': FILESYSTEM_TYPES,
+            'proc/self/mountinfo': b'24 1 253:1 / /caf\xe9 rw - ext4 /dev/\xff rw\n',
+        }
+    )
 
     found = filesystems.filesystems(root)
 
@@ -153,8 +190,11 @@ def test_the_real_filesystems():
     json.dumps(found)
     lines = (before + mountinfo.read_text()).splitlines()
     points = {line.split()[4] for line in lines}
-    assert {item['mount_point'] for item in found if ' ' not in item['mount_point']
-            and '\\' not in item['mount_point']} <= points
+    assert {
+        item['mount_point']
+        for item in found
+        if ' ' not in item['mount_point'] and '\\' not in item['mount_point']
+    } <= points
     for item in found:
         if item['total'] is None:
             continue
@@ -166,8 +206,11 @@ def test_the_real_filesystems():
 def test_memory_and_swap_of_a_sample(tree):
     root = tree({'proc/meminfo': MEMINFO})
 
-    assert memory.memory(root) == {'total': 2030720 * 1024, 'free': 184356 * 1024,
-                                   'available': 1439844 * 1024}
+    assert memory.memory(root) == {
+        'total': 2030720 * 1024,
+        'free': 184356 * 1024,
+        'available': 1439844 * 1024,
+    }
     assert memory.swap(root) == {'total': 975868 * 1024, 'free': 900000 * 1024}
 
 
@@ -187,17 +230,35 @@ def test_the_real_memory():
     assert memory.swap()['total'] >= memory.swap()['free']
 
 
-@pytest.mark.parametrize(('text', 'wanted'), [
-    ('NAME="Debian GNU/Linux"\nID=debian\nVERSION_ID="12"\n'
-     'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\n',
-     {'id': 'debian', 'name': 'Debian GNU/Linux', 'version': '12',
-      'pretty': 'Debian GNU/Linux 12 (bookworm)'}),
-    ("# a comment=1\n\nNAME='Arch Linux'\nID=arch\nnonsense\n",
-     {'id': 'arch', 'name': 'Arch Linux', 'version': None, 'pretty': 'Arch Linux'}),
-    ('NAME="A \\"B\\" \\$C"\nVERSION_ID=""\n',
-     {'id': 'linux', 'name': 'A "B" $C', 'version': '', 'pretty': 'A "B" $C'}),
-    ('', {'id': 'linux', 'name': 'Linux', 'version': None, 'pretty': 'Linux'}),
-])
+@pytest.mark.parametrize(
+    ('text', 'wanted'),
+    [
+        (
+            'NAME="Debian GNU/Linux"\nID=debian\nVERSION_ID="12"\n'
+            'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\n',
+            {
+                'id': 'debian',
+                'name': 'Debian GNU/Linux',
+                'version': '12',
+                'pretty': 'Debian GNU/Linux 12 (bookworm)',
+            },
+        ),
+        (
+            "# a comment=1\n\nNAME='Arch Linux'\nID=arch\nnonsense\n",
+            {
+                'id': 'arch',
+                'name': 'Arch Linux',
+                'version': None,
+                'pretty': 'Arch Linux',
+            },
+        ),
+        (
+            'NAME="A \\"B\\" \\$C"\nVERSION_ID=""\n',
+            {'id': 'linux', 'name': 'A "B" $C', 'version': '', 'pretty': 'A "B" $C'},
+        ),
+        ('', {'id': 'linux', 'name': 'Linux', 'version': None, 'pretty': 'Linux'}),
+    ],
+)
 def test_operating_systems(tree, text, wanted):
     assert system.operating_system(tree({'usr/lib/os-release': text})) == wanted
 
@@ -233,8 +294,9 @@ def test_the_real_nics_are_those_of_sys():
     found = {item['name']: item for item in nics.nics()}
 
     folder = pathlib.Path('/sys/class/net')
-    assert set(found) == {path.name for path in folder.iterdir()
-                          if (path / 'mtu').exists()}
+    assert set(found) == {
+        path.name for path in folder.iterdir() if (path / 'mtu').exists()
+    }
     assert 'lo' in found
     for name, nic in found.items():
         assert nic['mtu'] == int((folder / name / 'mtu').read_text())
@@ -243,19 +305,29 @@ def test_the_real_nics_are_those_of_sys():
             assert nic['mac'] == (folder / name / 'address').read_text().strip()
 
 
-@pytest.mark.skipif(shutil.which('ip') is None,
-                    reason='iproute2 is not installed; /sys was compared')
+@pytest.mark.skipif(
+    shutil.which('ip') is None, reason='iproute2 is not installed; /sys was compared'
+)
 def test_the_real_addresses_are_those_of_iproute2():
-    told = json.loads(subprocess.run(['ip', '-j', 'addr'], capture_output=True,
-                                     check=True).stdout)
+    told = json.loads(
+        subprocess.run(['ip', '-j', 'addr'], capture_output=True, check=True).stdout
+    )
 
-    assert {(nic['name'], item['family'], item['address'], item['prefix'])
-            for nic in nics.nics() for item in nic['addresses']} == {
+    assert {
+        (nic['name'], item['family'], item['address'], item['prefix'])
+        for nic in nics.nics()
+        for item in nic['addresses']
+    } == {
         (link['ifname'], item['family'], item['local'], item['prefixlen'])
-        for link in told for item in link['addr_info'] if 'local' in item}
+        for link in told
+        for item in link['addr_info']
+        if 'local' in item
+    }
 
 
 def test_ignored_nics_are_left_out_with_their_addresses():
     assert [nic['name'] for nic in nics.nics(['[!l]*', 'l?x'])] == [
-        name for name in sorted(os.listdir('/sys/class/net'))
-        if name.startswith('l') and not (len(name) == 3 and name[2] == 'x')]
+        name
+        for name in sorted(os.listdir('/sys/class/net'))
+        if name.startswith('l') and not (len(name) == 3 and name[2] == 'x')
+    ]

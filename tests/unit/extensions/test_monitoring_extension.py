@@ -11,8 +11,18 @@ from guestagent_monitoring import extension as monitoring_extension
 from guestagent import errors, extension
 from guestagent.agent import registry
 
-NAMES = ['hostname', 'os', 'kernel', 'architecture', 'cpus', 'boot_time', 'memory',
-         'swap', 'nics', 'filesystems']
+NAMES = [
+    'hostname',
+    'os',
+    'kernel',
+    'architecture',
+    'cpus',
+    'boot_time',
+    'memory',
+    'swap',
+    'nics',
+    'filesystems',
+]
 
 
 @pytest.fixture
@@ -23,8 +33,10 @@ def made(make):
 @pytest.fixture
 def scripted(made):
     """The extension with two facts, whose values are what ``values`` holds."""
-    made.values = {'memory': {'total': 1000, 'available': 500, 'free': 500},
-                   'hostname': 'first'}
+    made.values = {
+        'memory': {'total': 1000, 'available': 500, 'free': 500},
+        'hostname': 'first',
+    }
 
     def tell(name):
         if isinstance(made.values[name], Exception):
@@ -75,14 +87,17 @@ def test_facts_are_those_of_now_and_nothing_is_reported(scripted, host):
     assert len(host.facts) == 1
 
 
-@pytest.mark.parametrize(('arguments', 'wanted'), [
-    ({}, NAMES),
-    ({'prefix': 'h'}, ['hostname']),
-    ({'names': ['swap', 'memory']}, ['memory', 'swap']),
-    ({'prefix': 'm', 'names': ['swap', 'memory']}, ['memory']),
-    ({'names': []}, []),
-    ({'prefix': 'x'}, []),
-])
+@pytest.mark.parametrize(
+    ('arguments', 'wanted'),
+    [
+        ({}, NAMES),
+        ({'prefix': 'h'}, ['hostname']),
+        ({'names': ['swap', 'memory']}, ['memory', 'swap']),
+        ({'prefix': 'm', 'names': ['swap', 'memory']}, ['memory']),
+        ({'names': []}, []),
+        ({'prefix': 'x'}, []),
+    ],
+)
 def test_facts_can_be_chosen(made, arguments, wanted):
     assert list(made.facts(extension.Context(), **arguments)['facts']) == wanted
 
@@ -92,8 +107,10 @@ def test_a_fact_that_is_not_there_is_named(made):
         made.facts(extension.Context(), names=['memory', 'disks'])
 
 
-@pytest.mark.parametrize('error', [
-    OSError(5, 'Input/output error'), ValueError('no number'), KeyError('MemTotal')])
+@pytest.mark.parametrize(
+    'error',
+    [OSError(5, 'Input/output error'), ValueError('no number'), KeyError('MemTotal')],
+)
 def test_a_collector_that_fails_concerns_no_other(scripted, host, caplog, error):
     scripted.collect()
     scripted.values.update(memory=error, hostname='second')
@@ -103,7 +120,8 @@ def test_a_collector_that_fails_concerns_no_other(scripted, host, caplog, error)
     assert host.facts[-1] == {'hostname': 'second'}
     assert scripted.health() == f'memory: {type(error).__name__}: {error}'
     assert scripted.facts(extension.Context())['problems'] == {
-        'memory': f'{type(error).__name__}: {error}'}
+        'memory': f'{type(error).__name__}: {error}'
+    }
     assert caplog.text.count('memory cannot be told') == 1
 
     # A look at another fact does not make it well again; one that succeeds does.
@@ -120,7 +138,7 @@ def test_one_look_at_a_time(scripted, host):
 
     def slow():
         inside.append(1)
-        time.sleep(0.001)   # a chance for others to come in
+        time.sleep(0.001)  # a chance for others to come in
         most.append(len(inside))
         inside.pop()
         return 'name'
@@ -147,20 +165,27 @@ def test_without_the_watch_there_is_no_thread(make):
 
 
 def test_options_choose_what_is_left_out(make):
-    made = make(monitoring_extension.Monitoring, 'monitoring',
-                ignored_interfaces=['*'], ignored_mounts=['*'])
+    made = make(
+        monitoring_extension.Monitoring,
+        'monitoring',
+        ignored_interfaces=['*'],
+        ignored_mounts=['*'],
+    )
 
     assert made.facts(extension.Context(), names=['nics', 'filesystems'])['facts'] == {
-        'nics': [], 'filesystems': []}
+        'nics': [],
+        'filesystems': [],
+    }
 
 
 def test_the_agent_can_check_and_call_it(made):
     loaded = registry.Loaded('monitoring', made)
 
-    assert {name: command.info.mutates for name, command in loaded.commands.items()
-            } == {'facts': False, 'refresh': False}
+    assert {
+        name: command.info.mutates for name, command in loaded.commands.items()
+    } == {'facts': False, 'refresh': False}
     loaded.commands['facts'].signature.check({'prefix': 'm', 'names': ['memory']})
-    (method, info), = loaded.periodics
+    ((method, info),) = loaded.periodics
     assert method == made.collect
     assert (info.option, info.immediately) == ('period', True)
     assert info.jitter > 0
@@ -179,7 +204,12 @@ print(*sorted(name for name in set(sys.modules) - before
 
 
 def test_an_idle_agent_imports_nothing_else_for_them():
-    done = subprocess.run([sys.executable, '-c', LIGHT], capture_output=True, text=True,
-                          timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, '-c', LIGHT],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
 
     assert done.stdout.split() == []

@@ -12,8 +12,15 @@ def a_memory(free):
 
 
 def a_filesystem(used, point='/'):
-    return {'mount_point': point, 'device': '/dev/vda', 'type': 'ext4',
-            'read_only': False, 'total': TOTAL, 'used': used, 'free': TOTAL - used}
+    return {
+        'mount_point': point,
+        'device': '/dev/vda',
+        'type': 'ext4',
+        'read_only': False,
+        'total': TOTAL,
+        'used': used,
+        'free': TOTAL - used,
+    }
 
 
 @hypothesis.given(strategies.lists(AMOUNTS, min_size=1))
@@ -69,8 +76,12 @@ def test_each_filesystem_settles_by_itself():
 
 def test_what_is_no_amount_counts_at_once():
     last = [a_filesystem(500)]
-    for change in ({'read_only': True}, {'device': '/dev/vdb'}, {'used': None},
-                   {'more': 1}):
+    for change in (
+        {'read_only': True},
+        {'device': '/dev/vdb'},
+        {'used': None},
+        {'more': 1},
+    ):
         now = [{**a_filesystem(500), **change}]
         assert steady.filesystems(last, now) == now
         assert steady.filesystems(now, last) == last

@@ -47,8 +47,9 @@ def start():
 
 
 def watching():
-    return [thread for thread in threading.enumerate()
-            if thread.name == 'monitoring-watch']
+    return [
+        thread for thread in threading.enumerate() if thread.name == 'monitoring-watch'
+    ]
 
 
 def test_what_is_announced_together_is_told_once(kernel, start):
@@ -189,18 +190,28 @@ def test_the_kernels_own_notices(tmp_path):
     command = ['unshare', '--net', '--uts', '--mount']
     if os.geteuid() != 0:
         command += ['--map-root-user']
-    tried = subprocess.run([*command, 'true'], capture_output=True, text=True,
-                           check=False)
+    tried = subprocess.run(
+        [*command, 'true'], capture_output=True, text=True, check=False
+    )
     if tried.returncode != 0:
         pytest.skip(f'this machine allows no namespaces: {tried.stderr.strip()}')
 
-    done = subprocess.run([*command, sys.executable, '-c', GUEST, str(tmp_path)],
-                          capture_output=True, text=True, timeout=90, check=False)
+    done = subprocess.run(
+        [*command, sys.executable, '-c', GUEST, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
 
     assert done.returncode == 0, done.stderr
     links, hostname, mounts = map(json.loads, done.stdout.splitlines())
     assert {'family': 'inet', 'address': '127.0.0.1', 'prefix': 8} in [
-        address for nic in links if nic['name'] == 'lo' for address in nic['addresses']]
+        address for nic in links if nic['name'] == 'lo' for address in nic['addresses']
+    ]
     assert hostname == 'renamed'
-    assert [(item['type'], item['device']) for item in mounts
-            if item['mount_point'] == str(tmp_path)] == [('tmpfs', 'none')]
+    assert [
+        (item['type'], item['device'])
+        for item in mounts
+        if item['mount_point'] == str(tmp_path)
+    ] == [('tmpfs', 'none')]

@@ -14,12 +14,32 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 #: Types that need somebody else to answer; besides fuse.*.
-REMOTE = frozenset((
-    '9p', 'afs', 'beegfs', 'ceph', 'cifs', 'coda', 'gfs2', 'glusterfs', 'gpfs',
-    'lustre', 'ncpfs', 'nfs', 'nfs4', 'ocfs2', 'orangefs', 'smb3', 'smbfs', 'virtiofs'))
+REMOTE = frozenset(
+    (
+        '9p',
+        'afs',
+        'beegfs',
+        'ceph',
+        'cifs',
+        'coda',
+        'gfs2',
+        'glusterfs',
+        'gpfs',
+        'lustre',
+        'ncpfs',
+        'nfs',
+        'nfs4',
+        'ocfs2',
+        'orangefs',
+        'smb3',
+        'smbfs',
+        'virtiofs',
+    )
+)
 #: Types that store things, though the kernel calls them "nodev".
-NODEV_STORES = frozenset((
-    'bcachefs', 'btrfs', 'jffs2', 'overlay', 'ramfs', 'tmpfs', 'ubifs', 'zfs'))
+NODEV_STORES = frozenset(
+    ('bcachefs', 'btrfs', 'jffs2', 'overlay', 'ramfs', 'tmpfs', 'ubifs', 'zfs')
+)
 
 _ESCAPE = re.compile(r'\\([0-7]{3})')
 
@@ -49,8 +69,11 @@ class Mount:
         return self.type in REMOTE or self.type.startswith('fuse.')
 
 
-def filesystems(root: str = '/', ignored_mounts: Collection[str] = (),
-                ignored_types: Collection[str] = ()) -> list[dict[str, Any]]:
+def filesystems(
+    root: str = '/',
+    ignored_mounts: Collection[str] = (),
+    ignored_types: Collection[str] = (),
+) -> list[dict[str, Any]]:
     """Return the filesystems that store something, sorted by mount point.
 
     Each is ``{mount_point, device, type, read_only, total, used, free}``, in bytes;
@@ -58,15 +81,23 @@ def filesystems(root: str = '/', ignored_mounts: Collection[str] = (),
     for them might hang.  A filesystem that is mounted more than once is named once.
     """
     mounts = _visible(_read_lines(root, 'proc/self/mountinfo'))
-    remote = [mount.mount_point.rstrip('/') + '/' for mount in mounts
-              if mount.is_remote and mount.mount_point != '/']
+    remote = [
+        mount.mount_point.rstrip('/') + '/'
+        for mount in mounts
+        if mount.is_remote and mount.mount_point != '/'
+    ]
     stores = _block_types(root) | NODEV_STORES
-    wanted = [mount for mount in mounts
-              if (mount.is_remote or mount.type in stores)
-              and not _matches(mount.type, ignored_types)
-              and not _matches(mount.mount_point, ignored_mounts)]
-    return sorted((_describe(mount, remote) for mount in _distinct(wanted)),
-                  key=lambda item: str(item['mount_point']))
+    wanted = [
+        mount
+        for mount in mounts
+        if (mount.is_remote or mount.type in stores)
+        and not _matches(mount.type, ignored_types)
+        and not _matches(mount.mount_point, ignored_mounts)
+    ]
+    return sorted(
+        (_describe(mount, remote) for mount in _distinct(wanted)),
+        key=lambda item: str(item['mount_point']),
+    )
 
 
 def _describe(mount: Mount, remote: list[str]) -> dict[str, Any]:
@@ -75,15 +106,21 @@ def _describe(mount: Mount, remote: list[str]) -> dict[str, Any]:
         try:
             figures = os.statvfs(mount.mount_point)
         except OSError:
-            pass    # unmounted meanwhile, or hidden from us: what is known is told
+            pass  # unmounted meanwhile, or hidden from us: what is known is told
         else:
             unit = figures.f_frsize
             total = figures.f_blocks * unit
             used = (figures.f_blocks - figures.f_bfree) * unit
             free = figures.f_bavail * unit
-    return {'mount_point': _text(mount.mount_point), 'device': _text(mount.device),
-            'type': mount.type, 'read_only': mount.read_only,
-            'total': total, 'used': used, 'free': free}
+    return {
+        'mount_point': _text(mount.mount_point),
+        'device': _text(mount.device),
+        'type': mount.type,
+        'read_only': mount.read_only,
+        'total': total,
+        'used': used,
+        'free': free,
+    }
 
 
 def _visible(lines: Iterable[str]) -> list[Mount]:
@@ -108,14 +145,18 @@ def _distinct(mounts: list[Mount]) -> list[Mount]:
 
 def _block_types(root: str) -> set[str]:
     """Return the types that live on block devices, as far as the kernel knows now."""
-    return {line.strip() for line in _read_lines(root, 'proc/filesystems')
-            if not line.startswith('nodev')}
+    return {
+        line.strip()
+        for line in _read_lines(root, 'proc/filesystems')
+        if not line.startswith('nodev')
+    }
 
 
 def _read_lines(root: str, path: str) -> list[str]:
     # The names of folders may be in any encoding.
-    with open(os.path.join(root, path), encoding='utf-8',
-              errors='surrogateescape') as file:
+    with open(
+        os.path.join(root, path), encoding='utf-8', errors='surrogateescape'
+    ) as file:
         return file.read().split('\n')[:-1]
 
 

@@ -14,8 +14,11 @@ def memory(root: str = '/') -> dict[str, int]:
     """
     fields = _meminfo(root)
     free = fields['MemFree']
-    return {'total': fields['MemTotal'],
-            'available': fields.get('MemAvailable', free), 'free': free}
+    return {
+        'total': fields['MemTotal'],
+        'available': fields.get('MemAvailable', free),
+        'free': free,
+    }
 
 
 def swap(root: str = '/') -> dict[str, int]:

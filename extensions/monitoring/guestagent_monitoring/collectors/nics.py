@@ -22,8 +22,15 @@ _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 #: looks like it, InfiniBand.
 _WITH_MAC = (1, 32)
 
-_STATES = ('unknown', 'notpresent', 'down', 'lowerlayerdown', 'testing', 'dormant',
-           'up')
+_STATES = (
+    'unknown',
+    'notpresent',
+    'down',
+    'lowerlayerdown',
+    'testing',
+    'dormant',
+    'up',
+)
 _FAMILIES = {socket.AF_INET: 'inet', socket.AF_INET6: 'inet6'}
 
 
@@ -37,12 +44,14 @@ def nics(ignored: Collection[str] = ()) -> list[dict[str, Any]]:
     :raises OSError: the kernel does not answer.
     """
     links = netlink.dump(netlink.GET_LINK, netlink.NEW_LINK)
-    return describe(links, netlink.dump(netlink.GET_ADDRESS, netlink.NEW_ADDRESS),
-                    ignored)
+    return describe(
+        links, netlink.dump(netlink.GET_ADDRESS, netlink.NEW_ADDRESS), ignored
+    )
 
 
-def describe(links: Iterable[bytes], addresses: Iterable[bytes],
-             ignored: Collection[str] = ()) -> list[dict[str, Any]]:
+def describe(
+    links: Iterable[bytes], addresses: Iterable[bytes], ignored: Collection[str] = ()
+) -> list[dict[str, Any]]:
     """Return the interfaces that the kernel's answers describe; no I/O.
 
     :raises ValueError: an answer is cut short.
@@ -56,13 +65,14 @@ def describe(links: Iterable[bytes], addresses: Iterable[bytes],
         family, prefix, _flags, _scope, index = netlink.unpack(_ADDRESS, body)
         if index in found and family in _FAMILIES:
             found[index]['addresses'].append(
-                _address(family, prefix, body[_ADDRESS.size:]))
+                _address(family, prefix, body[_ADDRESS.size :])
+            )
     return list(found.values())
 
 
 def _link(body: bytes) -> tuple[int, dict[str, Any]]:
     _family, kind, index, _flags, _change = netlink.unpack(_LINK, body)
-    fields = netlink.attributes(body[_LINK.size:])
+    fields = netlink.attributes(body[_LINK.size :])
     hardware = fields.get(_IFLA_ADDRESS, b'') if kind in _WITH_MAC else b''
     state = int.from_bytes(fields.get(_IFLA_OPERSTATE, b'\0'), 'little')
     return index, {
@@ -70,12 +80,16 @@ def _link(body: bytes) -> tuple[int, dict[str, Any]]:
         'mac': hardware.hex(':') or None,
         'mtu': int.from_bytes(fields[_IFLA_MTU], netlink.BYTE_ORDER),
         'state': _STATES[state] if state < len(_STATES) else 'unknown',
-        'addresses': []}
+        'addresses': [],
+    }
 
 
 def _address(family: int, prefix: int, rest: bytes) -> dict[str, Any]:
     fields = netlink.attributes(rest)
     # On a link between two points the other attribute is the other end.
     packed = fields.get(_IFA_LOCAL) or fields[_IFA_ADDRESS]
-    return {'family': _FAMILIES[socket.AddressFamily(family)],
-            'address': socket.inet_ntop(family, packed), 'prefix': prefix}
+    return {
+        'family': _FAMILIES[socket.AddressFamily(family)],
+        'address': socket.inet_ntop(family, packed),
+        'prefix': prefix,
+    }

@@ -26,9 +26,12 @@ def operating_system(root: str = '/') -> dict[str, str | None] | None:
         except FileNotFoundError:
             continue
         name = fields.get('NAME', 'Linux')
-        return {'id': fields.get('ID', 'linux'), 'name': name,
-                'version': fields.get('VERSION_ID'),
-                'pretty': fields.get('PRETTY_NAME', name)}
+        return {
+            'id': fields.get('ID', 'linux'),
+            'name': name,
+            'version': fields.get('VERSION_ID'),
+            'pretty': fields.get('PRETTY_NAME', name),
+        }
     return None
 
 
@@ -68,6 +71,5 @@ def _os_release(text: str) -> dict[str, str]:
 
 
 def _read(root: str, path: str) -> str:
-    with open(os.path.join(root, path), encoding='utf-8',
-              errors='replace') as file:
+    with open(os.path.join(root, path), encoding='utf-8', errors='replace') as file:
         return file.read()

@@ -15,8 +15,12 @@ _TEXT = sa.Text().with_variant(mysql.LONGTEXT, 'mysql', 'mariadb')
 _OPTIONS: dict[str, Any] = {
     f'{dialect}_{name}': value
     for dialect in ('mysql', 'mariadb')
-    for name, value in (('engine', 'InnoDB'), ('charset', 'utf8mb4'),
-                        ('collate', 'utf8mb4_bin'))}
+    for name, value in (
+        ('engine', 'InnoDB'),
+        ('charset', 'utf8mb4'),
+        ('collate', 'utf8mb4_bin'),
+    )
+}
 
 
 def upgrade() -> None:
@@ -47,7 +51,8 @@ def _instances() -> None:
         sa.Column('facts_generation', sa.Integer, nullable=False),
         sa.Column('facts_sequence', sa.BigInteger, nullable=False),
         sa.Column('sweep', sa.String(32)),
-        **_OPTIONS)
+        **_OPTIONS,
+    )
     op.create_table(
         'generations',
         sa.Column('id', _COUNTER, primary_key=True, autoincrement=True),
@@ -55,10 +60,10 @@ def _instances() -> None:
         sa.Column('generation', sa.String(200), nullable=False),
         sa.Column('number', sa.Integer, nullable=False),
         sa.Column('met', sa.Double, nullable=False, index=True),
-        sa.UniqueConstraint('instance', 'generation',
-                            name='uq_generations_generation'),
+        sa.UniqueConstraint('instance', 'generation', name='uq_generations_generation'),
         sa.UniqueConstraint('instance', 'number', name='uq_generations_number'),
-        **_OPTIONS)
+        **_OPTIONS,
+    )
 
 
 def _what_instances_have() -> None:
@@ -70,7 +75,8 @@ def _what_instances_have() -> None:
         sa.Column('health', _TEXT, nullable=False),
         sa.Column('distribution', sa.String(255)),
         sa.Column('distribution_version', sa.String(64)),
-        **_OPTIONS)
+        **_OPTIONS,
+    )
     op.create_table(
         'facts',
         sa.Column('instance', sa.String(200), primary_key=True),
@@ -79,7 +85,8 @@ def _what_instances_have() -> None:
         sa.Column('sequence', sa.BigInteger, nullable=False),
         sa.Column('value', _TEXT),
         sa.Column('updated', sa.Double, nullable=False),
-        **_OPTIONS)
+        **_OPTIONS,
+    )
 
 
 def _commands() -> None:
@@ -99,9 +106,11 @@ def _commands() -> None:
         sa.Column('started', sa.Double),
         sa.Column('seconds', sa.Double),
         sa.Column('received', sa.Double, nullable=False, index=True),
-        sa.UniqueConstraint('instance', 'caller', 'command_id', 'digest',
-                            name='uq_commands_command'),
-        **_OPTIONS)
+        sa.UniqueConstraint(
+            'instance', 'caller', 'command_id', 'digest', name='uq_commands_command'
+        ),
+        **_OPTIONS,
+    )
     op.create_index('ix_commands_page', 'commands', ['instance', 'id'])
 
 
@@ -116,7 +125,9 @@ def _events() -> None:
         sa.Column('at', sa.Double, nullable=False),
         sa.Column('received', sa.Double, nullable=False, index=True),
         sa.Column('data', _TEXT, nullable=False),
-        sa.UniqueConstraint('instance', 'generation', 'sequence',
-                            name='uq_events_report'),
-        **_OPTIONS)
+        sa.UniqueConstraint(
+            'instance', 'generation', 'sequence', name='uq_events_report'
+        ),
+        **_OPTIONS,
+    )
     op.create_index('ix_events_page', 'events', ['instance', 'id'])
