@@ -1,23 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the agent says of itself: ping, and a description of its extensions."""
+"""The namespace ``agent``: what the agent says of itself and of its commands.
+
+All but ``describe`` are answered on the loop, so that they work when every worker is
+taken, which is when they are needed.
+"""
 
 from __future__ import annotations
 
+import builtins
 import inspect
+import time
 from typing import Any
 
 from guestagent import errors, extension
-from guestagent.agent import registry
+from guestagent.agent import dispatcher, registry, reporter
+from guestagent.agent import request as requests
+from guestagent.agent.steps import repeats
+
+#: What is answered on the loop.
+_INLINE = ('report', 'list', 'status', 'cancel')
 
 
 class Core(extension.Extension):
-    """The namespace ``agent``: no functionality, only what is there."""
+    """No functionality: only what is there, and what it is doing."""
 
     version = '1.0'
 
-    def __init__(self, known: registry.Registry, host: extension.Host) -> None:
+    def __init__(
+        self,
+        host: extension.Host,
+        known: registry.Registry,
+        carrier: dispatcher.Dispatcher,
+        remembered: repeats.Repeats,
+        reports: reporter.Reporter,
+    ) -> None:
         super().__init__('agent', None, host)
         self._known = known
+        self._carrier = carrier
+        self._remembered = remembered
+        self._reports = reports
 
     @extension.command(mutates=False, timeout=10)
     def describe(self, context: extension.Context, extension: str) -> dict[str, Any]:
@@ -29,24 +50,114 @@ class Core(extension.Extension):
         """
         for loaded in self._known.extensions():
             if loaded.name == extension:
-                return {
-                    'name': loaded.name,
-                    **loaded.summary(),
-                    'doc': inspect.getdoc(type(loaded.instance)) or ''
-                    if loaded.instance is not None
-                    else '',
-                    'commands': [
-                        _describe(name, command)
-                        for name, command in sorted(loaded.commands.items())
-                    ],
-                }
+                return _describe_extension(loaded)
         names = ', '.join(item.name for item in self._known.extensions()) or 'none'
         raise errors.NoSuchRecord(
             f'this agent has no extension {extension!r}; it has: {names}'
         )
 
+    @extension.command(mutates=False)
+    def report(self, context: extension.Context) -> None:
+        """Report all facts and a heartbeat now; a conductor asks that misses some."""
+        self._reports.report_all()
 
-def _describe(name: str, command: registry.Command) -> dict[str, Any]:
+    @extension.command(mutates=False)
+    def list(self, context: extension.Context) -> builtins.list[dict[str, Any]]:
+        """Return the commands in flight, the oldest first.
+
+        ``[{command_id, caller, command, state: 'waiting' | 'running', seconds}]``
+        """
+        return [_describe_request(request) for request in self._carrier.requests()]
+
+    @extension.command(mutates=False)
+    def status(
+        self, context: extension.Context, command_id: str, caller: str = ''
+    ) -> dict[str, Any]:
+        """Return how it stands with a command: as ``list``, or how it has ended.
+
+        ``{command_id, caller, state: 'waiting' | 'running' | 'done' | 'failed' |
+        'interrupted' | 'withheld', ...}``
+        """
+        for request in self._find(command_id, caller):
+            return _describe_request(request)
+        outcome = self._remembered.outcome(caller, command_id)
+        if outcome is None:
+            raise errors.NoSuchRecord(
+                f'this agent knows no command {command_id!r} of {caller!r}; it '
+                f'remembers those that change the guest and have an id of their caller'
+            )
+        return {
+            'command_id': command_id,
+            'caller': caller,
+            'state': outcome.status,
+            'error': None if outcome.error is None else str(outcome.error),
+        }
+
+    @extension.command(mutates=False)
+    def cancel(
+        self, context: extension.Context, command_id: str, caller: str | None = None
+    ) -> dict[str, int]:
+        """Cancel commands in flight, of one caller or of all; return how many.
+
+        ``{cancelled}``
+        """
+        who = context.caller or 'a caller without a name'
+        reason = errors.Cancelled(f'the command was cancelled by {who}')
+        found = self._find(command_id, caller)
+        return {'cancelled': sum(self._carrier.cancel(one, reason) for one in found)}
+
+    def _find(
+        self, command_id: str, caller: str | None
+    ) -> builtins.list[requests.Request]:
+        return [
+            request
+            for request in self._carrier.requests()
+            if request.id == command_id and caller in (None, request.caller)
+        ]
+
+
+def register(
+    host: extension.Host,
+    known: registry.Registry,
+    carrier: dispatcher.Dispatcher,
+    remembered: repeats.Repeats,
+    reports: reporter.Reporter,
+) -> None:
+    """Serve ``agent``, and oslo.messaging's ping in no namespace."""
+    loaded = registry.Loaded('agent', Core(host, known, carrier, remembered, reports))
+    for name in _INLINE:
+        loaded.commands[name].inline = loaded.commands[name].quiet = True
+    known.add('agent', loaded)
+    ping = registry.Loaded('')
+    ping.version = '1.0'
+    ping.commands['oslo_rpc_server_ping'] = registry.Command(
+        'PingEndpoint.oslo_rpc_server_ping',
+        _ping,
+        extension.CommandInfo(False, None, True, frozenset()),
+        inline=True,
+    )
+    known.add(None, ping)
+
+
+def _ping(context: extension.Context) -> str:
+    """Answer as oslo.messaging's PingEndpoint does."""
+    return 'pong'
+
+
+def _describe_extension(loaded: registry.Loaded) -> dict[str, Any]:
+    doc = inspect.getdoc(type(loaded.instance)) if loaded.instance else None
+    return {
+        'name': loaded.name,
+        **loaded.summary(),
+        'doc': doc or '',
+        'commands': [
+            _describe_command(name, command)
+            for name, command in sorted(loaded.commands.items())
+        ],
+    }
+
+
+def _describe_command(name: str, command: registry.Command) -> dict[str, Any]:
     about = command.signature
     return {
         'name': name,
@@ -67,20 +178,14 @@ def _describe(name: str, command: registry.Command) -> dict[str, Any]:
     }
 
 
-def register(known: registry.Registry, host: extension.Host) -> None:
-    """Serve ``agent``, and oslo.messaging's ping in no namespace."""
-    known.add('agent', registry.Loaded('agent', Core(known, host)))
-    ping = registry.Loaded('')
-    ping.version = '1.0'
-    ping.commands['oslo_rpc_server_ping'] = registry.Command(
-        'PingEndpoint.oslo_rpc_server_ping',
-        _ping,
-        extension.CommandInfo(False, None, True, frozenset()),
-        inline=True,
-    )
-    known.add(None, ping)
-
-
-def _ping(context: extension.Context) -> str:
-    """Answer as oslo.messaging's PingEndpoint does."""
-    return 'pong'
+def _describe_request(request: requests.Request) -> dict[str, Any]:
+    seconds = None
+    if request.started is not None:
+        seconds = round(time.monotonic() - request.started, 3)
+    return {
+        'command_id': request.id,
+        'caller': request.caller,
+        'command': request.name,
+        'state': 'waiting' if seconds is None else 'running',
+        'seconds': seconds,
+    }

@@ -72,10 +72,41 @@ class Dispatcher:
             self.watch.remove(request)
             self._refuse(request, errors.Busy('all workers of the agent are busy'))
 
+    def requests(self) -> list[requests.Request]:
+        """Return what is in flight, waiting or running, the oldest first."""
+        return self.watch.requests()
+
+    def cancel(self, request: requests.Request, reason: errors.GuestError) -> bool:
+        """End a command, running or waiting; on the loop.
+
+        :returns: whether it had not ended before.
+        """
+        if not self.watch.remove(request):
+            return False
+        # On a thread of its own: settling may write, and cancelling runs callbacks
+        # of the extension.
+        self._pool.submit(self._give_up, (request, reason), reserve=True)
+        return True
+
     def cancel_all(self, reason: errors.GuestError) -> None:
-        """Cancel what is in flight; it is settled as its command returns."""
-        for request in self.watch.running():
-            request.cancel(reason)
+        """Cancel what runs, and drop what waits; on the loop, when the agent stops.
+
+        What runs is settled as its command returns.  Of what waits, the
+        unacknowledged goes back into its queue, and the rest is refused.
+        """
+        for request in self.watch.requests():
+            if request.started is not None:
+                request.cancel(reason)
+            elif self.watch.remove(request) and request.acknowledged:
+                self._refuse(request, errors.Stopping('the agent is stopping'))
+
+    def abandon_all(self, reason: errors.GuestError) -> None:
+        """Settle what was cancelled and does not return; the last thing to do."""
+        for request in self.watch.requests():
+            if self.watch.remove(request):
+                self._settle(
+                    request, requests.Outcome(requests.INTERRUPTED, error=reason)
+                )
 
     def orphaned(self, request: requests.Request, outcome: requests.Outcome) -> None:
         """Report an outcome whose reader has gone."""
@@ -104,10 +135,12 @@ class Dispatcher:
 
     def _run(self, request: requests.Request) -> None:
         """Accept, run and settle one request; on a worker."""
+        if request not in self.watch:
+            return  # cancelled while it waited
         if request.expires is not None and request.expires < time.monotonic():
             # Its caller has been told of a timeout already; running it now would
             # surprise.
-            self._loop.call_soon(request.acknowledge)
+            request.acknowledge_soon(self._loop)
             if self.watch.remove(request):
                 LOG.info(
                     '%s from %r expired before a worker was free',
@@ -121,8 +154,7 @@ class Dispatcher:
             if self.watch.remove(request):
                 self._loop.call_soon(self._refuse, request, error)
             return
-        if not request.acknowledged:
-            self._loop.call_soon(request.acknowledge)
+        request.acknowledge_soon(self._loop)
         if known is not None:
             known.then(lambda outcome: self._answer_known(request, outcome))
             return
@@ -163,19 +195,16 @@ class Dispatcher:
 
     def _expire(self, request: requests.Request) -> None:
         """End a command whose time is over; on the loop."""
-        if not self.watch.remove(request):
-            return
         limit = request.command.info.timeout if request.command else None
         reason = errors.CommandTimeout(
             f'{request.name} did not end within {limit:g} seconds and was cancelled'
         )
-        LOG.warning('%s', reason)
-        # On a thread of its own: settling may write, and cancelling runs callbacks
-        # of the extension.
-        self._pool.submit(self._give_up, (request, reason), reserve=True)
+        if self.cancel(request, reason):
+            LOG.warning('%s', reason)
 
     def _give_up(self, what: tuple[requests.Request, errors.GuestError]) -> None:
         request, reason = what
+        request.acknowledge_soon(self._loop)
         self._settle(request, requests.Outcome(requests.FAILED, error=reason))
         request.cancel(reason)
 
@@ -185,7 +214,8 @@ class Dispatcher:
         self._answer(request, outcome)
 
     def _answer(self, request: requests.Request, outcome: requests.Outcome) -> None:
-        if not request.door.answer(request, outcome):
+        quiet = request.command is not None and request.command.quiet
+        if not request.door.answer(request, outcome) and not quiet:
             self._outcomes.report_outcome(request, outcome)
 
 

@@ -30,10 +30,11 @@ class Command:
 
     :ivar function: called with (context, **arguments).
     :ivar inline: it runs on the loop's thread and so waits for no worker.
+    :ivar quiet: its outcome is reported to nobody.
     :raises TypeError: its annotations cannot be checked.
     """
 
-    __slots__ = ('function', 'info', 'inline', 'signature')
+    __slots__ = ('function', 'info', 'inline', 'quiet', 'signature')
 
     def __init__(
         self,
@@ -45,6 +46,7 @@ class Command:
         self.function = function
         self.info = info
         self.inline = inline
+        self.quiet = inline
         self.signature = signature.Signature(name, function)
 
 

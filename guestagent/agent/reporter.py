@@ -123,6 +123,15 @@ class Reporter:
                 # In the lock, so that two threads' changes keep their order.
                 self._loop.call_soon(self._add_facts, changed)
 
+    def report_all(self) -> None:
+        """Send all facts, and a heartbeat, now; from any thread."""
+        with self._facts_lock:
+            facts = {name: json.loads(text) for name, text in self._facts.items()}
+            self._loop.call_soon(self._add, spool.FACTS, {'full': True, 'facts': facts})
+        self._loop.call_soon(
+            lambda: self._add(spool.HEARTBEAT, self._heartbeat_data('running'))
+        )
+
     def report_event(self, extension: str, name: str, data: Mapping[str, Any]) -> None:
         """Take an event."""
         self._loop.call_soon(

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from guestagent import errors, extension
+from guestagent import loop as loops
 
 if TYPE_CHECKING:
     from guestagent.agent import registry
@@ -171,6 +172,11 @@ class Request:
         if not self.acknowledged:
             self.acknowledged = True
             self.door.acknowledge()
+
+    def acknowledge_soon(self, loop: loops.Loop) -> None:
+        """Acknowledge it to the door, once; from any thread."""
+        if not self.acknowledged:
+            loop.call_soon(self.acknowledge)
 
     def begin(self) -> extension.Context:
         """Note that it runs from now on; return the context it runs in."""

@@ -81,7 +81,6 @@ class Service:
         self.loop = loops.Loop()
         host = _Host(self)
         self.registry = registry.Registry(conf, host)
-        core.register(self.registry, host)
         self.bus = factory.make(conf, self.loop, self.instance_id)
         self.reporter = reporter.Reporter(
             self.loop,
@@ -93,6 +92,7 @@ class Service:
         )
         self._pool = pool.Pool(conf.dispatcher.workers, conf.dispatcher.backlog)
         self._limit = limit.Limit(lambda: self._pool.has_room)
+        remembered = repeats.Repeats()
         self.dispatcher = dispatcher.Dispatcher(
             self.loop,
             self._pool,
@@ -101,9 +101,10 @@ class Service:
                 version.Version(self.registry),
                 self._limit,
                 arguments.Arguments(),
-                repeats.Repeats(),
+                remembered,
             ],
         )
+        core.register(host, self.registry, self.dispatcher, remembered, self.reporter)
         self._door = rpc.RpcDoor(
             self.bus,
             self.loop,
@@ -158,10 +159,12 @@ class Service:
                 len(in_flight),
                 grace,
             )
-            self.dispatcher.cancel_all(
-                errors.Interrupted('the agent was stopped before the command ended')
+            reason = errors.Interrupted(
+                'the agent was stopped before the command ended'
             )
+            self.dispatcher.cancel_all(reason)
             self._turn(CANCEL_SECONDS, lambda: not len(in_flight))
+            self.dispatcher.abandon_all(reason)
         self.registry.stop()
         self.reporter.goodbye()
         self._turn(REPORT_SECONDS, lambda: self.reporter.idle or not self.bus.connected)

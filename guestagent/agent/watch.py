@@ -50,8 +50,11 @@ class Watch:
         """Stop watching; return whether this was the first to do so."""
         return self._requests.pop(request, self) is None
 
-    def running(self) -> list[requests.Request]:
-        """Return the requests in flight."""
+    def __contains__(self, request: requests.Request) -> bool:
+        return request in self._requests
+
+    def requests(self) -> list[requests.Request]:
+        """Return the requests in flight, waiting or running, the oldest first."""
         return list(self._requests)
 
     def _next_due(self, request: requests.Request, now: float) -> float:
@@ -75,7 +78,7 @@ class Watch:
         self._due, self._timer = float('inf'), None
         now = time.monotonic()
         earliest = float('inf')
-        for request in self.running():
+        for request in self.requests():
             self._look_at(request, now)
             if request in self._requests:
                 earliest = min(earliest, self._next_due(request, now))

@@ -409,3 +409,76 @@ def test_what_is_declared_fits_oslo_messagings(agent, bus_url, options, client):
     )
     with pytest.raises(amqp.PreconditionFailed):
         client.channel.queue_declare(topic, durable=False, auto_delete=False)
+
+
+def test_commands_are_listed_and_cancelled_with_every_worker_taken(
+    agent, stock_client, client
+):
+    guest = agent(
+        extensions='probe', options={'dispatcher': {'workers': 1, 'backlog': 1}}
+    )
+    core = stock_client(guest.instance, namespace='agent')
+    probe = stock_client(guest.instance, namespace='probe')
+    for name in ('first', 'second'):
+        client.send(
+            f'guestagent.{guest.instance}',
+            {
+                'method': 'sleep',
+                'namespace': 'probe',
+                'args': {'seconds': 60},
+                '_msg_id': name,
+                '_reply_q': client.reply_queue,
+                '_context_guestagent_command_id': name,
+                '_context_guestagent_caller': 'me',
+            },
+        )
+    processes.wait_for(
+        lambda: [c['state'] for c in core.call({}, 'list')] == ['running', 'waiting'],
+        'one runs and one waits',
+    )
+
+    assert core.call({}, 'status', command_id='second', caller='me')['state'] == (
+        'waiting'
+    )
+    assert core.call({}, 'cancel', command_id='first', caller='other') == {
+        'cancelled': 0
+    }
+    for name in ('second', 'first'):
+        cancelled = core.call({'guestagent_caller': 'op'}, 'cancel', command_id=name)
+        assert cancelled == {'cancelled': 1}
+        reply = client.receive(10)
+        failure = json.loads(reply['failure'])
+        assert (reply['_msg_id'], failure['class']) == (name, 'Cancelled')
+        assert 'cancelled by op' in failure['message']
+    assert probe.call({}, 'echo', value=1) == 1
+    assert core.call({}, 'list') == []
+
+
+def test_the_status_of_a_command_outlives_it(agent, stock_client):
+    guest = agent(extensions='probe')
+    core = stock_client(guest.instance, namespace='agent')
+    context = {'guestagent_command_id': 'c1', 'guestagent_caller': 'me'}
+    stock_client(guest.instance, namespace='probe').call(context, 'mark', text='x')
+
+    assert core.call({}, 'status', command_id='c1', caller='me') == {
+        'command_id': 'c1',
+        'caller': 'me',
+        'state': 'done',
+        'error': None,
+    }
+    with pytest.raises(errors.NoSuchRecord, match="no command 'c2' of 'me'"):
+        core.call({}, 'status', command_id='c2', caller='me')
+
+
+def test_all_facts_are_reported_when_asked_for(agent, stock_client, reports):
+    guest = agent(extensions='probe')
+    probe = stock_client(guest.instance, namespace='probe')
+    probe.call({}, 'tell', facts={'a': 1})
+    probe.call({}, 'tell', facts={'b': 2})
+    reports.wait('facts', lambda data: data['facts'] == {'probe.b': 2})
+
+    stock_client(guest.instance, namespace='agent').cast({}, 'report')
+
+    asked = reports.wait('facts', lambda data: len(data['facts']) == 2)
+    assert asked['data'] == {'full': True, 'facts': {'probe.a': 1, 'probe.b': 2}}
+    assert not [r for r in reports.seen if r['kind'] == 'outcome']

@@ -87,6 +87,15 @@ class Repeats(steps.Step):
         if record is not None:
             record.end(outcome.kept(request))
 
+    def outcome(self, caller: str, command_id: str) -> requests.Outcome | None:
+        """Return how a remembered command ended, ``None`` if it has not or is unknown.
+
+        Only what its caller has given an id is remembered.
+        """
+        with self._lock:
+            record = self._records.get((caller, command_id))
+        return record.outcome if record is not None else None
+
     def _forget(self) -> None:
         """Drop the oldest that have ended."""
         if len(self._records) <= REMEMBERED:
