@@ -67,7 +67,7 @@ class Core(extension.Extension):
 
         ``[{command_id, caller, command, state: 'waiting' | 'running', seconds}]``
         """
-        return [_describe_request(request) for request in self._carrier.requests()]
+        return [_describe_request(request) for request in self._carrier.in_flight()]
 
     @extension.command(mutates=False)
     def status(
@@ -111,7 +111,7 @@ class Core(extension.Extension):
     ) -> builtins.list[requests.Request]:
         return [
             request
-            for request in self._carrier.requests()
+            for request in self._carrier.in_flight()
             if request.id == command_id and caller in (None, request.caller)
         ]
 

@@ -72,9 +72,9 @@ class Dispatcher:
             self.watch.remove(request)
             self._refuse(request, errors.Busy('all workers of the agent are busy'))
 
-    def requests(self) -> list[requests.Request]:
+    def in_flight(self) -> list[requests.Request]:
         """Return what is in flight, waiting or running, the oldest first."""
-        return self.watch.requests()
+        return self.watch.in_flight()
 
     def cancel(self, request: requests.Request, reason: errors.GuestError) -> bool:
         """End a command, running or waiting; on the loop.
@@ -94,7 +94,7 @@ class Dispatcher:
         What runs is settled as its command returns.  Of what waits, the
         unacknowledged goes back into its queue, and the rest is refused.
         """
-        for request in self.watch.requests():
+        for request in self.watch.in_flight():
             if request.started is not None:
                 request.cancel(reason)
             elif self.watch.remove(request) and request.acknowledged:
@@ -102,7 +102,7 @@ class Dispatcher:
 
     def abandon_all(self, reason: errors.GuestError) -> None:
         """Settle what was cancelled and does not return; the last thing to do."""
-        for request in self.watch.requests():
+        for request in self.watch.in_flight():
             if self.watch.remove(request):
                 self._settle(
                     request, requests.Outcome(requests.INTERRUPTED, error=reason)

@@ -53,7 +53,7 @@ class Watch:
     def __contains__(self, request: requests.Request) -> bool:
         return request in self._requests
 
-    def requests(self) -> list[requests.Request]:
+    def in_flight(self) -> list[requests.Request]:
         """Return the requests in flight, waiting or running, the oldest first."""
         return list(self._requests)
 
@@ -78,7 +78,7 @@ class Watch:
         self._due, self._timer = float('inf'), None
         now = time.monotonic()
         earliest = float('inf')
-        for request in self.requests():
+        for request in self.in_flight():
             self._look_at(request, now)
             if request in self._requests:
                 earliest = min(earliest, self._next_due(request, now))

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The way of a request, with a door, steps and an extension of the test's own."""
+
+import threading
+import time
+
+import pytest
+
+from guestagent import errors, extension
+from guestagent import loop as loops
+from guestagent.agent import dispatcher, pool, registry, steps
+from guestagent.agent import request as requests
+from guestagent.agent.steps import arguments, limit, repeats, version
+
+
+class Echo(extension.Extension):
+    version = '1.2'
+
+    @extension.command(mutates=False)
+    def echo(self, context: extension.Context, value: int = 0) -> int:
+        return value
+
+    @extension.command(mutates=True)
+    def change(self, context: extension.Context, value: int = 0) -> int:
+        self.ran = getattr(self, 'ran', 0) + 1
+        return self.ran
+
+    @extension.command(mutates=True, timeout=0.2)
+    def hang(self, context: extension.Context) -> None:
+        done = threading.Event()
+        context.on_cancel(done.set)
+        done.wait(20)
+        context.check()
+
+
+class Door(requests.Door):
+    wants_reply = True
+
+    def __init__(self):
+        self.log = []
+
+    def acknowledge(self):
+        self.log.append('ack')
+
+    def answer(self, request, outcome):
+        self.log.append(outcome)
+        return True
+
+
+class Recorder(steps.Step):
+    """Notes what it is asked, under a name."""
+
+    def __init__(self, name, log):
+        self.name = name
+        self.log = log
+
+    def admit(self, request):
+        self.log.append(f'{self.name} admits')
+
+    def accept(self, request):
+        self.log.append(f'{self.name} accepts, acknowledged: {request.acknowledged}')
+
+    def finish(self, request, outcome):
+        self.log.append(f'{self.name} finishes {outcome.status}')
+
+
+class Bench:
+    """A loop, a dispatcher and a way to wait."""
+
+    def __init__(self, extra=(), workers=2, backlog=2):
+        self.loop = loops.Loop()
+        self.reported = []
+        known = registry.Registry(None, extension.Host())
+        known.add('echo', registry.Loaded('echo', Echo('echo', None, extension.Host())))
+        self.pool = pool.Pool(workers, backlog, idle_seconds=0.1)
+        self.dispatcher = dispatcher.Dispatcher(
+            self.loop,
+            self.pool,
+            self,
+            [
+                version.Version(known),
+                limit.Limit(lambda: self.pool.has_room),
+                arguments.Arguments(),
+                repeats.Repeats(),
+                *extra,
+            ],
+        )
+
+    def report_outcome(self, request, outcome):
+        self.reported.append((request, outcome))
+
+    def submit(self, method='echo', args=None, **given):
+        door = given.pop('door', None) or Door()
+        self.dispatcher.submit(
+            requests.Request(
+                'echo',
+                method,
+                '1.0',
+                args or {},
+                caller=given.pop('caller', ''),
+                command_id=given.pop('command_id', 'id'),
+                id_given=given.pop('id_given', False),
+                values={},
+                door=door,
+                **given,
+            )
+        )
+        return door
+
+    def wait(self, condition, seconds=10):
+        until = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < until, 'it did not come about'
+            self.loop.run_once(0.01)
+
+
+@pytest.fixture
+def bench():
+    made = Bench()
+    yield made
+    made.loop.close()
+
+
+def answer(bench, door):
+    bench.wait(lambda: len(door.log) >= 2)
+    return next(entry for entry in door.log if entry != 'ack')
+
+
+def test_a_read_is_acknowledged_before_it_runs(bench):
+    door = bench.submit(args={'value': 3})
+
+    assert answer(bench, door).result == 3
+    assert door.log[0] == 'ack'
+
+
+def test_steps_are_asked_in_order_and_finish_in_reverse():
+    log = []
+    bench = Bench([Recorder('a', log), Recorder('b', log)])
+
+    answer(bench, bench.submit('change'))
+
+    assert log == [
+        'a admits',
+        'b admits',
+        'a accepts, acknowledged: False',
+        'b accepts, acknowledged: False',
+        'b finishes done',
+        'a finishes done',
+    ]
+    bench.loop.close()
+
+
+def test_a_refusal_is_answered_once_and_asks_no_later_step():
+    log = []
+
+    class Refuser(steps.Step):
+        def admit(self, request):
+            raise errors.Refused('not you')
+
+    bench = Bench([Refuser(), Recorder('after', log)])
+    door = bench.submit()
+
+    assert [type(entry) for entry in door.log] == [str, requests.Outcome]
+    assert isinstance(door.log[1].error, errors.Refused)
+    assert log == []
+    bench.loop.close()
+
+
+def test_a_fault_in_a_step_is_answered_too(caplog):
+    class Faulty(steps.Step):
+        def admit(self, request):
+            raise ZeroDivisionError('oops')
+
+    bench = Bench([Faulty()])
+    door = bench.submit()
+
+    assert isinstance(door.log[1].error, ZeroDivisionError)
+    assert 'could not be judged' in caplog.text
+    bench.loop.close()
+
+
+def test_a_refusal_on_the_worker_is_answered(bench):
+    first = bench.submit('change', command_id='c', id_given=True)
+    assert answer(bench, first).result == 1
+
+    second = bench.submit('change', {'value': 5}, command_id='c', id_given=True)
+
+    assert isinstance(answer(bench, second).error, errors.IdReused)
+    assert second.log[0] == 'ack'
+
+
+def test_a_command_past_its_time_has_one_outcome(bench):
+    door = bench.submit('hang')
+
+    assert isinstance(answer(bench, door).error, errors.CommandTimeout)
+    bench.wait(lambda: bench.pool.outstanding == 0)
+    bench.loop.run_once(0.01)
+    assert len([e for e in door.log if e != 'ack']) == 1
+
+
+def test_what_expired_while_it_waited_does_not_run(bench):
+    door = bench.submit('change', expires=time.monotonic() - 1)
+
+    bench.wait(lambda: bench.pool.outstanding == 0 and not bench.dispatcher.in_flight())
+    bench.wait(lambda: door.log == ['ack'])
+    assert answer(bench, bench.submit('change')).result == 1
+
+
+def test_what_waits_is_dropped_at_the_stop_and_what_is_unacknowledged_stays():
+    bench = Bench(workers=1)
+    running = bench.submit('hang')
+    bench.wait(lambda: running.log == ['ack'])
+    read, change = bench.submit('echo'), bench.submit('change')
+
+    bench.dispatcher.cancel_all(errors.Interrupted('stop'))
+
+    assert isinstance(read.log[1].error, errors.Stopping)
+    assert change.log == []
+    assert answer(bench, running).status == 'interrupted'
+    bench.wait(lambda: bench.pool.outstanding == 0)
+    assert change.log == []
+    bench.loop.close()
+
+
+def test_an_answer_that_nobody_waits_for_is_reported(bench):
+    class Cast(Door):
+        def answer(self, request, outcome):
+            return False
+
+    bench.submit('change', door=Cast())
+    bench.wait(lambda: bench.reported)
+    assert bench.reported[0][1].result == 1
+
+
+def test_many_callers_each_get_their_own_answer():
+    bench = Bench(workers=4, backlog=1000)
+    doors = [bench.submit(args={'value': n}) for n in range(500)]
+
+    assert [answer(bench, door).result for door in doors] == list(range(500))
+    assert bench.dispatcher.in_flight() == []
+    bench.loop.close()
