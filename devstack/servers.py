@@ -9,11 +9,11 @@ in this module too.
 import os
 import pathlib
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import amqp
 
-from devstack import processes
+from devstack import certificates, processes
 
 #: Not /usr/sbin: what stands there runs the server as another user.
 _RABBITMQ_BIN = pathlib.Path('/usr/lib/rabbitmq/bin')
@@ -25,23 +25,65 @@ SMALL_BUFFERS = {
 }
 
 
+class Mapper:
+    """Erlang's port mapper (epmd) and a cookie: what nodes of one cluster share.
+
+    :ivar port: its own, on 127.0.0.1.
+    :ivar cookie: the nodes' password to each other.
+    """
+
+    def __init__(self) -> None:
+        self.port = processes.free_port()
+        self.cookie = os.urandom(16).hex()
+        self._process: processes.Process | None = None
+
+    def start(self, folder: pathlib.Path) -> None:
+        """Start it, unless it runs, with its log in ``folder``."""
+        if self._process is None:
+            self._process = processes.Process(
+                'epmd',
+                ['epmd', '-port', str(self.port), '-address', '127.0.0.1'],
+                folder / 'epmd.log',
+            )
+            self._process.wait_port(self.port)
+
+    def kill(self) -> None:
+        """End it; it knows no good order: SIGTERM is a failure to it."""
+        if self._process is not None:
+            self._process.kill()
+            self._process = None
+
+
 class RabbitMQ:
-    """A RabbitMQ node of one scheduler, with a port mapper (epmd) of its own.
+    """A RabbitMQ node of one scheduler.
 
     It runs when it is made.  After :meth:`stop` or :meth:`kill` it can be started
     again with :meth:`start`, on the same ports and data.
 
     :param folder: for everything that it writes; made if it is not there.
     :param settings: more lines of rabbitmq.conf, as :data:`SMALL_BUFFERS`.
+    :param plugins: names of the plugins to enable.
+    :param tls: also listen with TLS, with a certificate for ``localhost`` of this
+        authority's.
+    :param mapper: the cluster's, which its owner ends; ``None``: one of its own.
+    :param wait: until it lets ``guest`` in; otherwise call :meth:`wait_ready`.
     :ivar url: the transport URL of the virtual host ``/``.
     :ivar port: AMQP's, on 127.0.0.1.
+    :ivar tls_port: AMQP's with TLS, 0 without.
     :ivar node: the Erlang node's name.
     :ivar log: the file with all that the node writes.
     :raises devstack.processes.Failed: it is not installed, or does not answer.
     """
 
     def __init__(
-        self, folder: pathlib.Path, settings: Mapping[str, str] | None = None
+        self,
+        folder: pathlib.Path,
+        settings: Mapping[str, str] | None = None,
+        *,
+        plugins: Sequence[str] = (),
+        tls: certificates.Authority | None = None,
+        mapper: Mapper | None = None,
+        wait: bool = True,
     ) -> None:
         if not (_RABBITMQ_BIN / 'rabbitmq-server').exists():
             raise processes.Failed(
@@ -52,13 +94,16 @@ class RabbitMQ:
         self.node = f'guestagent-{self.port}@localhost'
         self.url = self.url_of('')
         self.log = folder / 'rabbitmq.log'
-        self._epmd_port = processes.free_port()
+        self.tls_port = processes.free_port() if tls else 0
+        self._own_mapper = mapper is None
+        self._mapper = mapper or Mapper()
         self._env = self._environment()
-        self._write_files(settings or {})
-        self._epmd: processes.Process | None = None
+        self._write_files({**self._tls_settings(tls), **(settings or {})}, plugins)
         self._server: processes.Process | None = None
         try:
-            self.start()
+            self.launch()
+            if wait:
+                self.wait_ready()
         except BaseException:
             # Nobody else could: there is no node to speak of yet.
             self.kill()
@@ -80,13 +125,12 @@ class RabbitMQ:
 
     def start(self) -> None:
         """Start it and wait until it lets ``guest`` in."""
-        self._epmd = processes.Process(
-            'epmd',
-            ['epmd', '-port', str(self._epmd_port), '-address', '127.0.0.1'],
-            self._folder / 'epmd.log',
-            env=self._env,
-        )
-        self._epmd.wait_port(self._epmd_port)
+        self.launch()
+        self.wait_ready()
+
+    def launch(self) -> None:
+        """Start it and wait for nothing."""
+        self._mapper.start(self._folder)
         self._server = processes.Process(
             'rabbitmq',
             [_RABBITMQ_BIN / 'rabbitmq-server'],
@@ -94,6 +138,14 @@ class RabbitMQ:
             env=self._env,
             cwd=self._folder,
         )
+
+    def wait_ready(self) -> None:
+        """Wait until it lets ``guest`` in.
+
+        :raises devstack.processes.Failed: it ended, or does not.
+        """
+        if self._server is None:
+            raise processes.Failed(f'{self.node} is not running')
         self._server.wait_for(self._answers, 'RabbitMQ answers', 60)
 
     def stop(self) -> None:
@@ -101,14 +153,14 @@ class RabbitMQ:
         if self._server is not None:
             self._server.stop(30)
             self._server = None
-        self._end_epmd()
+        self._end_mapper()
 
     def kill(self) -> None:
         """End it as a power cut would."""
         if self._server is not None:
             self._server.kill()
             self._server = None
-        self._end_epmd()
+        self._end_mapper()
 
     def restart(self) -> None:
         """Stop it and start it again, on the same ports and data."""
@@ -156,11 +208,20 @@ class RabbitMQ:
         except (OSError, amqp.AMQPError):
             return False
 
-    def _end_epmd(self) -> None:
-        if self._epmd is not None:
-            # It knows no good order: SIGTERM is a failure to it.
-            self._epmd.kill()
-            self._epmd = None
+    def _end_mapper(self) -> None:
+        if self._own_mapper:
+            self._mapper.kill()
+
+    def _tls_settings(self, tls: certificates.Authority | None) -> dict[str, str]:
+        if tls is None:
+            return {}
+        made = tls.issue('localhost', names=('localhost',))
+        return {
+            'listeners.ssl.1': f'127.0.0.1:{self.tls_port}',
+            'ssl_options.cacertfile': str(tls.certificate),
+            'ssl_options.certfile': str(made.certificate),
+            'ssl_options.keyfile': str(made.key),
+        }
 
     def _environment(self) -> dict[str, str]:
         folder = self._folder
@@ -168,7 +229,7 @@ class RabbitMQ:
             'PATH': os.environ.get('PATH', os.defpath),
             'HOME': str(folder),
             'LC_ALL': 'C.UTF-8',
-            'ERL_EPMD_PORT': str(self._epmd_port),
+            'ERL_EPMD_PORT': str(self._mapper.port),
             'ERL_EPMD_ADDRESS': '127.0.0.1',
             # Both scripts read the machine's own settings without this.
             'RABBITMQ_CONF_ENV_FILE': '/dev/null',
@@ -189,7 +250,7 @@ class RabbitMQ:
             'RUNNING_UNDER_SYSTEMD': 'true',
         }
 
-    def _write_files(self, settings: Mapping[str, str]) -> None:
+    def _write_files(self, settings: Mapping[str, str], plugins: Sequence[str]) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         lines = {
             'listeners.tcp.1': f'127.0.0.1:{self.port}',
@@ -200,7 +261,7 @@ class RabbitMQ:
         (self._folder / 'rabbitmq.conf').write_text(
             ''.join(f'{key} = {value}\n' for key, value in lines.items())
         )
-        (self._folder / 'enabled_plugins').write_text('[].\n')
+        (self._folder / 'enabled_plugins').write_text(f'[{",".join(plugins)}].\n')
         cookie = self._folder / '.erlang.cookie'
-        cookie.write_text(os.urandom(16).hex())
+        cookie.write_text(self._mapper.cookie)
         cookie.chmod(0o400)
