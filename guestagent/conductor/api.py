@@ -6,9 +6,11 @@ Arguments come from anyone on the bus: each is checked before it reaches the dat
 
 from __future__ import annotations
 
+import datetime
 import functools
 import logging
 import re
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -18,7 +20,7 @@ import sqlalchemy.exc
 from guestagent import errors
 from guestagent.bus import topics
 from guestagent.conductor import state as states
-from guestagent.conductor.db import engine, queries
+from guestagent.conductor.db import engine, queries, removal
 
 LOG = logging.getLogger(__name__)
 
@@ -28,7 +30,12 @@ LIMIT = 1000
 Record: TypeAlias = dict[str, Any]
 Context: TypeAlias = Mapping[str, Any]
 
+#: How a command may have ended (doc/wire.rst, section 6).
+OUTCOMES = ('done', 'failed', 'interrupted', 'withheld')
+
 _NUMBER = re.compile(r'[0-9]{1,18}\Z')
+#: In UNIX seconds; beyond it a number is no time.
+_END_OF_TIME = 1e11
 
 
 def _query(method: Callable[..., Record]) -> Callable[..., Record]:
@@ -68,15 +75,27 @@ class Queries:
         state: str | None = None,
         marker: str | None = None,
         limit: int = LIMIT,
+        name: str | None = None,
+        extension: str | None = None,
+        agent_version: str | None = None,
     ) -> Record:
-        """Return a page of instances, by id, in one state if that is given."""
+        """Return a page of instances, by id: those that are as what is given says.
+
+        ``name`` is a pattern: ``*`` is any text, ``?`` one character.
+        """
         if state is not None and state not in states.STATES:
             raise errors.InvalidArgument(
                 f'state {state!r}: it must be one of {", ".join(states.STATES)}'
             )
-        if marker is not None:
-            _text('marker', marker)
-        found = queries.instances(self._database, state, marker, _limit(limit))
+        found = queries.instances(
+            self._database,
+            state,
+            _optional('marker', marker),
+            _limit(limit),
+            name=_optional('name', name),
+            extension=_optional('extension', extension),
+            agent_version=_optional('agent_version', agent_version),
+        )
         return {
             'instances': found,
             'next': found[-1]['id'] if len(found) == limit else None,
@@ -89,13 +108,34 @@ class Queries:
         return found if found is not None else _no_instance(instance)
 
     @_query
+    def instance_delete(
+        self, context: Context, instance: str, force: bool = False
+    ) -> Record:
+        """Forget an instance with its facts, outcomes and events.
+
+        :raises guestagent.errors.Refused: it is UP, and ``force`` was not given.
+        """
+        state = removal.delete_instance(
+            self._database, _instance(instance), time.time(), _flag('force', force)
+        )
+        if state is None:
+            return _no_instance(instance)
+        if state == states.UP and not force:
+            raise errors.Refused(
+                f'instance {instance!r} is UP and would come back with its next '
+                'report: stop its agent first, or force it'
+            )
+        LOG.info('instance %s, which was %s, is deleted', instance, state)
+        return {'deleted': instance, 'state': state}
+
+    @_query
     def facts_get(
         self, context: Context, instance: str, prefix: str | None = None
     ) -> Record:
         """Return an instance's facts, those whose key begins with ``prefix``."""
-        if prefix is not None:
-            _text('prefix', prefix)
-        found = queries.facts(self._database, _instance(instance), prefix or '')
+        found = queries.facts(
+            self._database, _instance(instance), _optional('prefix', prefix) or ''
+        )
         return {'facts': found if found is not None else _no_instance(instance)}
 
     @_query
@@ -115,9 +155,9 @@ class Queries:
                 f'command_id {command_id!r:.100}: it must be 1 to 64 of '
                 f'A-Z a-z 0-9 _ . -'
             )
-        if caller is not None:
-            _text('caller', caller)
-        found = queries.command(self._database, _instance(instance), command_id, caller)
+        found = queries.command(
+            self._database, _instance(instance), command_id, _optional('caller', caller)
+        )
         if found is not None:
             return found
         if not queries.exists(self._database, instance):
@@ -132,16 +172,35 @@ class Queries:
     def command_list(
         self,
         context: Context,
-        instance: str,
+        instance: str | None = None,
         marker: str | int | None = None,
         limit: int = 100,
+        caller: str | None = None,
+        command: str | None = None,
+        outcome: str | None = None,
+        since: str | float | None = None,
+        until: str | float | None = None,
     ) -> Record:
-        """Return a page of outcomes, the newest first."""
+        """Return a page of outcomes, the newest first, of one instance or of all.
+
+        ``command`` is a pattern; times are those at which they were received.
+        """
+        if instance is not None:
+            _instance(instance)
+        if outcome is not None and outcome not in OUTCOMES:
+            raise errors.InvalidArgument(
+                f'outcome {outcome!r:.100}: it must be one of {", ".join(OUTCOMES)}'
+            )
         found = queries.commands(
             self._database,
-            _instance(instance),
+            instance,
             _position('marker', marker),
             _limit(limit),
+            caller=_optional('caller', caller),
+            command=_optional('command', command),
+            outcome=outcome,
+            since=_moment('since', since),
+            until=_moment('until', until),
         )
         if found is None:
             return _no_instance(instance)
@@ -157,19 +216,32 @@ class Queries:
         instance: str | None = None,
         after: str | int | None = None,
         limit: int = 100,
+        type: str | None = None,
+        since: str | float | None = None,
+        until: str | float | None = None,
+        newest: bool = False,
     ) -> Record:
-        """Return a page of events, the oldest first, of one instance or of all."""
+        """Return a page of events, the oldest first, of one instance or of all.
+
+        ``type`` is a pattern; times are those at which they were received.  With
+        ``newest`` the page is the last one, and no other follows.
+        """
         if instance is not None:
             _instance(instance)
         found = queries.events(
-            self._database, instance, _position('after', after), _limit(limit)
+            self._database,
+            instance,
+            _position('after', after),
+            _limit(limit),
+            kind=_optional('type', type),
+            since=_moment('since', since),
+            until=_moment('until', until),
+            newest=_flag('newest', newest),
         )
         if found is None:
             return _no_instance(instance)
-        return {
-            'events': found,
-            'next': str(found[-1]['id']) if len(found) == limit else None,
-        }
+        more = len(found) == limit and not newest
+        return {'events': found, 'next': str(found[-1]['id']) if more else None}
 
 
 def _no_instance(instance: str | None) -> Record:
@@ -185,6 +257,16 @@ def _text(name: str, value: object) -> str:
             f'{name} {value!r:.100}: it must be text of at most 255 printable '
             f'characters'
         )
+    return value
+
+
+def _optional(name: str, value: object) -> str | None:
+    return None if value is None else _text(name, value)
+
+
+def _flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise errors.InvalidArgument(f'{name} {value!r:.100}: it must be true or false')
     return value
 
 
@@ -210,3 +292,26 @@ def _position(name: str, value: object) -> int | None:
             f'the page before says'
         )
     return int(str(value))
+
+
+def _moment(name: str, value: object) -> float | None:
+    """Return a time as UNIX seconds; on the wire also ISO 8601, UTC if it says none."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        try:
+            moment = datetime.datetime.fromisoformat(value)
+            zone = moment.tzinfo or datetime.UTC
+            return moment.replace(tzinfo=zone).timestamp()
+        except (ValueError, OverflowError):
+            pass
+    elif (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and abs(value) < _END_OF_TIME
+    ):
+        return float(value)
+    raise errors.InvalidArgument(
+        f'{name} {value!r:.100}: it must be a time as 2024-05-01T12:00:00Z, or UNIX '
+        'seconds'
+    )

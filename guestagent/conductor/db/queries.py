@@ -14,21 +14,42 @@ from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 
-from guestagent.conductor.db import engine, tables
+from guestagent.conductor.db import engine, patterns, tables
 
 Record: TypeAlias = dict[str, Any]
 
 
 def instances(
-    database: engine.Database, state: str | None, marker: str | None, limit: int
+    database: engine.Database,
+    state: str | None,
+    marker: str | None,
+    limit: int,
+    *,
+    name: str | None = None,
+    extension: str | None = None,
+    agent_version: str | None = None,
 ) -> list[Record]:
-    """Return instances in the order of their ids, those after ``marker``."""
-    table = tables.instances
+    """Return instances in the order of their ids, those after ``marker``.
+
+    :param name: a pattern (:mod:`guestagent.conductor.db.patterns`) of the id.
+    :param extension: only those that have named this one in a heartbeat.
+    """
+    table, extensions = tables.instances, tables.extensions
     query = sa.select(table).order_by(table.c.id).limit(limit)
     if state is not None:
         query = query.where(table.c.state == state)
     if marker is not None:
         query = query.where(table.c.id > marker)
+    if name is not None:
+        query = query.where(_matches(database, table.c.id, name))
+    if agent_version is not None:
+        query = query.where(table.c.agent_version == agent_version)
+    if extension is not None:
+        query = query.where(
+            sa.exists().where(
+                extensions.c.instance == table.c.id, extensions.c.name == extension
+            )
+        )
     with database.reader.begin() as connection:
         rows = connection.execute(query).all()
         names = _extension_names(connection, [row.id for row in rows])
@@ -102,58 +123,81 @@ def command(
 
 
 def commands(
-    database: engine.Database, name: str, marker: int | None, limit: int
+    database: engine.Database,
+    name: str | None,
+    marker: int | None,
+    limit: int,
+    *,
+    caller: str | None = None,
+    command: str | None = None,
+    outcome: str | None = None,
+    since: float | None = None,
+    until: float | None = None,
 ) -> list[tuple[int, Record]] | None:
-    """Return (id, outcome) of an instance's commands, the newest first.
+    """Return (id, outcome) of commands, the newest first; of an instance or of all.
 
     :param marker: only those before this id.
-    :returns: ``None`` if there is no such instance.
+    :param command: a pattern (:mod:`guestagent.conductor.db.patterns`) of its name.
+    :param since: only those received at this time (UNIX seconds) or later.
+    :param until: only those received before it.
+    :returns: ``None`` if an instance is named and there is none.
     """
     table = tables.commands
-    query = (
-        sa.select(table)
-        .where(table.c.instance == name)
-        .order_by(table.c.id.desc())
-        .limit(limit)
-    )
+    query = sa.select(table).order_by(table.c.id.desc()).limit(limit)
+    for column, value in (
+        (table.c.instance, name),
+        (table.c.caller, caller),
+        (table.c.outcome, outcome),
+    ):
+        if value is not None:
+            query = query.where(column == value)
+    if command is not None:
+        query = query.where(_matches(database, table.c.command, command))
     if marker is not None:
         query = query.where(table.c.id < marker)
+    query = _received(query, table, since, until)
     with database.reader.begin() as connection:
-        if not _exists(connection, name):
+        if name is not None and not _exists(connection, name):
             return None
         rows = connection.execute(query).all()
     return [(row.id, _command(row)) for row in rows]
 
 
 def events(
-    database: engine.Database, name: str | None, after: int | None, limit: int
+    database: engine.Database,
+    name: str | None,
+    after: int | None,
+    limit: int,
+    *,
+    kind: str | None = None,
+    since: float | None = None,
+    until: float | None = None,
+    newest: bool = False,
 ) -> list[Record] | None:
     """Return events, the oldest first; of one instance or of all.
 
     :param after: only those after this id.
+    :param kind: a pattern (:mod:`guestagent.conductor.db.patterns`) of the type.
+    :param since: only those received at this time (UNIX seconds) or later.
+    :param until: only those received before it.
+    :param newest: where there are more than ``limit``, the last of them.
     :returns: ``None`` if an instance is named and there is none.
     """
     table = tables.events
-    query = sa.select(table).order_by(table.c.id).limit(limit)
+    order = table.c.id.desc() if newest else table.c.id.asc()
+    query = sa.select(table).order_by(order).limit(limit)
     if name is not None:
         query = query.where(table.c.instance == name)
     if after is not None:
         query = query.where(table.c.id > after)
+    if kind is not None:
+        query = query.where(_matches(database, table.c.type, kind))
+    query = _received(query, table, since, until)
     with database.reader.begin() as connection:
         if name is not None and not _exists(connection, name):
             return None
         rows = connection.execute(query).all()
-    return [
-        {
-            'id': row.id,
-            'instance': row.instance,
-            'type': row.type,
-            'at': _time(row.at),
-            'received': _time(row.received),
-            'data': json.loads(row.data),
-        }
-        for row in rows
-    ]
+    return [_event(row) for row in (reversed(rows) if newest else rows)]
 
 
 def exists(database: engine.Database, name: str) -> bool:
@@ -168,6 +212,22 @@ def _exists(connection: sa.Connection, name: str) -> bool:
         connection.execute(sa.select(table.c.id).where(table.c.id == name)).first()
         is not None
     )
+
+
+def _matches(
+    database: engine.Database, column: sa.ColumnElement[str], pattern: str
+) -> sa.ColumnElement[bool]:
+    return patterns.matches(database.reader.dialect.name, column, pattern)
+
+
+def _received(
+    query: sa.Select[Any], table: sa.Table, since: float | None, until: float | None
+) -> sa.Select[Any]:
+    if since is not None:
+        query = query.where(table.c.received >= since)
+    if until is not None:
+        query = query.where(table.c.received < until)
+    return query
 
 
 def _extension_names(
@@ -198,6 +258,7 @@ def _instance(row: sa.Row[Any]) -> Record:
 
 def _command(row: sa.Row[Any]) -> Record:
     return {
+        'instance': row.instance,
         'command_id': row.command_id,
         'caller': row.caller,
         'command': row.command,
@@ -208,6 +269,17 @@ def _command(row: sa.Row[Any]) -> Record:
         'started': _time(row.started),
         'seconds': row.seconds,
         'received': _time(row.received),
+    }
+
+
+def _event(row: sa.Row[Any]) -> Record:
+    return {
+        'id': row.id,
+        'instance': row.instance,
+        'type': row.type,
+        'at': _time(row.at),
+        'received': _time(row.received),
+        'data': json.loads(row.data),
     }
 
 

@@ -3,6 +3,7 @@
 
 import oslo_messaging
 import pytest
+import sqlalchemy as sa
 
 from guestagent import errors
 from guestagent.conductor import api
@@ -83,6 +84,7 @@ def test_a_prefix_is_taken_literally(ask, records, make):
         ('command_show', {'instance': 'x', 'command_id': 'c'}),
         ('command_list', {'instance': 'x'}),
         ('event_list', {'instance': 'x'}),
+        ('instance_delete', {'instance': 'x'}),
     ],
 )
 def test_an_unknown_instance_is_named(ask, method, arguments):
@@ -108,6 +110,18 @@ def test_an_unknown_instance_is_named(ask, method, arguments):
         ('command_show', {'instance': 'i', 'command_id': 'c', 'caller': 5}, 'caller'),
         ('command_list', {'instance': 'i', 'marker': 'x'}, 'marker'),
         ('command_list', {'instance': 'i', 'marker': True}, 'marker'),
+        ('instance_list', {'name': 5}, 'name'),
+        ('instance_list', {'extension': 'a\n'}, 'extension'),
+        ('instance_list', {'agent_version': []}, 'agent_version'),
+        ('instance_delete', {'instance': 'i', 'force': 1}, 'force'),
+        ('command_list', {'outcome': 'good'}, 'outcome'),
+        ('command_list', {'outcome': []}, 'outcome'),
+        ('command_list', {'since': 'yesterday'}, 'since'),
+        ('command_list', {'until': True}, 'until'),
+        ('event_list', {'since': float('nan')}, 'since'),
+        ('event_list', {'since': 10**400}, 'since'),
+        ('event_list', {'type': {}}, 'type'),
+        ('event_list', {'newest': 'yes'}, 'newest'),
         ('event_list', {'after': -1}, 'after'),
         ('event_list', {'after': 10**30}, 'after'),
     ],
@@ -127,3 +141,141 @@ def test_a_database_that_fails_is_a_reason_to_ask_again(ask, database):
     finally:
         with database.writer.begin() as connection:
             tables.events.create(connection)
+
+
+@pytest.fixture
+def fleet(records, make):
+    """Three guests with two events and one outcome each, ten seconds apart."""
+    for number, (name, version) in enumerate(
+        (('web-1', '1.0'), ('WEB_2', '2.0'), ('db.1', '2.0'))
+    ):
+        records.apply(
+            [
+                make(
+                    'heartbeat',
+                    name,
+                    agent_version=version,
+                    extensions={
+                        extension: {'version': '1.0', 'health': 'ok'}
+                        for extension in ('exec', 'file')[: number + 1]
+                    },
+                ),
+                make('event', name, sequence=1, type='disk.full'),
+                make('event', name, sequence=2, type='disk_x[1]'),
+                make(
+                    'outcome',
+                    name,
+                    caller=f'caller-{number}',
+                    command=('exec.run', 'file.read', 'exec.list')[number],
+                    outcome=('done', 'failed', 'done')[number],
+                ),
+            ],
+            100.0 + 10 * number,
+        )
+
+
+@pytest.mark.parametrize(
+    ('filters', 'expected'),
+    [
+        ({'name': 'web*'}, ['web-1']),
+        ({'name': '*[1]'}, []),
+        ({'name': 'WEB_?'}, ['WEB_2']),
+        ({'name': 'web_1'}, []),
+        ({'name': 'db.1'}, ['db.1']),
+        ({'name': 'd%1'}, []),
+        ({'name': '*1'}, ['db.1', 'web-1']),
+        ({'extension': 'file'}, ['WEB_2', 'db.1']),
+        ({'agent_version': '2.0', 'state': 'UP'}, ['WEB_2', 'db.1']),
+        ({'agent_version': '2.0', 'name': 'w*'}, []),
+    ],
+)
+def test_instances_by_what_they_are(ask, fleet, filters, expected):
+    found = ask('instance_list', **filters)['instances']
+
+    assert sorted(item['id'] for item in found) == expected
+
+
+@pytest.mark.parametrize(
+    ('filters', 'expected'),
+    [
+        ({}, ['db.1', 'WEB_2', 'web-1']),
+        ({'instance': 'WEB_2'}, ['WEB_2']),
+        ({'outcome': 'done'}, ['db.1', 'web-1']),
+        ({'caller': 'caller-1'}, ['WEB_2']),
+        ({'command': 'exec.*'}, ['db.1', 'web-1']),
+        ({'since': 110}, ['db.1', 'WEB_2']),
+        ({'until': 110}, ['web-1']),
+        ({'since': '1970-01-01T00:01:50Z', 'until': '1970-01-01 00:02'}, ['WEB_2']),
+        ({'since': '1970-01-01T02:01:50+02:00', 'outcome': 'failed'}, ['WEB_2']),
+    ],
+)
+def test_commands_by_what_they_are(ask, fleet, filters, expected):
+    found = ask('command_list', **filters)['commands']
+
+    assert [record['instance'] for record in found] == expected
+
+
+@pytest.mark.parametrize(
+    ('filters', 'expected'),
+    [
+        ({'type': 'disk.full', 'since': 110}, ['disk.full'] * 2),
+        ({'type': '*[1]', 'until': 110.5}, ['disk_x[1]'] * 2),
+        ({'type': 'disk_full'}, []),
+        ({'instance': 'db.1', 'type': 'disk*'}, ['disk.full', 'disk_x[1]']),
+    ],
+)
+def test_events_by_what_they_are(ask, fleet, filters, expected):
+    found = ask('event_list', **filters)['events']
+
+    assert [event['type'] for event in found] == expected
+
+
+def test_the_newest_events_are_the_last_page(ask, fleet):
+    everything = ask('event_list')['events']
+
+    assert ask('event_list', newest=True, limit=2) == {
+        'events': everything[-2:],
+        'next': None,
+    }
+
+
+def names(database, table):
+    """Return the instances that a table has rows of."""
+    column = table.c.get('instance', table.c.get('id'))
+    if column is None:
+        return set()
+    with database.reader.begin() as connection:
+        return set(connection.scalars(sa.select(column)))
+
+
+def test_a_deleted_instance_leaves_one_event(ask, fleet, database, records, make):
+    records.apply([make('facts', 'WEB_2', full=True, facts={'a': 1})], 120.0)
+    last = ask('event_list', newest=True, limit=1)['events'][0]
+
+    with pytest.raises(errors.Refused, match="'WEB_2' is UP"):
+        ask('instance_delete', instance='WEB_2')
+    assert ask('instance_show', instance='WEB_2')['state'] == 'UP'
+    answer = ask('instance_delete', instance='WEB_2', force=True)
+
+    assert answer == {'deleted': 'WEB_2', 'state': 'UP'}
+    assert {
+        table.name
+        for table in tables.metadata.tables.values()
+        if names(database, table) & {'WEB_2'}
+    } == {'events'}
+    (left,) = [
+        event for event in ask('event_list')['events'] if event['instance'] == 'WEB_2'
+    ]
+    assert left['type'] == 'instance.deleted'
+    assert left['id'] > last['id']
+
+
+def test_a_deleted_instance_may_come_back(ask, records, make):
+    records.apply([make('heartbeat', sequence=5, status='stopping')], 100.0)
+    assert ask('instance_delete', instance='i')['state'] == 'STOPPED'
+    with pytest.raises(errors.NoSuchInstance):
+        ask('instance_delete', instance='i')
+
+    records.apply([make('heartbeat', sequence=1)], 200.0)
+
+    assert ask('instance_show', instance='i')['generation'] == 1
