@@ -19,11 +19,10 @@ it says so before it imports this module (doc/client.rst).
 """
 
 import contextlib
-import random
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -32,7 +31,8 @@ from oslo_config import cfg
 
 from guestagent import errors, rpc
 from guestagent.bus import topics
-from guestagent.rpc import BusError, NoAnswer, NoSuchGuest
+from guestagent.records import Conductor, Record
+from guestagent.rpc import BusError, NoAnswer, NoSuchGuest, pauses
 
 __all__ = [
     'BusError',
@@ -44,17 +44,7 @@ __all__ = [
     'pauses',
 ]
 
-Record = dict[str, Any]
-
 _VERSION = re.compile(r'\d+\.\d+\Z')
-
-
-def pauses(first: float, last: float) -> Iterator[float]:
-    """Return seconds to wait that double from ``first`` to ``last``, less a random
-    share, so that many who wait for one thing do not come at once."""
-    while True:
-        yield first * random.uniform(0.6, 1)
-        first = min(first * 2, last)
 
 
 class Client:
@@ -258,124 +248,6 @@ class Client:
                 f'guest {instance!r} did not answer within {target["timeout"]:.3g} s: '
                 'it may be down, or still be at work'
             ) from error
-
-
-class Conductor:
-    """What the conductor knows; methods are named as on the wire (doc/conductor.rst).
-
-    All raise :class:`NoAnswer` when no conductor answers, :class:`BusError` when the
-    bus cannot be reached, :class:`guestagent.errors.InvalidArgument` for an argument
-    that makes no sense and, where an instance is named,
-    :class:`guestagent.errors.NoSuchInstance`.  Times are texts, ISO 8601 in UTC.
-
-    :param timeout: seconds for an answer.
-    """
-
-    def __init__(self, bus: rpc.Bus, timeout: float) -> None:
-        self._bus = bus
-        self._timeout = timeout
-
-    def within(self, seconds: float) -> 'Conductor':
-        """Return the same conductor, given at most ``seconds`` for an answer."""
-        return Conductor(self._bus, min(self._timeout, seconds))
-
-    def instance_list(
-        self, state: str | None = None, marker: str | None = None, limit: int = 1000
-    ) -> Record:
-        """Return a page: ``{'instances': [...], 'next': <marker> or None}``."""
-        return self._call('instance_list', state=state, marker=marker, limit=limit)
-
-    def instances(
-        self, state: str | None = None, limit: int = 1000
-    ) -> Iterator[Record]:
-        """Return all instances, in one state if that is given, page after page."""
-        return _pages(
-            'instances', lambda marker: self.instance_list(state, marker, limit)
-        )
-
-    def instance_show(self, instance: str) -> Record:
-        """Return an instance with its extensions, by name."""
-        return self._call('instance_show', instance=instance)
-
-    def facts_get(self, instance: str, prefix: str | None = None) -> Record:
-        """Return ``{'facts': {<key>: {'value': ..., 'updated': <time>}}}``."""
-        return self._call('facts_get', instance=instance, prefix=prefix)
-
-    def command_show(
-        self, instance: str, command_id: str, caller: str | None = None
-    ) -> Record:
-        """Return the outcome of a command that was reported.
-
-        :raises guestagent.errors.NoSuchRecord: none was, or not yet.
-        """
-        return self._call(
-            'command_show', instance=instance, command_id=command_id, caller=caller
-        )
-
-    def command_list(
-        self, instance: str, marker: str | None = None, limit: int = 100
-    ) -> Record:
-        """Return a page: ``{'commands': [...], 'next': <marker> or None}``."""
-        return self._call('command_list', instance=instance, marker=marker, limit=limit)
-
-    def commands(self, instance: str, limit: int = 100) -> Iterator[Record]:
-        """Return all outcomes of an instance, the newest first, page after page."""
-        return _pages(
-            'commands', lambda marker: self.command_list(instance, marker, limit)
-        )
-
-    def event_list(
-        self, instance: str | None = None, after: str | None = None, limit: int = 100
-    ) -> Record:
-        """Return a page: ``{'events': [...], 'next': <after> or None}``."""
-        return self._call('event_list', instance=instance, after=after, limit=limit)
-
-    def events(
-        self, instance: str | None = None, after: str | None = None, limit: int = 100
-    ) -> Iterator[Record]:
-        """Return the events after one with this id, the oldest first, page after page.
-
-        :param instance: only those of this instance.
-        """
-        return _pages(
-            'events', lambda marker: self.event_list(instance, marker, limit), after
-        )
-
-    def _call(self, method: str, **arguments: Any) -> Record:
-        target = {
-            'topic': topics.CONDUCTOR_TOPIC,
-            'version': '1.0',
-            'namespace': topics.CONDUCTOR_NAMESPACE,
-            'timeout': self._timeout,
-        }
-        given = {name: value for name, value in arguments.items() if value is not None}
-        try:
-            result: Record = self._bus.request(
-                'the conductor', 'call', target, {}, method, given
-            )
-        except rpc.Unrouted:
-            raise NoAnswer(
-                f'no conductor on this bus (exchange {self._bus.exchange!r}): start '
-                'guestagent-conductor, or check the exchange'
-            ) from None
-        except NoAnswer as error:
-            raise NoAnswer(
-                f'the conductor did not answer within {self._timeout:.3g} s: see that '
-                'guestagent-conductor runs'
-            ) from error
-        return result
-
-
-def _pages(
-    name: str, fetch: Callable[[Any], Record], marker: str | None = None
-) -> Iterator[Record]:
-    """Return the items of all pages; ``fetch`` takes the marker of the one before."""
-    while True:
-        page = fetch(marker)
-        yield from page[name]
-        marker = page['next']
-        if marker is None:
-            return
 
 
 def _target(instance: str, command: str, version: str) -> tuple[str, dict[str, Any]]:

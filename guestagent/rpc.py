@@ -6,7 +6,8 @@ What :mod:`guestagent.client` stands on.  The agent never imports this module.
 
 import contextlib
 import importlib
-from collections.abc import Mapping
+import random
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import amqp
@@ -55,6 +56,14 @@ class NoSuchGuest(errors.NoSuchInstance):
 
 class Unrouted(Exception):
     """The bus has no queue for this topic."""
+
+
+def pauses(first: float, last: float) -> Iterator[float]:
+    """Return seconds to wait that double from ``first`` to ``last``, less a random
+    share, so that many who wait for one thing do not come at once."""
+    while True:
+        yield first * random.uniform(0.6, 1)
+        first = min(first * 2, last)
 
 
 class Bus:

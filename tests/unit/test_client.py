@@ -76,12 +76,14 @@ class ConductorStandIn:
             'next': page[-1] if more else None,
         }
 
-    def command_show(self, ctxt: dict[str, Any], **arguments: Any) -> dict[str, Any]:
+    def _answer(self, ctxt: dict[str, Any], **arguments: Any) -> Any:
         self.asked.append(arguments)
         answer = self.records.pop(0)
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    command_show = event_list = facts_get = _answer
 
 
 @pytest.fixture
@@ -269,6 +271,65 @@ def test_instances_come_page_after_page(
     assert conductor.asked == [
         {'marker': marker, 'state': 'UP'} for marker in (None, 'vm-1', 'vm-3')
     ]
+
+
+def test_events_are_followed_over_a_restart(
+    guests: client.Client, conductor: ConductorStandIn
+) -> None:
+    def page(*ids: int, more: bool = False) -> dict[str, Any]:
+        return {
+            'events': [{'id': number} for number in ids],
+            'next': str(ids[-1]) if more else None,
+        }
+
+    conductor.records = [
+        page(8, 9, more=True),
+        page(11),
+        errors.Transient('down'),
+        errors.Transient('down'),
+        page(9, 10, 11, 12),
+    ]
+    troubles: list[Any] = []
+    found = guests.conductor.follow_events(
+        'vm-1', 7, interval=0.01, trouble=troubles.append, type='a.*'
+    )
+
+    assert [event['id'] for event in itertools.islice(found, 5)] == [8, 9, 11, 10, 12]
+
+    assert [arguments['after'] for arguments in conductor.asked] == [7, '9', 7, 7, 7]
+    assert {arguments['type'] for arguments in conductor.asked} == {'a.*'}
+    assert [str(error) for error in troubles] == ['down', 'None']
+
+
+def test_following_does_not_begin_without_a_conductor(
+    guests: client.Client, conductor: ConductorStandIn
+) -> None:
+    conductor.records = [errors.Transient('down') for _ in range(2)]
+
+    with pytest.raises(errors.Transient):
+        next(guests.conductor.follow_events())
+    with pytest.raises(errors.Transient):
+        next(guests.conductor.follow_facts('vm-1'))
+
+
+def test_following_ends_with_the_instance(
+    guests: client.Client, conductor: ConductorStandIn
+) -> None:
+    conductor.records = [
+        {'facts': {'a': {'value': 1, 'updated': 't0'}}},
+        errors.Transient('down'),
+        {'facts': {'b': {'value': 2, 'updated': 't1'}}},
+        errors.NoSuchInstance('gone'),
+    ]
+    found = guests.conductor.follow_facts('vm-1', interval=0.01)
+
+    assert list(itertools.islice(found, 3)) == [
+        {'key': 'a', 'change': '', 'value': 1, 'updated': 't0'},
+        {'key': 'a', 'change': 'removed', 'value': 1, 'updated': None},
+        {'key': 'b', 'change': 'new', 'value': 2, 'updated': 't1'},
+    ]
+    with pytest.raises(errors.NoSuchInstance):
+        next(found)
 
 
 def test_no_conductor() -> None:
