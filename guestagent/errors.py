@@ -29,6 +29,12 @@ class InvalidArgument(CallerError):
     """An argument is of the right type but its value makes no sense."""
 
 
+class RequestTooLarge(CallerError):
+    """The request is larger than the guest reads."""
+
+    code = 'request-too-large'
+
+
 class IdReused(CallerError):
     """The same caller has used this command id for another request."""
 

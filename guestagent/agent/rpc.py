@@ -54,19 +54,30 @@ class RpcDoor:
     def receive(self, delivery: base.Delivery) -> None:
         """Take a delivery from the bus."""
         try:
-            message = envelope.read(delivery.body)
+            message = delivery.read()
         except envelope.Unreadable as error:
             self.unreadable += 1
             delivery.acknowledge()
             self._complain(
                 'unreadable', 'dropped a message that is no request: %s', error
             )
+            if isinstance(error, envelope.TooLarge):
+                self._refuse(delivery, error)
             return
         if self._is_repeat(message.unique_id):
             self.repeated += 1
             delivery.acknowledge()
             return
         self._submit(self._request(message, delivery))
+
+    def _refuse(self, delivery: base.Delivery, found: envelope.TooLarge) -> None:
+        """Answer a request that was not read, if its end says whom."""
+        if found.msg_id and topics.is_reply_queue(found.reply_queue):
+            error = errors.RequestTooLarge(str(found))
+            body = envelope.failure(found.msg_id, error)
+            self.bus.reply(
+                base.Reply(delivery, str(found.reply_queue), body, error=error)
+            )
 
     def _request(
         self, message: envelope.Message, delivery: base.Delivery
@@ -148,54 +159,57 @@ class _Call(requests.Door):
         """Encode on this thread, send on the loop's."""
         if self._queue is None:
             return False
-        body = self._encode(outcome)
+        reply = self._encode(outcome, self._queue)
         returned = None
         if request.mutates:
 
             def returned() -> None:
                 self._door.orphaned(request, outcome)
 
-        self._door.loop.call_soon(self._send, body, returned)
+        self._door.loop.call_soon(self._send, reply, returned)
         return True
 
     def sign_of_life(self) -> None:
         """See the base class; not to a client that has gone."""
-        if self._queue is not None and not self._door.bus.is_gone(self._queue):
-            self._door.bus.reply(self._queue, envelope.sign_of_life(self._msg_id))
+        queue = self._queue
+        if queue is not None and not self._door.bus.is_gone(queue):
+            body = envelope.sign_of_life(self._msg_id)
+            self._door.bus.reply(base.Reply(self._delivery, queue, body, ending=False))
 
     @property
     def life_interval(self) -> float | None:
         """Half of what the caller waits for, as oslo.messaging does."""
         return self._life
 
-    def _send(self, body: str, returned: Callable[[], None] | None) -> None:
-        if self._queue is None:
-            return
-        if self._door.bus.is_gone(self._queue):
-            if returned is not None:
-                returned()
-            return
-        self._door.bus.reply(self._queue, body, returned)
+    def _send(self, reply: base.Reply, returned: Callable[[], None] | None) -> None:
+        if not self._door.bus.is_gone(reply.queue):
+            self._door.bus.reply(reply, returned)
+        elif returned is not None:
+            returned()
 
-    def _encode(self, outcome: requests.Outcome) -> str:
-        if outcome.error is not None:
-            return envelope.failure(self._msg_id, outcome.error)
-        try:
-            body = envelope.reply(self._msg_id, outcome.result)
-        except (TypeError, ValueError, RecursionError) as error:
-            return envelope.failure(
-                self._msg_id,
-                errors.BadResult(f'the result cannot be sent as JSON: {error}'),
-            )
-        if len(body) > self._door.max_result_size:
-            return envelope.failure(
-                self._msg_id,
-                errors.ResultTooLarge(
-                    f'the result takes {len(body)} bytes; [dispatcher] max_result_size '
-                    f'allows {self._door.max_result_size}'
-                ),
-            )
-        return body
+    def _encode(self, outcome: requests.Outcome, queue: str) -> base.Reply:
+        """Return the outcome as a reply that can be sent, or say why it cannot."""
+        error = outcome.error
+        if error is None:
+            try:
+                body = envelope.reply(self._msg_id, outcome.result)
+            except (TypeError, ValueError, RecursionError) as caught:
+                error = errors.BadResult(f'the result cannot be sent as JSON: {caught}')
+            else:
+                error = self._too_large(len(body))
+        if error is not None:
+            body = envelope.failure(self._msg_id, error)
+            return base.Reply(self._delivery, queue, body, error=error)
+        return base.Reply(self._delivery, queue, body, outcome.result)
+
+    def _too_large(self, size: int) -> errors.ResultTooLarge | None:
+        allowed = self._door.max_result_size
+        if size <= allowed:
+            return None
+        return errors.ResultTooLarge(
+            f'the result takes {size} bytes; [dispatcher] max_result_size '
+            f'allows {allowed}'
+        )
 
 
 def _fallback_id(unique_id: Any) -> str:

@@ -104,10 +104,10 @@ class AmqpBus(base.Bus):
         self._connect()
 
     def reply(
-        self, queue: str, body: str, returned: Callable[[], None] | None = None
+        self, reply: base.Reply, returned: Callable[[], None] | None = None
     ) -> None:
         """See :meth:`guestagent.bus.base.Bus.reply`."""
-        self._send_reply(_Reply(queue, body, returned))
+        self._send_reply(_Reply(reply.queue, reply.body, returned))
 
     def report(self, body: str, done: Done) -> None:
         """See :meth:`guestagent.bus.base.Bus.report`."""

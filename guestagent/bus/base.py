@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
+from typing import Any
+
+from guestagent.bus import envelope
 
 
 class Sent(enum.Enum):
@@ -25,20 +28,55 @@ class Sent(enum.Enum):
 
 
 class Delivery:
-    """A message that came.
+    """A request that came.
 
-    :ivar body: its body.
     :ivar lifetime: seconds for which its sender cares; ``None``: no limit was given.
     """
 
-    __slots__ = ('body', 'lifetime')
+    __slots__ = ('lifetime',)
 
-    def __init__(self, body: bytes, lifetime: float | None) -> None:
-        self.body = body
+    def __init__(self, lifetime: float | None) -> None:
         self.lifetime = lifetime
+
+    def read(self) -> envelope.Message:
+        """Return the message; once, because what it was read from is let go.
+
+        :raises guestagent.bus.envelope.Unreadable: it is no request.
+        """
+        raise NotImplementedError
 
     def acknowledge(self) -> None:
         """Tell the bus that it need not deliver this again; once, on the loop."""
+
+
+class Reply:
+    """An answer to a request: its result, its failure, or a sign of life.
+
+    :ivar delivery: the request.
+    :ivar queue: the reply queue that the request names.
+    :ivar body: all of the following as it stands on the wire.
+    :ivar result: what the command returned.
+    :ivar error: why it failed; ``None`` if it did not.
+    :ivar ending: whether this is the last; otherwise it is a sign of life.
+    """
+
+    __slots__ = ('body', 'delivery', 'ending', 'error', 'queue', 'result')
+
+    def __init__(
+        self,
+        delivery: Delivery,
+        queue: str,
+        body: str,
+        result: Any = None,
+        error: BaseException | None = None,
+        ending: bool = True,
+    ) -> None:
+        self.delivery = delivery
+        self.queue = queue
+        self.body = body
+        self.result = result
+        self.error = error
+        self.ending = ending
 
 
 class Bus:
@@ -57,17 +95,19 @@ class Bus:
         """
         raise NotImplementedError
 
-    def reply(
-        self, queue: str, body: str, returned: Callable[[], None] | None = None
-    ) -> None:
+    def reply(self, reply: Reply, returned: Callable[[], None] | None = None) -> None:
         """Send a reply; kept and sent later when there is no connection.
 
-        :param returned: called when nobody has that queue any more.
+        :param returned: called when nobody has that queue any more, if the bus can
+            tell.
         """
         raise NotImplementedError
 
     def report(self, body: str, done: Callable[[Sent], None]) -> None:
-        """Send a report; ``done`` is called once with what became of it."""
+        """Send a report; ``done`` is called once with what became of it.
+
+        :param body: of :func:`guestagent.bus.envelope.notification`.
+        """
         raise NotImplementedError
 
     def is_gone(self, queue: str) -> bool:

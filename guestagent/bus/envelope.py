@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 import traceback
 from collections.abc import Mapping
@@ -26,6 +27,22 @@ _dumps = json.JSONEncoder(separators=(',', ':')).encode
 
 class Unreadable(Exception):
     """A body that is no message of this format; says what is wrong with it."""
+
+
+class TooLarge(Unreadable):
+    """A body of which only the end was kept.
+
+    :param end: that end; stock clients write who asks behind the arguments.
+    :ivar msg_id: what a reply repeats, if ``end`` tells.
+    :ivar reply_queue: where the sender wants the reply, if ``end`` tells.
+    """
+
+    def __init__(self, size: int, size_max: int, end: bytes) -> None:
+        super().__init__(
+            f'the request takes {size} bytes; [bus] max_message_size allows {size_max}'
+        )
+        self.msg_id = _last_text(b'_msg_id', end)
+        self.reply_queue = _last_text(b'_reply_q', end)
 
 
 class Message:
@@ -170,6 +187,14 @@ def _load(text: str | bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Unreadable(f'a JSON {type(value).__name__}, not an object')
     return value
+
+
+def _last_text(key: bytes, body: bytes) -> str | None:
+    """Return the last text under ``key`` in JSON that may itself be in JSON."""
+    found = re.findall(
+        rb'\\?"' + key + rb'\\?": ?\\?"([A-Za-z0-9_.\-]{1,255})\\?"', body
+    )
+    return found[-1].decode() if found else None
 
 
 def _check_version(version: Any) -> None:

@@ -16,7 +16,7 @@ import amqp
 import kombu
 from amqp import method_framing
 
-from guestagent.bus import base, frames, stream, url
+from guestagent.bus import base, envelope, frames, stream, url
 
 LOG = logging.getLogger(__name__)
 
@@ -35,17 +35,30 @@ class Layout:
     durable: bool
     quorum: bool
     prefetch: int
+    max_message_size: int
 
 
 class RabbitDelivery(base.Delivery):
-    """A delivery that knows its link and tag."""
+    """A delivery that knows its link and tag.
 
-    __slots__ = ('_link', '_tag')
+    :param limit: how messages come in; it may have kept only the end of this one.
+    """
 
-    def __init__(self, link: Link, message: Any) -> None:
-        super().__init__(message.body, _lifetime(message.properties))
+    __slots__ = ('_body', '_link', '_size', '_size_max', '_tag')
+
+    def __init__(self, link: Link, message: Any, limit: frames.SizeLimit) -> None:
+        super().__init__(_lifetime(message.properties))
+        self._body = message.body
+        self._size, self._size_max = limit.oversize, limit.size_max
         self._link = link
         self._tag = message.delivery_tag
+
+    def read(self) -> envelope.Message:
+        """See the base class."""
+        body, self._body = self._body, b''
+        if self._size:
+            raise envelope.TooLarge(self._size, self._size_max, body)
+        return envelope.read(body)
 
     def acknowledge(self) -> None:
         """Acknowledge, unless the connection that brought it is gone."""
@@ -122,12 +135,14 @@ class Link:
         """
         self._lost = lost
         splitter = frames.Splitter(self._amqp.frame_max)
-        take = self._amqp.on_inbound_frame
+        limit = frames.SizeLimit(
+            self._layout.max_message_size, self._amqp.on_inbound_frame
+        )
 
         def on_bytes(data: bytes) -> None:
             try:
                 for frame in splitter.feed(data):
-                    take(frame)
+                    limit.take(frame)
             except ERRORS as error:
                 self.fail(error)
 
@@ -147,7 +162,7 @@ class Link:
         channel.events['basic_return'].add(
             lambda _exception, _exchange, _key, message: returned(message)
         )
-        self._consume(lambda message: received(RabbitDelivery(self, message)))
+        self._consume(lambda message: received(RabbitDelivery(self, message, limit)))
         self._stream.read_pending()
 
     def publish(self, exchange: str, key: str, body: str) -> int:

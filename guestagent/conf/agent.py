@@ -98,6 +98,32 @@ REPORTS = [
     ),
 ]
 
+BUS = [
+    cfg.StrOpt(
+        'driver',
+        default='amqp',
+        choices=[
+            ('amqp', 'RabbitMQ, by code of this project: the light one.'),
+            (
+                'reference',
+                'The real oslo.messaging, with whatever transport_url names of its '
+                'transports; takes about 11 MiB more memory. It must be installed '
+                '(guestagent[reference]).',
+            ),
+        ],
+        help='What carries the messages.',
+    ),
+    cfg.IntOpt(
+        'max_message_size',
+        default=16 * 1024 * 1024,
+        min=65536,
+        max=128 * 1024 * 1024,
+        help='The largest request that is read, in bytes. A larger one is not kept '
+        'in memory, and is answered with RequestTooLarge where its end says who '
+        'asks. (The driver reference has no such limit.)',
+    ),
+]
+
 #: Names, defaults and meanings are oslo.messaging's where it has the option.
 RABBIT = [
     cfg.BoolOpt(
@@ -164,6 +190,7 @@ RABBIT = [
 SECTIONS: list[tuple[str, list[Any]]] = [
     ('dispatcher', DISPATCHER),
     ('reports', REPORTS),
+    ('bus', BUS),
     ('oslo_messaging_rabbit', RABBIT),
 ]
 
