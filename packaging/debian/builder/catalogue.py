@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The packages of this tree: four of the core, and one for each extension."""
+
+from __future__ import annotations
+
+import configparser
+import importlib.metadata
+import pathlib
+import re
+
+from builder import bundle, deb, scripts
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+_TEMPLATES = ROOT / 'packaging/debian'
+
+#: Where the packages put Python modules: one folder each, so that the agent sees no
+#: library of the conductor, and two extensions may bring the same library.
+COMMON, CLIENT, CONDUCTOR, EXTENSIONS = (
+    f'/usr/lib/guestagent/{name}'
+    for name in ('common', 'client', 'conductor', 'extensions')
+)
+
+#: Where each program looks for modules after Python's own; patterns of glob.
+PATHS = {
+    'guestagent': [
+        COMMON,
+        f'{EXTENSIONS}/*',
+        '/usr/local/lib/guestagent/extensions/*',
+        # oslo.messaging, for the bus that is made of it.
+        CLIENT,
+    ],
+    'guestctl': [COMMON, CLIENT],
+    'guestagent-conductor': [COMMON, CLIENT, CONDUCTOR],
+}
+
+#: oslo.config itself reads no YAML, and the agent refuses it (guestagent.cmd.agent).
+_NOT_COMMON = ['pyyaml']
+
+
+class Catalogue:
+    """Describes all packages.
+
+    :param revision: the last part of their versions.
+    :ivar sources: this project's distributions and where their source is.
+    :raises builder.bundle.BundleError: the environment lacks what they hold.
+    """
+
+    def __init__(self, revision: str) -> None:
+        self._revision = revision
+        self.sources = {'guestagent': ROOT}
+        for folder in sorted((ROOT / 'extensions').iterdir()):
+            if (folder / 'setup.cfg').exists():
+                config = configparser.ConfigParser(interpolation=None)
+                config.read(folder / 'setup.cfg')
+                self.sources[config['metadata']['name']] = folder
+        self._common = bundle.Bundle(COMMON, ['guestagent'], without=_NOT_COMMON)
+
+    def packages(self) -> list[deb.Package]:
+        """Return them all."""
+        present = self._common.names
+        client = bundle.Bundle(CLIENT, ['guestagent[client,ctl]'], present)
+        present += client.names
+        conductor = bundle.Bundle(
+            CONDUCTOR, ['guestagent[conductor,postgresql,mariadb]'], present
+        )
+        return [
+            self._package('guestagent-common', self._common),
+            self._agent(),
+            self._client(client),
+            self._conductor(conductor),
+            *(self._extension(name) for name in self.sources if name != 'guestagent'),
+        ]
+
+    def _agent(self) -> deb.Package:
+        package = self._package('guestagent')
+        _add_command(package, 'guestagent')
+        _add_service(package, 'agent.conf', [COMMON, EXTENSIONS])
+        package.folders.append(EXTENSIONS.lstrip('/'))
+        return package
+
+    def _client(self, python: bundle.Bundle) -> deb.Package:
+        package = self._package('guestagent-client', python)
+        _add_command(package, 'guestctl')
+        return package
+
+    def _conductor(self, python: bundle.Bundle) -> deb.Package:
+        package = self._package('guestagent-conductor', python)
+        _add_command(package, 'guestagent-conductor')
+        _add_service(package, 'conductor.conf', [COMMON, CLIENT])
+        return package
+
+    def _extension(self, distribution: str) -> deb.Package:
+        found = importlib.metadata.distribution(distribution)
+        name = self.sources[distribution].name
+        entry_points = found.entry_points.select(group='guestagent.extensions')
+        values = {
+            'PACKAGE': distribution,
+            'EXTENSION': name,
+            'SUMMARY': found.metadata['Summary'],
+            'NAMES': ', '.join(sorted(entry_points.names)),
+            'CORE': self._version('guestagent'),
+        }
+        return self._package(
+            distribution,
+            bundle.Bundle(f'{EXTENSIONS}/{name}', [distribution], self._common.names),
+            'extension',
+            values,
+        )
+
+    def _package(
+        self,
+        name: str,
+        python: bundle.Bundle | None = None,
+        template: str | None = None,
+        values: dict[str, str] | None = None,
+    ) -> deb.Package:
+        version = self._version(name if name in self.sources else 'guestagent')
+        control = (_TEMPLATES / 'control' / (template or name)).read_text()
+        # dpkg knows no comments here, and the first line is one.
+        control = control.split('\n', 1)[1]
+        for key, value in {'VERSION': version, **(values or {})}.items():
+            control = control.replace(f'@{key}@', value)
+        package = deb.Package(name, version, control, python)
+        if python is not None:
+            scripts.add_bytecode(package, python.folder)
+        return package
+
+    def _version(self, distribution: str) -> str:
+        """Return Debian's form of a version: a candidate sorts before its release."""
+        version = importlib.metadata.version(distribution)
+        return re.sub(r'(a|b|rc|\.dev)(?=\d)', r'~\1', version) + f'-{self._revision}'
+
+
+def _add_command(package: deb.Package, name: str) -> None:
+    (entry_point,) = importlib.metadata.entry_points(group='console_scripts', name=name)
+    text = (_TEMPLATES / 'launcher').read_text()
+    text = text.replace('@MODULE@', entry_point.module)
+    text = text.replace('@FUNCTION@', entry_point.attr)
+    paths = ''.join(f'    {path!r},\n' for path in PATHS[name])
+    package.files[f'usr/bin/{name}'] = text.replace('    @PATHS@\n', paths)
+
+
+def _add_service(package: deb.Package, config: str, watched: list[str]) -> None:
+    folder = ROOT / 'etc/guestagent'
+    unit = folder / 'systemd' / f'{package.name}.service'
+    scripts.add_service(package, unit, folder / config, watched)

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One Debian package: what it holds, and how that becomes a ``.deb`` file.
+
+The same content and time give the same bytes: names are sorted, owners are root, and
+times and modes are set here and not taken from where a file came from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import hashlib
+import importlib.metadata
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import time
+
+from builder import bundle
+
+
+@dataclasses.dataclass
+class Package:
+    """What is in a package.
+
+    :ivar control: the control file, but for what is computed.
+    :ivar python: its Python packages, if any.
+    :ivar files: contents by path without the leading slash.  Those in ``etc`` are
+        configuration, for root's and its group's eyes only.
+    :ivar folders: empty folders, likewise.
+    :ivar scripts: maintainer scripts and triggers by name.
+    """
+
+    name: str
+    version: str
+    control: str
+    python: bundle.Bundle | None = None
+    files: dict[str, str] = dataclasses.field(default_factory=dict)
+    folders: list[str] = dataclasses.field(default_factory=list)
+    scripts: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass
+class Release:
+    """What all packages of one build share.
+
+    :ivar maintainer: name and address.
+    :ivar epoch: the time of all files, in seconds.
+    :ivar interpreter: the version of Python that compiled modules are for.
+    :ivar architecture: Debian's name of this machine's.
+    :ivar sources: this project's distributions and where their source is.
+    """
+
+    maintainer: str
+    epoch: int
+    interpreter: tuple[int, int]
+    architecture: str
+    sources: dict[str, pathlib.Path]
+
+
+def build(
+    package: Package, release: Release, work: pathlib.Path, output: pathlib.Path
+) -> pathlib.Path:
+    """Write the package below ``output`` and return its path.
+
+    :param work: a folder for the tree; what is in it is removed.
+    :raises subprocess.CalledProcessError: dpkg-deb failed.
+    """
+    root = work / package.name
+    shutil.rmtree(root, ignore_errors=True)
+    if package.python is not None:
+        package.python.copy(root, release.sources)
+    compiled = any(root.rglob('*.so'))
+    architecture = release.architecture if compiled else 'all'
+    _write_files(root, package, release)
+    _set_modes(root)
+    _write_control(root, package, release, compiled)
+    for path in [root, *root.rglob('*')]:
+        os.utime(path, (release.epoch, release.epoch), follow_symlinks=False)
+    deb = output / f'{package.name}_{package.version}_{architecture}.deb'
+    subprocess.run(
+        ['dpkg-deb', '-Zxz', '--root-owner-group', '--build', root, deb],
+        env={**os.environ, 'SOURCE_DATE_EPOCH': str(release.epoch)},
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
+    return deb
+
+
+def _write_files(root: pathlib.Path, package: Package, release: Release) -> None:
+    for folder in package.folders:
+        (root / folder).mkdir(parents=True)
+    for name, text in package.files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    documents = root / 'usr/share/doc' / package.name
+    documents.mkdir(parents=True)
+    (documents / 'copyright').write_text(_copyright(package))
+    log = (
+        f'{package.name} ({package.version}) unstable; urgency=medium\n\n'
+        '  * The release notes of guestagent tell what is new.\n\n'
+        f' -- {release.maintainer}  '
+        f'{time.strftime("%a, %d %b %Y %H:%M:%S +0000", time.gmtime(release.epoch))}\n'
+    )
+    (documents / 'changelog.Debian.gz').write_bytes(
+        gzip.compress(log.encode(), 9, mtime=0)
+    )
+
+
+def _copyright(package: Package) -> str:
+    text = (
+        'guestagent and its extensions\n'
+        'Copyright: the guestagent developers\n'
+        'License: Apache-2.0, on Debian systems in '
+        '/usr/share/common-licenses/Apache-2.0\n'
+    )
+    if package.python is not None:
+        for found in package.python.foreign:
+            text += _licence(found, package.python.folder)
+    return text
+
+
+def _licence(found: importlib.metadata.Distribution, folder: str) -> str:
+    metadata = found.metadata
+    licence = 'see there'
+    for field in ('License', 'License-Expression'):
+        if metadata[field]:
+            licence = metadata[field].splitlines()[0]
+    stem = re.sub(r'[-_.]+', '_', found.name)
+    return (
+        f'\n{found.name} {found.version}\n'
+        f'Copyright: its authors; see {folder}/{stem}-{found.version}.dist-info\n'
+        f'License: {licence}\n'
+    )
+
+
+def _set_modes(root: pathlib.Path) -> None:
+    root.chmod(0o755)
+    for path in root.rglob('*'):
+        is_executable = path.parent.name in ('bin', 'runtime.d')
+        if path.parent == root / 'etc/guestagent':
+            path.chmod(0o750 if path.is_dir() else 0o640)
+        else:
+            path.chmod(0o755 if path.is_dir() or is_executable else 0o644)
+
+
+def _write_control(
+    root: pathlib.Path, package: Package, release: Release, compiled: bool
+) -> None:
+    files = sorted(path for path in root.rglob('*') if path.is_file())
+    size = sum(-(-path.stat().st_size // 1024) for path in files)
+    names = [str(path.relative_to(root)) for path in files]
+    folder = root / 'DEBIAN'
+    folder.mkdir()
+    fields = (
+        f'Version: {package.version}\n'
+        f'Architecture: {release.architecture if compiled else "all"}\n'
+        f'Maintainer: {release.maintainer}\n'
+        f'Installed-Size: {size}\n'
+        'Priority: optional\n'
+    )
+    head, line, rest = package.control.partition('Description:')
+    control = head + fields + line + rest
+    (folder / 'control').write_text(
+        control.replace('@PYTHON@', _depends(release.interpreter, compiled))
+    )
+    conffiles = [name for name in names if name.startswith('etc/')]
+    if conffiles:
+        (folder / 'conffiles').write_text(''.join(f'/{name}\n' for name in conffiles))
+    (folder / 'md5sums').write_text(
+        ''.join(
+            f'{hashlib.md5(path.read_bytes()).hexdigest()}  {name}\n'
+            for path, name in zip(files, names, strict=True)
+            if name not in conffiles
+        )
+    )
+    for name, text in package.scripts.items():
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o644 if name == 'triggers' else 0o755)
+
+
+def _depends(interpreter: tuple[int, int], compiled: bool) -> str:
+    """Return the dependency on Python: modules in C bind to one version of it."""
+    if not compiled:
+        return 'python3:any (>= 3.11)'
+    major, minor = interpreter
+    return f'python3 (>= {major}.{minor}), python3 (<< {major}.{minor + 1}), libc6'
