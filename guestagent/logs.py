@@ -1,15 +1,46 @@
 # SPDX-License-Identifier: Apache-2.0
 """Logging by the standard library, under the option names that operators know."""
 
+import json
 import logging
 import logging.handlers
 import time
 from typing import Any
 
 
-def setup(conf: Any) -> None:
+class JsonFormatter(logging.Formatter):
+    """Makes one JSON object of a record, in one line of ASCII.
+
+    ``{time, level, logger, message, exception, instance}``: ``time`` is UTC as
+    RFC 3339 writes it; the last two are there if there are any.  A record names its
+    instance by ``extra={'instance': ...}``, or it is the program's own.
+    """
+
+    def __init__(self, instance: str | None = None) -> None:
+        super().__init__()
+        self._instance = instance
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        seconds = time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))
+        entry = {
+            'time': f'{seconds}.{int(record.msecs):03d}Z',
+            'level': record.levelname,
+            'logger': record.name,
+            'message': record.getMessage(),
+        }
+        if record.exc_info and record.exc_info[0] is not None:
+            entry['exception'] = self.formatException(record.exc_info)
+        instance = getattr(record, 'instance', self._instance)
+        if instance is not None:
+            entry['instance'] = str(instance)
+        return json.dumps(entry)
+
+
+def setup(conf: Any, instance: str | None = None) -> None:
     """Send the log where ``conf`` says (options of ``guestagent.conf.common``).
 
+    :param instance: the instance that the program is the agent of.
     :raises OSError: the file cannot be opened.
     """
     handler: logging.Handler
@@ -17,13 +48,20 @@ def setup(conf: Any) -> None:
         handler = logging.handlers.WatchedFileHandler(conf.log_file, encoding='utf-8')
     else:
         handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter(conf.log_format))
+    handler.setFormatter(
+        JsonFormatter(instance) if conf.use_json else logging.Formatter(conf.log_format)
+    )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(logging.DEBUG if conf.debug else logging.INFO)
+    set_level(conf.debug)
     # The libraries' own chatter says nothing that an operator could act on.
     for name in ('amqp', 'kombu', 'stevedore', 'sqlalchemy', 'alembic'):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def set_level(debug: bool) -> None:
+    """Log at the level DEBUG, or INFO."""
+    logging.getLogger().setLevel(logging.DEBUG if debug else logging.INFO)
 
 
 class RateLimit:

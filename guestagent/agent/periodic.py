@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import random
 from collections.abc import Callable
@@ -28,7 +29,7 @@ class _Task:
         pool: pools.Pool,
         name: str,
         method: Callable[[], None],
-        spacing: float,
+        spacing: Callable[[], float],
         jitter: float,
     ) -> None:
         self._loop = loop
@@ -37,6 +38,8 @@ class _Task:
         self._method = method
         self._spacing = spacing
         self._jitter = jitter
+        self._last = spacing()
+        self._running = False
         self._timer: loops.Timer | None = None
         self._stopped = False
 
@@ -46,8 +49,18 @@ class _Task:
             self._timer = self._loop.call_later(seconds, self._begin)
 
     def wait_spacing(self) -> None:
-        """Run after the period, moved at random by the jitter."""
-        self.wait(self._spacing * random.uniform(1 - self._jitter, 1 + self._jitter))
+        """Run after the period, moved at random by the jitter; never if it is 0."""
+        self._running = False
+        self._last = spacing = self._spacing()
+        if spacing > 0:
+            self.wait(spacing * random.uniform(1 - self._jitter, 1 + self._jitter))
+
+    def respace(self) -> None:
+        """Wait anew if the period has changed; one that runs will by itself."""
+        if not self._running and self._spacing() != self._last:
+            if self._timer is not None:
+                self._timer.cancel()
+            self.wait_spacing()
 
     def stop(self) -> None:
         """Run no more; a run that has begun goes on."""
@@ -56,7 +69,8 @@ class _Task:
             self._timer.cancel()
 
     def _begin(self) -> None:
-        if not self._pool.submit(self._run, None):
+        self._running = self._pool.submit(self._run, None)
+        if not self._running:
             self.wait(CROWDED)
 
     def _run(self, _nothing: Any) -> None:
@@ -78,9 +92,7 @@ class Periodics:
     def start(self, loaded: registry.Loaded) -> None:
         """Start the methods of one extension."""
         for method, info in loaded.periodics:
-            spacing = _spacing(loaded, info)
-            if spacing <= 0:
-                continue
+            spacing = functools.partial(_spacing, loaded, info)
             task = _Task(
                 self._loop,
                 self._pool,
@@ -90,10 +102,15 @@ class Periodics:
                 info.jitter,
             )
             self._tasks.append(task)
-            if info.immediately:
+            if info.immediately and spacing() > 0:
                 task.wait(0)
             else:
                 task.wait_spacing()
+
+    def respace(self) -> None:
+        """Take over periods that have changed."""
+        for task in self._tasks:
+            task.respace()
 
     def stop(self) -> None:
         """Start no more runs."""

@@ -152,6 +152,7 @@ class Registry:
         self._host = host
         self._served: dict[str | None, Loaded] = {}
         self._failed: dict[str, Loaded] = {}
+        self._known: set[str] = set()
 
     def find(self, namespace: str | None) -> Loaded | None:
         """Return what serves a namespace, or ``None``."""
@@ -170,6 +171,13 @@ class Registry:
         ]
         return sorted([*served, *self._failed.values()], key=lambda item: item.name)
 
+    def unread_sections(self) -> set[str]:
+        """Return the sections of extensions that are installed or wanted, not loaded.
+
+        Such a section may stay in the configuration: it is for another day.
+        """
+        return self._known - {name for name in self._served if name is not None}
+
     def load(self, names: Iterable[str], required: bool) -> None:
         """Load and register the named extensions.
 
@@ -184,6 +192,7 @@ class Registry:
                     f"enabled_extensions: the name {name!r} is the agent's own"
                 )
         found = _entry_points()
+        self._known = {*wanted, *(entry.name for entry in found)}
         _refuse_conflicts(wanted, found)
 
         def failed(

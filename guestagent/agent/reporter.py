@@ -87,6 +87,14 @@ class Reporter:
         """Send the first heartbeat, and one each interval from then on."""
         self._heartbeat()
 
+    def set_interval(self, seconds: float) -> None:
+        """Send heartbeats so often from now on, and one now that says so."""
+        if seconds != self._interval:
+            self._interval = seconds
+            if self._beat is not None:
+                self._beat.cancel()
+            self._heartbeat()
+
     def connected(self) -> None:
         """Send what waits; called when the bus has come (back)."""
         self._wait = RETRY

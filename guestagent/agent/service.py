@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from guestagent import errors, extension
+from guestagent import errors, extension, logs
 from guestagent import loop as loops
 from guestagent.agent import (
     core,
@@ -32,9 +32,11 @@ from guestagent.agent import (
     registry,
     reporter,
     rpc,
+    supervision,
 )
 from guestagent.agent.steps import arguments, limit, repeats, version
 from guestagent.bus import factory
+from guestagent.conf import check
 
 LOG = logging.getLogger(__name__)
 
@@ -113,6 +115,9 @@ class Service:
             conf.dispatcher.max_result_size,
         )
         self._periodics = periodic.Periodics(self.loop, self._pool)
+        self._supervision = supervision.Supervision(
+            self.loop, lambda: supervision.answers(self.dispatcher.submit), self._status
+        )
         self._signals = 0
 
     def run(self) -> None:
@@ -123,23 +128,54 @@ class Service:
         """
         required = self._conf.require_extensions
         self.registry.load(self._conf.enabled_extensions, required)
-        self.loop.catch_signals((signal.SIGTERM, signal.SIGINT), self._signal)
+        self._check()
+        self.loop.catch_signals(
+            (signal.SIGTERM, signal.SIGINT, signal.SIGHUP), self._signal
+        )
         LOG.info(
             'guest agent for instance %s, extensions: %s',
             self.instance_id,
             ', '.join(item.name for item in self.registry.extensions()) or 'none',
         )
         # The connection is made meanwhile; nothing is taken before the loop runs.
-        self.bus.start(self._door.receive, self.reporter.connected)
+        self.bus.start(self._door.receive, self._connected)
         self.registry.start(required)
         for loaded in self.registry.extensions():
             if not loaded.problem:
                 self._periodics.start(loaded)
         self.reporter.start()
+        self._supervision.start()
         self.loop.run()
         self._stop()
 
+    def _check(self) -> None:
+        """Judge the configuration, now that all options are registered."""
+        found = check.names(self._conf, self.registry.unread_sections())
+        for warning in found.warnings:
+            LOG.warning('%s', warning)
+        check.enforce([*check.values(self._conf), *found.problems])
+
+    def _connected(self) -> None:
+        self._supervision.update()
+        self.reporter.connected()
+
+    def _status(self) -> str:
+        state = 'connected' if self.bus.connected else 'not connected, trying again'
+        return f'instance {self.instance_id}; bus: {state}'
+
+    def _reload(self) -> None:
+        """Take over what may change; each option's place is named in its help."""
+        from guestagent.conf import reload  # few agents are ever asked to
+
+        if reload.reload(self._conf, self.registry.unread_sections()):
+            logs.set_level(self._conf.debug)
+            self.reporter.set_interval(self._conf.reports.heartbeat_interval)
+            self._periodics.respace()
+
     def _signal(self, number: int) -> None:
+        if number == signal.SIGHUP:
+            self._supervision.reload(self._reload)
+            return
         self._signals += 1
         if self._signals > 1:
             LOG.warning('second signal: leaving at once')
@@ -148,6 +184,7 @@ class Service:
         self.loop.stop()
 
     def _stop(self) -> None:
+        self._supervision.stop()
         self.bus.pause()
         self._limit.stopping = True
         self._periodics.stop()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
 
@@ -15,43 +16,45 @@ imports.refuse('yaml')
 
 from oslo_config import cfg  # noqa: E402
 
-import guestagent  # noqa: E402
 from guestagent import errors, logs  # noqa: E402
 from guestagent.agent import service  # noqa: E402
-from guestagent.conf import agent  # noqa: E402
+from guestagent.cmd import outcome  # noqa: E402
+from guestagent.conf import agent, check, config  # noqa: E402
 
-#: Exit codes: stopped as asked; a wrong configuration; anything else.
-OK, BAD_CONFIG, FAILED = 0, 2, 1
+PROG = 'guestagent'
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the agent until a signal stops it; return the exit code."""
-    conf = cfg.ConfigOpts()
+    conf = config.Config()
     agent.register(conf)
     try:
-        conf(
+        conf.load(
             sys.argv[1:] if argv is None else argv,
-            project='guestagent',
-            prog='guestagent',
-            version=guestagent.__version__,
+            prog=PROG,
+            name='agent',
             description='The guest agent: takes requests from the bus and carries '
             'them to extensions.',
-            default_config_files=cfg.find_config_files('guestagent', 'agent'),
-            default_config_dirs=cfg.find_config_dirs('guestagent', 'agent'),
         )
-        logs.setup(conf)
-        service.Service(conf).run()
+        if conf.check_config:
+            return _check(conf)
+        check.enforce(check.values(conf))
+        made = service.Service(conf)
+        logs.setup(conf, made.instance_id)
+        made.run()
     except (cfg.Error, errors.ConfigError) as error:
-        print(f'guestagent: {_one_line(error)}', file=sys.stderr)
-        return BAD_CONFIG
+        return outcome.complain(PROG, error, outcome.BAD_CONFIG)
     except OSError as error:
-        print(f'guestagent: {_one_line(error)}', file=sys.stderr)
-        return FAILED
-    return OK
+        return outcome.complain(PROG, error, outcome.FAILED)
+    return outcome.OK
 
 
-def _one_line(error: Exception) -> str:
-    return ' '.join(str(error).split())
+def _check(conf: config.Config) -> int:
+    from guestagent.agent import checking  # the running agent does not need it
+
+    # What would be logged on the way is among the findings.
+    logging.getLogger().addHandler(logging.NullHandler())
+    return outcome.report(PROG, checking.check(conf))
 
 
 if __name__ == '__main__':

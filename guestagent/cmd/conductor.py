@@ -18,15 +18,15 @@ from oslo_service import backend  # noqa: E402
 backend.init_backend(backend.BackendType.THREADING)
 
 from oslo_config import cfg  # noqa: E402
+from oslo_messaging import opts as messaging  # noqa: E402
 
-import guestagent  # noqa: E402
 from guestagent import errors, logs  # noqa: E402
+from guestagent.cmd import outcome  # noqa: E402
 from guestagent.conductor import rpc, service  # noqa: E402
 from guestagent.conductor.db import engine  # noqa: E402
-from guestagent.conf import conductor  # noqa: E402
+from guestagent.conf import check, conductor, config  # noqa: E402
 
-#: Exit codes: stopped as asked; a wrong configuration; anything else.
-OK, BAD_CONFIG, FAILED = 0, 2, 1
+PROG = 'guestagent-conductor'
 
 _COMMANDS = [
     cfg.BoolOpt(
@@ -40,54 +40,62 @@ _COMMANDS = [
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the conductor until a signal stops it; return the exit code."""
-    conf = cfg.ConfigOpts()
+    conf = config.Config()
     conductor.register(conf)
     conf.register_cli_opts(_COMMANDS)
     rpc.set_defaults()
     try:
-        conf(
+        conf.load(
             sys.argv[1:] if argv is None else argv,
-            project='guestagent',
-            prog='guestagent-conductor',
-            version=guestagent.__version__,
+            prog=PROG,
+            name='conductor',
             description='The conductor: takes the reports of all guests, keeps what '
             'they say in a database, and answers queries.',
-            default_config_files=cfg.find_config_files('guestagent', 'conductor'),
-            default_config_dirs=cfg.find_config_dirs('guestagent', 'conductor'),
         )
-        _check(conf)
+        if conf.check_config:
+            return outcome.report(PROG, _check(conf))
+        check.enforce(check.values(conf))
         logs.setup(conf)
         if conf.db_sync:
             _sync(conf)
         else:
-            service.Service(conf).run()
+            made = service.Service(conf)
+            check.enforce(_findings(conf).problems)
+            made.run()
     except (cfg.Error, errors.ConfigError) as error:
-        return _complain(error, BAD_CONFIG)
+        return outcome.complain(PROG, error, outcome.BAD_CONFIG)
     except (OSError, engine.DatabaseError) as error:
-        return _complain(error, FAILED)
-    return OK
+        return outcome.complain(PROG, error, outcome.FAILED)
+    return outcome.OK
 
 
-def _check(conf: Any) -> None:
-    """Read each option once: a wrong value is an error now, not when it is used.
+def _check(conf: config.Config) -> check.Findings:
+    """Make the conductor, which connects to nothing, and return what was wrong."""
+    problem = None
+    try:
+        service.Service(conf)
+    except errors.ConfigError as error:
+        problem = str(error)
+    except cfg.Error:
+        pass  # a wrong value: it is found below
+    found = _findings(conf)
+    return (
+        found
+        if problem is None
+        else found._replace(problems=[*found.problems, problem])
+    )
 
-    :raises cfg.Error: one is wrong.
-    """
-    for section, options in conductor.SECTIONS:
-        for option in options:
-            getattr(conf[section], option.dest)
+
+def _findings(conf: config.Config) -> check.Findings:
+    """Look at values and names once oslo.messaging has registered its options."""
+    names = check.names(conf, others=messaging.list_opts())
+    return check.Findings([*check.values(conf), *names.problems], names.warnings)
 
 
 def _sync(conf: Any) -> None:
     database = engine.Database(conf.database.connection)
     database.sync()
     database.close()
-
-
-def _complain(error: Exception, code: int) -> int:
-    text = ' '.join(str(error).split())
-    print(f'guestagent-conductor: {text}', file=sys.stderr)
-    return code
 
 
 if __name__ == '__main__':

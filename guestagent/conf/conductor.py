@@ -56,6 +56,7 @@ CONDUCTOR = [
         default=5.0,
         min=0.1,
         max=3600.0,
+        mutable=True,
         help='How many seconds lie between two looks for instances that are DOWN.',
     ),
     cfg.IntOpt(
@@ -63,6 +64,7 @@ CONDUCTOR = [
         default=30,
         min=0,
         max=36500,
+        mutable=True,
         help='How many days events are kept. 0: for ever.',
     ),
     cfg.IntOpt(
@@ -70,6 +72,7 @@ CONDUCTOR = [
         default=30,
         min=0,
         max=36500,
+        mutable=True,
         help='How many days outcomes of commands are kept. 0: for ever.',
     ),
     cfg.IntOpt(
@@ -77,6 +80,7 @@ CONDUCTOR = [
         default=5000,
         min=100,
         max=1000000,
+        mutable=True,
         help='How many rows of each table one sweep deletes at most, so that '
         'it holds no lock for long.',
     ),

@@ -8,7 +8,7 @@ def list_common_opts() -> list[tuple[str, list[Any]]]:
     """Return the options of both as (section, options)."""
     from guestagent.conf import common
 
-    return [('DEFAULT', common.OPTIONS)]
+    return [('DEFAULT', common.OPTIONS), ('metrics', common.METRICS)]
 
 
 def list_agent_opts() -> list[tuple[str, list[Any]]]:

@@ -9,6 +9,7 @@ OPTIONS = [
     cfg.StrOpt(
         'path',
         default='/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+        mutable=True,
         help='The PATH of commands, in which programs are also looked for, '
         'unless the caller sets another.',
     ),
@@ -17,6 +18,7 @@ OPTIONS = [
         default=86400,
         min=1,
         max=30 * 86400,
+        mutable=True,
         help='The longest time limit that a caller may ask for, in seconds.',
     ),
     cfg.IntOpt(
@@ -24,6 +26,7 @@ OPTIONS = [
         default=4 * 1024 * 1024,
         min=0,
         max=64 * 1024 * 1024,
+        mutable=True,
         help='The most that a caller may have kept of each of the two outputs, '
         'in bytes. The result must also fit [dispatcher] '
         'max_result_size.',
@@ -33,6 +36,7 @@ OPTIONS = [
         default=2,
         min=0,
         max=60,
+        mutable=True,
         help='How many seconds lie between SIGTERM and SIGKILL when a '
         'command must end. When the agent stops they are cut to about '
         'three.',

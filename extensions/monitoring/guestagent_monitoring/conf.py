@@ -11,6 +11,7 @@ OPTIONS = [
         default=60,
         min=1,
         max=86400,
+        mutable=True,
         help='How many seconds lie between two looks at everything. Only '
         'what has changed is sent.',
     ),

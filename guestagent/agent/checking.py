@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``guestagent --check-config``: all that the start would stumble over, at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from oslo_config import cfg
+
+from guestagent import errors, extension
+from guestagent import loop as loops
+from guestagent.agent import instance, registry
+from guestagent.bus import factory
+from guestagent.conf import check as checks
+from guestagent.conf import config
+
+
+def check(conf: config.Config) -> checks.Findings:
+    """Load what a start loads, but start and connect nothing."""
+    problems: list[str] = []
+    known = registry.Registry(conf, extension.Host())
+    _collect(problems, lambda: known.load(conf.enabled_extensions, False))
+    loop = loops.Loop()
+    _collect(problems, lambda: instance.find(conf.instance_id))
+    # The name does not matter; the one above may be missing.
+    _collect(problems, lambda: factory.make(conf, loop, 'check'))
+    loop.close()
+    names = checks.names(conf, known.unread_sections())
+    found = [*checks.values(conf), *names.problems, *problems]
+    failed = [
+        f'extension {loaded.name}: {loaded.problem}'
+        for loaded in known.extensions()
+        if loaded.problem
+    ]
+    if not found and conf.require_extensions:
+        return checks.Findings(failed, names.warnings)
+    return checks.Findings(found, [*names.warnings, *failed])
+
+
+def _collect(problems: list[str], step: Callable[[], object]) -> None:
+    try:
+        step()
+    except errors.ConfigError as error:
+        problems.append(str(error))
+    except cfg.Error:
+        pass  # a wrong value: checks.values() says more of it
