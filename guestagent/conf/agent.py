@@ -48,6 +48,7 @@ OPTIONS = [
         default=20,
         min=0,
         max=3600,
+        mutable=True,
         help='How many seconds running commands may take to end when the '
         'agent is stopped; then they are cancelled.',
     ),
@@ -85,6 +86,7 @@ REPORTS = [
         default=30,
         min=0.2,
         max=3600,
+        mutable=True,
         help='How many seconds lie between two heartbeats. The conductor '
         'calls a guest DOWN after three of them.',
     ),
