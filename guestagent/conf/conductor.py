@@ -16,7 +16,7 @@ DATABASE = [
     cfg.StrOpt(
         'connection',
         secret=True,
-        default='sqlite:////var/lib/guestagent/conductor.sqlite',
+        default='sqlite:////var/lib/guestagent-conductor/conductor.sqlite',
         help='The database, as a URL of SQLAlchemy. SQLite serves one machine '
         'without any server; several conductors share a database of '
         'PostgreSQL (postgresql+psycopg://user:password@host/name) or '
