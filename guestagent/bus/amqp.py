@@ -4,94 +4,64 @@
 The connection is made by a thread of its own, which ends when it is made or refused;
 from then on it belongs to the loop.  Everything sent is ``mandatory`` and confirmed:
 a reply that comes back has lost its reader, a report that comes back was not sent.
-Confirms are never waited for.
+Confirms are never waited for.  While the broker blocks the connection, for want of
+memory or disk, replies wait here and reports wait with the reporter.
 """
 
 from __future__ import annotations
 
 import collections
-import itertools
+import dataclasses
 import logging
 import random
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
-from guestagent import logs
+from guestagent import errors, logs
 from guestagent import loop as loops
-from guestagent.bus import base, link, url
+from guestagent.bus import amqp_channel, attempts, base, link, outbox, reasons, url
 
 LOG = logging.getLogger(__name__)
 
-#: For how long a reply is worth sending, and a returned queue counts as gone.
-REPLY_SECONDS = 60.0
-#: How many replies wait for a connection, and how many gone queues are remembered.
-OUTBOX_LENGTH = 10000
+#: For how long a queue counts as gone, and how many are remembered.
+GONE_SECONDS = 60.0
 GONE_LENGTH = 200
 
-#: An answer to a message that was sent, for whoever gave it.
-Done = Callable[[base.Sent], None]
 
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How the bus behaves.
 
-class _Reply:
-    """A reply on its way."""
-
-    __slots__ = ('body', 'expires', 'queue', 'returned')
-
-    def __init__(
-        self, queue: str, body: str, returned: Callable[[], None] | None
-    ) -> None:
-        self.queue = queue
-        self.body = body
-        self.returned = returned
-        self.expires = time.monotonic() + REPLY_SECONDS
-
-
-class _Report:
-    """A report on its way."""
-
-    __slots__ = ('done',)
-
-    def __init__(self, done: Done) -> None:
-        self.done = done
-
-
-class AmqpBus(base.Bus):
-    """Requests in, replies and reports out, over kombu.
-
-    :param brokers: taken in turn, from a random one on.
-    :param retry: the first wait, the random share of each wait, and the longest, in
-        seconds, between two attempts to connect.
+    :ivar shuffle: the order of the brokers is drawn anew for each time around.
+    :ivar redeclare_interval: in seconds; 0: never.
     """
 
+    access: link.Access
+    layout: amqp_channel.Layout
+    limits: link.Limits
+    retry: attempts.Retry
+    shuffle: bool
+    redeclare_interval: float
+
+
+class AmqpBus(base.Bus, link.Owner):
+    """Requests in, replies and reports out, over kombu."""
+
     def __init__(
-        self,
-        loop: loops.Loop,
-        where: url.Url,
-        layout: link.Layout,
-        *,
-        heartbeat: float,
-        connect_timeout: float,
-        retry: tuple[float, float, float],
+        self, loop: loops.Loop, brokers: tuple[url.Broker, ...], settings: Settings
     ) -> None:
         self._loop = loop
-        self._url = where
-        self._layout = layout
-        self._heartbeat = heartbeat
-        self._connect_timeout = connect_timeout
-        self._delay, self._splay, self._delay_max = retry
-        self._turn = random.randrange(len(where.brokers))
-        self._failures = 0
+        self._settings = settings
+        self._brokers = attempts.Brokers(brokers, settings.shuffle)
+        self._connections = attempts.Backoff(settings.retry, len(brokers))
+        self._channels = attempts.Backoff(settings.retry)
+        self._outbox = outbox.Outbox()
         self._link: link.Link | None = None
-        self._ticker: loops.Timer | None = None
+        self._timers: dict[str, loops.Timer] = {}
+        self._blocked = False
         self._closed = False
         self._paused = False
-        self._pending: dict[int, _Reply | _Report] = {}
-        self._returned: set[int] = set()
-        self._outbox: collections.deque[_Reply] = collections.deque(
-            maxlen=OUTBOX_LENGTH
-        )
         self._gone: collections.OrderedDict[str, float] = collections.OrderedDict()
         self._log_limit = logs.RateLimit()
 
@@ -107,21 +77,20 @@ class AmqpBus(base.Bus):
         self, reply: base.Reply, returned: Callable[[], None] | None = None
     ) -> None:
         """See :meth:`guestagent.bus.base.Bus.reply`."""
-        self._send_reply(_Reply(reply.queue, reply.body, returned))
+        self._give_up(self._outbox.put(outbox.Reply(reply.queue, reply.body, returned)))
+        self._send_replies()
 
-    def report(self, body: str, done: Done) -> None:
+    def report(self, body: str, done: Callable[[base.Sent], None]) -> None:
         """See :meth:`guestagent.bus.base.Bus.report`."""
-        if self._link is None:
+        exchange = self._settings.layout.report_exchange
+        report = outbox.Report(exchange, f'{exchange}.info', body, done)
+        if not self.connected or not self._publish(report):
             done(base.Sent.LOST)
-            return
-        exchange = self._layout.report_exchange
-        tag = self._link.publish(exchange, f'{exchange}.info', body)
-        self._pending[tag] = _Report(done)
 
     def is_gone(self, queue: str) -> bool:
         """See :meth:`guestagent.bus.base.Bus.is_gone`."""
         since = self._gone.get(queue)
-        return since is not None and time.monotonic() - since < REPLY_SECONDS
+        return since is not None and time.monotonic() - since < GONE_SECONDS
 
     def pause(self) -> None:
         """See :meth:`guestagent.bus.base.Bus.pause`."""
@@ -129,27 +98,16 @@ class AmqpBus(base.Bus):
         if self._link is not None:
             self._link.cancel()
 
-    @property
-    def unconfirmed(self) -> int:
-        """How many messages wait for the broker's confirm, or for a connection."""
-        return len(self._pending) + len(self._outbox)
-
     def close(self) -> None:
         """See :meth:`guestagent.bus.base.Bus.close`."""
         self._closed = True
-        if self._ticker is not None:
-            self._ticker.cancel()
+        self.connected = False
+        self._cancel_timers()
         if self._link is not None:
             self._link.close()
             self._link = None
-            self.connected = False
 
-    def _send_reply(self, reply: _Reply) -> None:
-        if self._link is None:
-            self._outbox.append(reply)
-            return
-        tag = self._link.publish('', reply.queue, reply.body)
-        self._pending[tag] = reply
+    # The connection
 
     def _connect(self) -> None:
         threading.Thread(
@@ -158,117 +116,197 @@ class AmqpBus(base.Bus):
 
     def _connect_thread(self) -> None:
         """Make a link and hand it, or what went wrong, to the loop."""
-        brokers = self._url.brokers
-        broker = brokers[self._turn % len(brokers)]
+        broker = self._brokers.current
         try:
-            made = link.Link(
-                broker,
-                self._url.virtual_host,
-                self._layout,
-                self._layout.topic,
-                self._heartbeat,
-                self._connect_timeout,
-            )
-        except link.ERRORS as error:
-            self._loop.call_soon(self._not_connected, broker, error)
+            made = link.Link(broker, self._settings.access)
+        except (*link.ERRORS, errors.ConfigError) as error:
+            self._loop.call_soon(self._not_connected, error)
         except Exception as error:
             # py-amqp raises many things when a peer is no broker at all.
             LOG.debug('connecting to %s', broker, exc_info=True)
-            self._loop.call_soon(self._not_connected, broker, error)
+            self._loop.call_soon(self._not_connected, error)
         else:
             self._loop.call_soon(self._attach, made)
 
-    def _not_connected(self, broker: url.Broker, error: Exception) -> None:
-        wait = min(self._delay * 2 ** min(self._failures, 16), self._delay_max)
-        wait += random.uniform(0, self._splay)
-        self._failures += 1
-        self._turn += 1
-        if not self._closed:
-            LOG.warning(
-                'RabbitMQ at %s, virtual host %s: %s; next attempt in %.1f s',
-                broker,
-                self._url.virtual_host,
-                _reason(error),
-                wait,
-            )
-            self._loop.call_later(wait, self._reconnect)
-
-    def _reconnect(self) -> None:
-        if not self._closed:
-            self._connect()
+    def _not_connected(self, reason: Exception) -> None:
+        """Go on to the next broker, after a while."""
+        if self._closed:
+            return
+        wait = self._connections.failed()
+        LOG.warning(
+            'RabbitMQ at %s, virtual host %s: %s; next attempt in %.1f s',
+            self._brokers.current,
+            self._settings.access.virtual_host,
+            reasons.explain(reason),
+            wait,
+        )
+        self._brokers.advance()
+        self._later('connect', wait, self._connect)
 
     def _attach(self, made: link.Link) -> None:
         if self._closed:
             made.close()
             return
         self._link = made
-        self.connected = True
-        made.attach(
-            self._loop, self._received, self._answered, self._on_return, self._lost
-        )
-        if not self.connected:
-            return  # lost again, while it was being attached
-        self._failures = 0
-        LOG.info('connected to RabbitMQ at %s', made.broker)
+        made.attach(self._loop, self, self._settings.limits)
         self._tick()
-        for _ in range(len(self._outbox)):
-            reply = self._outbox.popleft()
-            if reply.expires > time.monotonic():
-                self._send_reply(reply)
-        if self._paused:
-            made.cancel()
-        self._on_connected()
+        self._open()
 
     def _tick(self) -> None:
         if self._link is not None and self._link.tick_interval is not None:
-            self._ticker = self._loop.call_later(self._link.tick_interval, self._tick)
+            self._later('tick', self._link.tick_interval, self._tick)
             self._link.tick()
 
-    def _lost(self, reason: Exception) -> None:
+    def on_lost(self, reason: Exception) -> None:
         """Keep what may not have arrived, and connect again."""
-        made, self._link = self._link, None
+        self._link = None
+        self._blocked = False
+        self._cancel_timers()
+        self._down()
+        self._not_connected(reason)
+
+    # The channel
+
+    def _open(self) -> None:
+        if self._link is not None:
+            self._later('open', self._settings.access.timeout, self._not_open)
+            self._link.open(self._settings.layout, consume=not self._paused)
+
+    def _not_open(self) -> None:
+        if self._blocked:
+            # The broker reads nothing; it will answer when it does again.
+            self._later('open', self._settings.access.timeout, self._not_open)
+        elif self._link is not None:
+            seconds = self._settings.access.timeout
+            self._link.fail(TimeoutError(f'no answer within {seconds:g} s'))
+
+    def on_up(self) -> None:
+        """Send what waits."""
+        self._timers.pop('open').cancel()
+        self._connections.succeeded()
+        self._channels.succeeded()
+        if self._link is not None:
+            LOG.info('connected to RabbitMQ at %s', self._link.broker)
+        self._schedule_declare()
+        self._resume()
+
+    def on_channel_lost(self, reason: Exception) -> None:
+        """Keep what may not have arrived, and open another channel."""
+        self._down()
+        wait = self._channels.failed()
+        LOG.warning(
+            'RabbitMQ at %s closed the channel: %s; next attempt in %.1f s',
+            self._brokers.current,
+            reasons.explain(reason, self._settings.layout.report_exchange),
+            wait,
+        )
+        self._later('open', wait, self._open)
+
+    def on_cancelled(self) -> None:
+        """Declare the queue again and take its messages again, after a while."""
+        wait = self._channels.failed()
+        LOG.warning(
+            'RabbitMQ at %s: the queue %s was deleted, or its node is down; it is '
+            'declared again in %.1f s',
+            self._brokers.current,
+            self._settings.layout.topic,
+            wait,
+        )
+        self._later('consume', wait, self._consume_again)
+
+    def _consume_again(self) -> None:
+        if self._link is not None and not self._paused:
+            self._link.declare()
+            self._link.consume(self._settings.layout.topic)
+            self._channels.succeeded()
+
+    def _schedule_declare(self) -> None:
+        interval = self._settings.redeclare_interval
+        if interval:
+            # A fleet that was connected together must not declare together.
+            self._later(
+                'declare', interval * random.uniform(0.5, 1.0), self._declare_again
+            )
+
+    def _declare_again(self) -> None:
+        if self._link is not None:
+            self._link.declare()
+            self._schedule_declare()
+
+    # What comes and goes
+
+    def on_delivery(self, delivery: base.Delivery) -> None:
+        """See the base class."""
+        self._received(delivery)
+
+    def on_blocked(self, blocked: bool) -> None:
+        """Send nothing while the broker takes nothing."""
+        if blocked == self._blocked or self._link is None:
+            return
+        self._blocked = blocked
+        if blocked:
+            self.connected = False
+            LOG.warning(
+                'RabbitMQ at %s blocks what publishes: it is short of memory or disk '
+                '(its log says of which); replies and reports wait here',
+                self._link.broker,
+            )
+        else:
+            LOG.info('RabbitMQ at %s takes messages again', self._link.broker)
+            if 'open' not in self._timers:
+                self._resume()
+
+    def _resume(self) -> None:
+        if not self._blocked:
+            self.connected = True
+            self._send_replies()
+            self._on_connected()
+
+    def _send_replies(self) -> None:
+        while self.connected:
+            reply = self._outbox.take()
+            if reply is None or not self._publish(reply):
+                return
+
+    def _publish(self, message: outbox.Message) -> bool:
+        if self._link is None:
+            return False
+        tag = self._link.publish(message.exchange, message.key, message.body)
+        if tag is None:
+            return False
+        self._outbox.sent(tag, message)
+        return True
+
+    def _down(self) -> None:
+        """Note that nothing can be sent, and that no confirm will come."""
         self.connected = False
-        if self._ticker is not None:
-            self._ticker.cancel()
-        pending, self._pending = self._pending, {}
-        self._returned.clear()
-        for sent in pending.values():
-            if isinstance(sent, _Reply):
-                self._outbox.append(sent)
-            else:
-                sent.done(base.Sent.LOST)
-        if made is not None:
-            self._not_connected(made.broker, reason)
+        for name in ('open', 'declare', 'consume'):
+            if name in self._timers:
+                self._timers.pop(name).cancel()
+        reports, given_up = self._outbox.lost()
+        for report in reports:
+            report.done(base.Sent.LOST)
+        self._give_up(given_up)
 
-    def _answered(self, tag: int, multiple: bool, accepted: bool) -> None:
-        """Take a confirm: of one message, or of all up to ``tag``."""
-        tags = [tag]
-        if multiple:
-            # They are in the order of their tags.
-            tags = list(itertools.takewhile(lambda n: n <= tag, self._pending))
-        for number in tags:
-            sent = self._pending.pop(number, None)
-            if number in self._returned:
-                self._returned.discard(number)
-                outcome = base.Sent.RETURNED
-            else:
-                outcome = base.Sent.CONFIRMED if accepted else base.Sent.REJECTED
-            if isinstance(sent, _Report):
-                sent.done(outcome)
-            elif sent is not None and outcome is not base.Sent.CONFIRMED:
-                self._reply_failed(sent)
+    def on_confirm(self, tag: int, multiple: bool, accepted: bool) -> None:
+        """See the base class."""
+        for message, outcome in self._outbox.settle(tag, multiple, accepted):
+            if isinstance(message, outbox.Report):
+                message.done(outcome)
+            elif isinstance(message, outbox.Reply) and outcome is not (
+                base.Sent.CONFIRMED
+            ):
+                self._reply_failed(message)
+        self._send_replies()
 
-    def _on_return(self, message: Any) -> None:
-        """Note a returned message; its confirm follows."""
-        try:
-            self._returned.add(int(message.properties['message_id']))
-        except (KeyError, ValueError):
-            LOG.warning('RabbitMQ returned a message that this agent did not send')
+    def on_return(self, tag: int) -> None:
+        """See the base class."""
+        self._outbox.returned(tag)
 
-    def _reply_failed(self, reply: _Reply) -> None:
+    def _reply_failed(self, reply: outbox.Reply) -> None:
         """Remember that nobody reads this queue; nothing is repeated."""
-        self._gone[reply.queue] = time.monotonic()
-        self._gone.move_to_end(reply.queue)
+        self._gone[reply.key] = time.monotonic()
+        self._gone.move_to_end(reply.key)
         while len(self._gone) > GONE_LENGTH:
             self._gone.popitem(last=False)
         held = self._log_limit.allow('gone')
@@ -276,16 +314,32 @@ class AmqpBus(base.Bus):
             LOG.info(
                 'a reply to %s was returned: its client has gone (%d more since '
                 'the last line like this)',
-                reply.queue,
+                reply.key,
                 held,
             )
         if reply.returned is not None:
             reply.returned()
 
+    def _give_up(self, replies: list[outbox.Reply]) -> None:
+        for reply in replies:
+            held = self._log_limit.allow('full')
+            if held is not None:
+                LOG.warning(
+                    'too many replies wait for RabbitMQ: the oldest, to %s, is '
+                    'dropped (%d more since the last line like this)',
+                    reply.key,
+                    held,
+                )
+            if reply.returned is not None:
+                reply.returned()
 
-def _reason(error: Exception) -> str:
-    """Return an error in one line, without a password."""
-    text = ' '.join(str(error).split()) or type(error).__name__
-    if 'ACCESS_REFUSED' in text:
-        return f'the broker refuses the login or a right: {text}'
-    return text
+    # Timers, one of each name
+
+    def _later(self, name: str, seconds: float, callback: Callable[[], None]) -> None:
+        if name in self._timers:
+            self._timers[name].cancel()
+        self._timers[name] = self._loop.call_later(seconds, callback)
+
+    def _cancel_timers(self) -> None:
+        while self._timers:
+            self._timers.popitem()[1].cancel()

@@ -3,20 +3,23 @@
 
 kombu and py-amqp make the connection, log in, and keep the protocol's state; the
 sockets are read and written here, because their own reading blocks (bus/frames.py).
+An error of the channel costs the channel; the connection stays.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import amqp
 import kombu
 from amqp import method_framing
 
-from guestagent.bus import base, envelope, frames, stream, url
+from guestagent.bus import amqp_channel, base, envelope, frames, stream, url
+
+if TYPE_CHECKING:
+    from guestagent.bus import tls
 
 LOG = logging.getLogger(__name__)
 
@@ -25,32 +28,78 @@ ERRORS = (OSError, amqp.exceptions.AMQPError)
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
-    """What is declared and consumed (doc/wire.rst, section 1)."""
+class Access:
+    """How to get into any of the brokers.
 
-    exchange: str
-    topic: str
-    server: str
-    report_exchange: str
-    durable: bool
-    quorum: bool
-    prefetch: int
+    :ivar name: what the connection is called in the broker's lists.
+    :ivar login_method: PLAIN, AMQPLAIN or EXTERNAL.
+    :ivar tls: ``None``: plain TCP.
+    :ivar heartbeat: asked for, in seconds; 0: none.
+    :ivar timeout: seconds for each answer.
+    """
+
+    virtual_host: str
+    name: str
+    login_method: str
+    tls: tls.Tls | None
+    heartbeat: float
+    timeout: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What keeps the guest's memory from being filled, in bytes.
+
+    :ivar max_message_size: the largest message that is taken whole.
+    :ivar unsent_max: how much may wait to be sent; beyond it the broker counts as
+        lost.
+    """
+
     max_message_size: int
+    unsent_max: int
+
+
+class Owner(Protocol):
+    """What a link tells, on the loop."""
+
+    def on_up(self) -> None:
+        """Everything is declared and consumed: messages can be sent and come in."""
+
+    def on_channel_lost(self, reason: Exception) -> None:
+        """The broker has closed the channel; no confirm comes any more."""
+
+    def on_cancelled(self) -> None:
+        """The broker has ended the consuming: the queue is gone."""
+
+    def on_lost(self, reason: Exception) -> None:
+        """The connection is lost; this is the last call."""
+
+    def on_delivery(self, delivery: base.Delivery) -> None:
+        """A message came."""
+
+    def on_confirm(self, tag: int, multiple: bool, accepted: bool) -> None:
+        """The broker has, or will not have, what was published."""
+
+    def on_return(self, tag: int) -> None:
+        """What was published under this tag has no queue; its confirm follows."""
+
+    def on_blocked(self, blocked: bool) -> None:
+        """The broker, short of memory or disk, takes nothing from us, or does again."""
 
 
 class RabbitDelivery(base.Delivery):
-    """A delivery that knows its link and tag.
+    """A delivery that knows its channel and tag.
 
     :param limit: how messages come in; it may have kept only the end of this one.
     """
 
-    __slots__ = ('_body', '_link', '_size', '_size_max', '_tag')
+    __slots__ = ('_body', '_channel', '_size', '_size_max', '_tag')
 
-    def __init__(self, link: Link, message: Any, limit: frames.SizeLimit) -> None:
+    def __init__(self, message: Any, limit: frames.SizeLimit) -> None:
         super().__init__(_lifetime(message.properties))
         self._body = message.body
         self._size, self._size_max = limit.oversize, limit.size_max
-        self._link = link
+        self._channel = message.channel
         self._tag = message.delivery_tag
 
     def read(self) -> envelope.Message:
@@ -61,134 +110,125 @@ class RabbitDelivery(base.Delivery):
         return envelope.read(body)
 
     def acknowledge(self) -> None:
-        """Acknowledge, unless the connection that brought it is gone."""
-        self._link.acknowledge(self._tag)
+        """Acknowledge, unless the channel that brought it is gone."""
+        self._channel.acknowledge(self._tag)
 
 
 class Link:
-    """A connection with one channel in confirm mode, which consumes one queue.
+    """A connection, and the one channel of a guest on it."""
 
-    And a second one where a stock server has left it (:meth:`_adopt`).
-    """
-
-    def __init__(
-        self,
-        broker: url.Broker,
-        virtual_host: str,
-        layout: Layout,
-        name: str,
-        heartbeat: float,
-        connect_timeout: float,
-    ) -> None:
-        """Connect, log in and declare; waits, so not for the loop's thread.
+    def __init__(self, broker: url.Broker, access: Access) -> None:
+        """Connect and log in; waits, so not for the loop's thread.
 
         :raises OSError, amqp.exceptions.AMQPError: it did not work.
+        :raises guestagent.errors.ConfigError: a file of TLS is of no use.
         """
         self.broker = broker
-        self._layout = layout
+        if access.tls is not None:
+            access.tls.check()
         connection = kombu.Connection(
             hostname=broker.hostname,
             port=broker.port,
             userid=broker.username,
             password=broker.password,
-            virtual_host=virtual_host,
+            virtual_host=access.virtual_host,
             transport='pyamqp',
-            heartbeat=heartbeat,
-            connect_timeout=connect_timeout,
+            login_method=access.login_method,
+            ssl=access.tls.parameters(broker.hostname) if access.tls else False,
+            heartbeat=access.heartbeat,
+            connect_timeout=access.timeout,
             transport_options={
                 # A broker that hangs in the middle of a handshake ends it.
-                'read_timeout': connect_timeout,
-                'write_timeout': connect_timeout,
-                'client_properties': {'product': 'guestagent', 'connection_name': name},
+                'read_timeout': access.timeout,
+                'write_timeout': access.timeout,
+                'client_properties': {
+                    'product': 'guestagent',
+                    'connection_name': access.name,
+                },
             },
         )
         self._amqp = connection.transport.establish_connection()
-        # With it py-amqp would read a frame before each publish, and so call us
-        # back in the middle of our own sending.
+        # The broker knows that we want to be told.  With it here, py-amqp would read
+        # a frame before each publish, and so call us back in the middle of our own
+        # sending.
         self._amqp.client_properties.get('capabilities', {}).pop(
             'connection.blocked', None
         )
         self._stream: stream.Stream | None = None
-        self._published = 0
-        try:
-            self._channel = self._amqp.channel()
-            self._queues = [layout.topic]
-            self._declare()
-            self._adopt(f'{layout.topic}.{layout.server}')
-        except BaseException:
-            self._amqp.collect()
-            raise
+        self._channel: amqp_channel.GuestChannel | None = None
+        self._consuming = False
 
-    def attach(
-        self,
-        loop: stream.Poller,
-        received: Callable[[base.Delivery], None],
-        answered: Callable[[int, bool, bool], None],
-        returned: Callable[[Any], None],
-        lost: Callable[[Exception], None],
-    ) -> None:
-        """Give the connection to the loop and begin to consume.
-
-        :param answered: called with (tag, multiple, accepted) for each confirm.
-        :param returned: called with each returned message.
-        :param lost: called once with the reason when the connection is lost.
-        """
-        self._lost = lost
-        splitter = frames.Splitter(self._amqp.frame_max)
-        limit = frames.SizeLimit(
-            self._layout.max_message_size, self._amqp.on_inbound_frame
+    def attach(self, loop: stream.Poller, owner: Owner, limits: Limits) -> None:
+        """Give the connection to the loop."""
+        self._owner = owner
+        self._limit = frames.SizeLimit(
+            limits.max_message_size, self._amqp.on_inbound_frame
         )
-
-        def on_bytes(data: bytes) -> None:
-            try:
-                for frame in splitter.feed(data):
-                    limit.take(frame)
-            except ERRORS as error:
-                self.fail(error)
-
+        self._splitter = frames.Splitter(self._amqp.frame_max)
+        self._amqp.on_blocked = lambda _reason: owner.on_blocked(True)
+        self._amqp.on_unblocked = lambda: owner.on_blocked(False)
         # Taken away from py-amqp, which would close it in the middle of a frame's
         # handling and so let its number be another socket's before we know.
         transport = self._amqp.transport
         sock, transport.sock = transport.sock, None
-        self._stream = stream.Stream(loop, sock, on_bytes, self.fail)
+        self._stream = stream.Stream(
+            loop, sock, self._on_bytes, self.fail, limits.unsent_max
+        )
         self._amqp.frame_writer = method_framing.frame_writer(self._amqp, self._stream)
-        channel = self._channel
-        channel.events['basic_ack'].add(
-            lambda tag, multiple: answered(tag, multiple, True)
-        )
-        channel.events['basic_nack'].add(
-            lambda tag, multiple: answered(tag, multiple, False)
-        )
-        channel.events['basic_return'].add(
-            lambda _exception, _exchange, _key, message: returned(message)
-        )
-        self._consume(lambda message: received(RabbitDelivery(self, message, limit)))
         self._stream.read_pending()
 
-    def publish(self, exchange: str, key: str, body: str) -> int:
-        """Publish persistent and mandatory; return the tag of its confirm."""
-        self._published += 1
-        message = amqp.Message(
-            body,
-            content_type='application/json',
-            content_encoding='utf-8',
-            application_headers={},
-            delivery_mode=2,
-            priority=0,
-            message_id=str(self._published),
+    def open(self, layout: amqp_channel.Layout, consume: bool) -> None:
+        """Open the channel; it is ready when the owner is told ``on_up``."""
+        if self._stream is None:
+            return
+        owner = self._owner
+        self._consuming = consume
+        self._channel = channel = amqp_channel.GuestChannel(
+            self._amqp,
+            layout,
+            ready=owner.on_up,
+            closed=self._on_channel_closed,
+            cancelled=owner.on_cancelled,
+            received=lambda message: owner.on_delivery(
+                RabbitDelivery(message, self._limit)
+            ),
         )
-        self._channel.basic_publish(message, exchange, key, mandatory=True)
-        return self._published
+        channel.events['basic_ack'].add(
+            lambda tag, multiple: owner.on_confirm(tag, multiple, True)
+        )
+        channel.events['basic_nack'].add(
+            lambda tag, multiple: owner.on_confirm(tag, multiple, False)
+        )
+        channel.events['basic_return'].add(
+            lambda _error, _exchange, _key, message: self._on_return(message)
+        )
+        channel.begin(consume)
+        if consume:
+            amqp_channel.Probe(
+                self._amqp, layout, lambda: self._adopt(layout.server_queue)
+            )
 
-    def acknowledge(self, tag: int) -> None:
-        """Acknowledge a delivery; nothing happens when the link is closed."""
-        if self._stream is not None:
-            self._channel.basic_ack(tag)
+    def declare(self) -> None:
+        """Declare all once more, in case somebody has deleted some."""
+        if self._channel is not None:
+            self._channel.declare()
+
+    def consume(self, queue: str) -> None:
+        """Take the messages of a queue."""
+        if self._channel is not None:
+            self._channel.consume(queue)
+
+    def publish(self, exchange: str, key: str, body: str) -> int | None:
+        """Publish; return the tag of its confirm, or ``None``: it is closed."""
+        if self._channel is None:
+            return None
+        return self._channel.publish(exchange, key, body)
 
     def cancel(self) -> None:
         """Take no more messages."""
-        for tag in self._queues:
-            self._channel.basic_cancel(tag, nowait=True)
+        self._consuming = False
+        if self._channel is not None:
+            self._channel.cancel()
 
     def tick(self) -> None:
         """Send a heartbeat if one is due, and judge the broker's silence."""
@@ -206,74 +246,51 @@ class Link:
         """Seconds between two calls of :meth:`tick`; ``None``: never."""
         return self._amqp.heartbeat / 3 if self._amqp.heartbeat else None
 
-    @property
-    def unsent(self) -> int:
-        """How many bytes wait to be sent."""
-        return self._stream.unsent if self._stream is not None else 0
-
     def fail(self, reason: Exception) -> None:
         """Give the connection up."""
         if self._stream is not None:
             self._discard()
-            self._lost(reason)
+            self._owner.on_lost(reason)
 
     def close(self) -> None:
         """Tell the broker that we leave, and leave without waiting for it."""
-        if self._stream is None:
-            return
-        self._amqp.send_method(amqp.spec.Connection.Close, 'BsBB', (0, '', 0, 0))
-        self._stream.flush()
+        if self._stream is not None:
+            self._amqp.send_method(amqp.spec.Connection.Close, 'BsBB', (0, '', 0, 0))
+            self._stream.flush()
         self._discard()
 
     def _discard(self) -> None:
         if self._stream is not None:
             self._stream.close()
-            self._stream = None
+        self._stream = self._channel = None
         self._amqp.collect()
 
-    def _declare(self) -> None:
-        """Declare with oslo.messaging's flags, and bind all that is for this guest."""
-        layout, channel = self._layout, self._channel
-        durable = layout.durable or layout.quorum
-        fanout = f'{layout.topic}_fanout'
-        arguments = {'x-queue-type': 'quorum'} if layout.quorum else {}
-        channel.exchange_declare(
-            layout.exchange, 'topic', durable=durable, auto_delete=False
-        )
-        channel.exchange_declare(fanout, 'fanout', durable=False, auto_delete=True)
-        channel.exchange_declare(
-            layout.report_exchange, 'topic', durable=True, auto_delete=False
-        )
-        channel.queue_declare(
-            layout.topic, durable=durable, auto_delete=False, arguments=arguments
-        )
-        for key in (layout.topic, f'{layout.topic}.{layout.server}'):
-            channel.queue_bind(layout.topic, layout.exchange, key)
-        channel.queue_bind(layout.topic, fanout, layout.topic)
-        channel.basic_qos(0, layout.prefetch, False)
-        channel.confirm_select()
-
-    def _adopt(self, server_queue: str) -> None:
-        """Consume the server queue too if a stock server of this guest has left one.
-
-        Asked on a channel of its own, because a queue that is not there closes it.
-        The binding is taken away: what is sent from now on comes once.
-        """
-        probe = self._amqp.channel()
+    def _on_bytes(self, data: bytes) -> None:
+        """Take what came; what cannot be understood ends the connection."""
         try:
-            probe.queue_declare(server_queue, passive=True)
-        except amqp.NotFound:
-            pass
-        else:
-            probe.queue_unbind(server_queue, self._layout.exchange, server_queue)
-            self._queues.append(server_queue)
-        probe.close()
+            for frame in self._splitter.feed(data):
+                self._limit.take(frame)
+        except ERRORS as error:
+            self.fail(error)
+        except Exception:
+            # The rest of the bytes is lost with it, and so the step.
+            LOG.exception('what RabbitMQ sent could not be handled')
+            self.fail(ConnectionError('what it sent could not be handled'))
 
-    def _consume(self, callback: Callable[[Any], None]) -> None:
-        for queue in self._queues:
-            self._channel.basic_consume(
-                queue, consumer_tag=queue, nowait=True, callback=callback
-            )
+    def _on_channel_closed(self, reason: Exception) -> None:
+        self._channel = None
+        self._owner.on_channel_lost(reason)
+
+    def _on_return(self, message: Any) -> None:
+        try:
+            self._owner.on_return(int(message.properties['message_id']))
+        except (KeyError, ValueError):
+            LOG.warning('RabbitMQ returned a message that this agent did not send')
+
+    def _adopt(self, queue: str) -> None:
+        LOG.info('a stock server has left the queue %s: taking what is in it', queue)
+        if self._consuming:
+            self.consume(queue)
 
 
 def _lifetime(properties: dict[str, Any]) -> float | None:

@@ -33,8 +33,8 @@ class Stream:
     :param received: called with each piece of bytes that came.
     :param closed: called once with the reason, when the stream ends by itself;
         not after :meth:`close`.
-    :param unsent_max: how many bytes may wait to be sent before the peer counts as
-        one that does not read any more.
+    :param unsent_max: how many bytes may wait to be sent, at the end of a round,
+        before the peer counts as one that does not read any more.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Stream:
         sock: socket.socket,
         received: Callable[[bytes], None],
         closed: Callable[[Exception], None],
-        unsent_max: int = 256 * 1024 * 1024,
+        unsent_max: int,
     ) -> None:
         self._loop = loop
         self._sock = sock
@@ -53,7 +53,7 @@ class Stream:
         self._out = bytearray()
         self._open = True
         self._writing = False
-        self._is_tls = isinstance(sock, ssl.SSLSocket)
+        self._tls = sock if isinstance(sock, ssl.SSLSocket) else None
         sock.setblocking(False)
         loop.watch(sock.fileno(), READ, self._ready)
         loop.before_wait.append(self.flush)
@@ -61,29 +61,25 @@ class Stream:
     def write(self, data: bytes | memoryview) -> None:
         """Take ``data`` (copied) to be sent at the end of this round."""
         self._out += data
-        if len(self._out) > self._unsent_max:
-            self._end(
-                OSError(
-                    f'{len(self._out)} bytes wait to be sent: the peer does not read'
-                )
-            )
-
-    @property
-    def unsent(self) -> int:
-        """How many bytes wait to be sent."""
-        return len(self._out)
 
     def flush(self) -> None:
         """Send what the socket takes now."""
         if not self._out or not self._open:
             return
         try:
-            sent = self._sock.send(self._out)
-            del self._out[:sent]
+            while self._out:
+                # TLS takes a record at a time.
+                sent = self._sock.send(self._out)
+                del self._out[:sent]
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             pass
         except OSError as error:
             self._end(error)
+            return
+        if len(self._out) > self._unsent_max:
+            self._end(
+                OSError(f'{len(self._out)} bytes wait to be sent: it does not read')
+            )
             return
         if bool(self._out) != self._writing:
             self._writing = bool(self._out)
@@ -125,7 +121,9 @@ class Stream:
                 self._end(ConnectionResetError('the peer closed the connection'))
                 return
             self._received(data)
-            if len(data) < CHUNK and not self._is_tls:
+            # TLS gives a record at a time, and may hold more of one that no poll
+            # reports.
+            if len(data) < CHUNK and not (self._tls and self._tls.pending()):
                 return
 
     def _end(self, reason: Exception) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from oslo_config import cfg
 
 from guestagent.bus import topics
-from guestagent.conf import common
+from guestagent.conf import common, rabbit
 
 OPTIONS = [
     cfg.StrOpt(
@@ -126,74 +126,11 @@ BUS = [
     ),
 ]
 
-#: Names, defaults and meanings are oslo.messaging's where it has the option.
-RABBIT = [
-    cfg.BoolOpt(
-        'amqp_durable_queues',
-        default=False,
-        help='Declare exchange and request queues durable. It must be the '
-        'same in the control plane, or the broker refuses (406).',
-    ),
-    cfg.BoolOpt(
-        'rabbit_quorum_queue',
-        default=False,
-        help='Declare the request queues as quorum queues (durable).',
-    ),
-    cfg.IntOpt(
-        'rabbit_qos_prefetch_count',
-        default=0,
-        min=0,
-        max=10000,
-        help='How many messages may be unacknowledged. 0: as many as workers '
-        'and backlog hold, and 32 more, so that ping never waits. '
-        '(oslo.messaging: 0 is no limit.)',
-    ),
-    cfg.IntOpt(
-        'heartbeat_timeout_threshold',
-        default=60,
-        min=0,
-        max=3600,
-        help='After how many seconds without a sign of life the connection '
-        'to the broker counts as dead. 0: never.',
-    ),
-    cfg.FloatOpt(
-        'kombu_reconnect_delay',
-        default=1.0,
-        min=0.1,
-        max=60,
-        help='How many seconds to wait before the first reconnect; it '
-        'doubles with each failure.',
-    ),
-    cfg.FloatOpt(
-        'kombu_reconnect_splay',
-        default=1.0,
-        min=0.0,
-        max=300,
-        help='A random time, up to this many seconds, that is added to each '
-        'wait, so that a fleet does not come back at once. '
-        '(oslo.messaging: 0.)',
-    ),
-    cfg.IntOpt(
-        'rabbit_interval_max',
-        default=30,
-        min=1,
-        max=3600,
-        help='The longest wait between two attempts to connect, in seconds.',
-    ),
-    cfg.FloatOpt(
-        'connect_timeout',
-        default=10,
-        min=0.1,
-        max=300,
-        help='How many seconds an attempt to connect may take.',
-    ),
-]
-
 SECTIONS: list[tuple[str, list[Any]]] = [
     ('dispatcher', DISPATCHER),
     ('reports', REPORTS),
     ('bus', BUS),
-    ('oslo_messaging_rabbit', RABBIT),
+    (rabbit.SECTION, rabbit.OPTIONS),
 ]
 
 
