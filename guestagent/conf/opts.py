@@ -23,3 +23,10 @@ def list_conductor_opts() -> list[tuple[str, list[Any]]]:
     from guestagent.conf import conductor
 
     return list(conductor.SECTIONS)
+
+
+def list_ctl_opts() -> list[tuple[str, list[Any]]]:
+    """Return the options of guestctl as (section, options)."""
+    from guestagent.conf import ctl
+
+    return [('DEFAULT', ctl.OPTIONS)]

@@ -127,7 +127,9 @@ class App(cliff.app.App):
         bus.add_argument(
             '--config-file',
             metavar='PATH',
-            help=f'an oslo.config file; default: {base.CONFIG_FILE}, if it is there',
+            default=os.environ.get('GUESTAGENT_CONFIG_FILE') or None,
+            help=f'an oslo.config file; also GUESTAGENT_CONFIG_FILE; default: '
+            f'{base.CONFIG_FILE}, if it is there',
         )
         bus.add_argument(
             '--caller',
@@ -138,9 +140,9 @@ class App(cliff.app.App):
         bus.add_argument(
             '--timeout',
             type=base.seconds,
-            default=60,
+            default=os.environ.get('GUESTAGENT_TIMEOUT') or 60,
             metavar='SECONDS',
-            help='how long to wait for an answer; default: 60',
+            help='how long to wait for an answer; also GUESTAGENT_TIMEOUT; default: 60',
         )
         _add_general_options(parser, self, version)
         # Without the default a missing command would be None in Python 3.11.

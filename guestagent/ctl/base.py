@@ -13,6 +13,7 @@ import cliff.lister
 import cliff.show
 
 from guestagent import errors
+from guestagent.ctl import progress
 
 if TYPE_CHECKING:
     from guestagent import client
@@ -75,15 +76,35 @@ def count(text: str) -> int:
     return int(text)
 
 
+def number(text: str) -> int:
+    """Return a whole number, 0 or above.
+
+    :raises argparse.ArgumentTypeError: ``text`` is none.
+    """
+    if not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number')
+    return int(text)
+
+
 def cell(value: Any, raw: bool) -> Any:
     """Return a value as one cell: unchanged if ``raw``, else as text for people."""
-    if raw or isinstance(value, str):
+    if raw:
         return value
     if value is None:
         return ''
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return ', '.join(value)
-    return json.dumps(value, ensure_ascii=False)
+        value = ', '.join(value)
+    if not isinstance(value, str):
+        value = json.dumps(value, ensure_ascii=False)
+    return value if value.isprintable() else _printable(value)
+
+
+def _printable(text: str) -> str:
+    """Return text of a guest without what would steer the terminal."""
+    return ''.join(
+        char if char.isprintable() or char == '\n' else ascii(char)[1:-1]
+        for char in text
+    )
 
 
 class Command(cliff.command.Command):
@@ -99,6 +120,7 @@ class Command(cliff.command.Command):
         # command in all that is installed.
         super().__init__(app, app_args)
         self.result_code = 0
+        self._program = app.NAME
 
     @property
     def client(self) -> 'client.Client':
@@ -112,11 +134,12 @@ class Command(cliff.command.Command):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Return a parser whose errors are one line, and that :meth:`parse` uses."""
+        self._program = prog_name
         parser = super().get_parser(prog_name)
         parser.allow_abbrev = False
         # The library makes the parser, and of its own class.
         changed: Any = parser
-        changed.error = functools.partial(usage_error, prog_name)
+        changed.error = self.usage_error
         changed.parse_args = functools.partial(self.parse, parser)
         return parser
 
@@ -125,6 +148,14 @@ class Command(cliff.command.Command):
     ) -> argparse.Namespace:
         """Return the parsed arguments; options may stand anywhere among them."""
         return parser.parse_intermixed_args(argv)
+
+    def usage_error(self, message: str) -> NoReturn:
+        """Say in one line what is wrong with the arguments, and end with 2."""
+        usage_error(self._program, message)
+
+    def waiting(self, text: str) -> progress.SignOfLife:
+        """Return a context in which a person sees that, and how long, we wait."""
+        return progress.SignOfLife(self.app.stderr, f'guestctl: {text}')
 
     def get_epilog(self) -> str:
         """Return nothing; the library's own looks at all that is installed."""
@@ -179,13 +210,22 @@ class ShowOne(Command, cliff.show.ShowOne):
 
 
 class GuestCommand(Command):
-    """A command that a guest answers; ``parsed_args.instance`` is its name."""
+    """A command that a guest answers; ``parsed_args.instance`` is its name.
+
+    :cvar asks: what it asks the guest, unless ``parsed_args.command`` says that.
+    """
+
+    asks = ''
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Return a parser that takes the instance first."""
         parser = super().get_parser(prog_name)
-        add_instance(parser)
+        self.add_instance(parser)
         return parser
+
+    def add_instance(self, parser: argparse.ArgumentParser) -> None:
+        """Add the argument that names the guest."""
+        add_instance(parser)
 
     def explain(
         self, error: errors.GuestAgentError, parsed_args: argparse.Namespace
@@ -194,7 +234,7 @@ class GuestCommand(Command):
         instance = parsed_args.instance
         if error.code == 'no-answer':
             return f'{error}{self._state(instance)}'
-        name = getattr(parsed_args, 'command', '')
+        name = self.asks or getattr(parsed_args, 'command', '')
         extension, _, verb = name.partition('.')
         if isinstance(error, errors.UnsupportedVersion):
             version = getattr(parsed_args, 'api_version', '1.0')
@@ -208,6 +248,30 @@ class GuestCommand(Command):
                 f'{verb!r}; see guestctl extension show {instance} {extension}'
             )
         return super().explain(error, parsed_args)
+
+    def call(
+        self,
+        parsed_args: argparse.Namespace,
+        command: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+        **options: Any,
+    ) -> Any:
+        """Return what the guest answers; a person sees a sign of life meanwhile.
+
+        :param timeout: seconds; ``None``: as the command line says.
+        :param options: more of :meth:`guestagent.client.Client.call`.
+        """
+        instance = parsed_args.instance
+        with self.waiting(f'waiting for {command} of {instance}'):
+            return self.client.call(
+                instance,
+                command,
+                arguments,
+                timeout=self.timeout if timeout is None else timeout,
+                **options,
+            )
 
     def _state(self, instance: str) -> str:
         """Return the end of a sentence that tells what the conductor knows."""

@@ -46,20 +46,31 @@ class _Request(base.GuestCommand):
 
 
 class Call(_Request):
-    """Run a command in a guest and print its result as JSON."""
+    """Run a command in a guest and print its result."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Return the parser."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            '-f',
+            '--format',
+            choices=sorted(_FORMATS),
+            default='json',
+            help='how; "value" is a text as it is, and all else as JSON on one line; '
+            'default: json',
+        )
+        return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         """Call, and print."""
-        result = self.client.call(
-            parsed_args.instance,
+        result = self.call(
+            parsed_args,
             parsed_args.command,
             _arguments(parsed_args),
             version=parsed_args.api_version,
             command_id=parsed_args.id,
-            timeout=self.timeout,
         )
-        text = json.dumps(result, indent=2, ensure_ascii=False)
-        self.app.stdout.write(f'{text}\n')
+        self.app.stdout.write(_FORMATS[parsed_args.format](result))
 
 
 class Cast(_Request, base.ShowOne):
@@ -98,9 +109,10 @@ class Cast(_Request, base.ShowOne):
             return self.fields(
                 {'instance': instance, 'command_id': command_id}, parsed_args
             )
-        record = self.client.wait(
-            instance, command_id, parsed_args.wait_timeout or self.timeout
-        )
+        with self.waiting(f'waiting for the outcome of {command_id} of {instance}'):
+            record = self.client.wait(
+                instance, command_id, parsed_args.wait_timeout or self.timeout
+            )
         if record['outcome'] not in ('done', 'withheld'):
             self.result_code = base.FAILED
         return self.fields(record, parsed_args)
@@ -111,12 +123,33 @@ class Ping(base.GuestCommand):
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         """Ping, and print."""
-        self.client.ping(parsed_args.instance, self.timeout)
-        # The first one opened the connections.
-        seconds = self.client.ping(parsed_args.instance, self.timeout)
+        with self.waiting(f'waiting for {parsed_args.instance}'):
+            self.client.ping(parsed_args.instance, self.timeout)
+            # The first one opened the connections.
+            seconds = self.client.ping(parsed_args.instance, self.timeout)
         self.app.stdout.write(
             f'{parsed_args.instance} answered in {seconds * 1000:.1f} ms\n'
         )
+
+
+def _json(result: Any) -> str:
+    return json.dumps(result, indent=2, ensure_ascii=False) + '\n'
+
+
+def _yaml(result: Any) -> str:
+    import yaml
+
+    text = yaml.safe_dump(result, allow_unicode=True, sort_keys=False)
+    # What is no list or object would be followed by the end of a document.
+    return text.removesuffix('...\n')
+
+
+def _value(result: Any) -> str:
+    text = result if isinstance(result, str) else json.dumps(result, ensure_ascii=False)
+    return text if text.endswith('\n') else f'{text}\n'
+
+
+_FORMATS = {'json': _json, 'yaml': _yaml, 'value': _value}
 
 
 def _arguments(parsed_args: argparse.Namespace) -> dict[str, Any]:

@@ -25,6 +25,8 @@ class Exec(base.GuestCommand):
     was over, and 125 if guestctl or the guest could not run it.
     """
 
+    asks = 'exec.run'
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Return the parser."""
         parser = super().get_parser(prog_name)
@@ -82,9 +84,9 @@ class Exec(base.GuestCommand):
     def take_action(self, parsed_args: argparse.Namespace) -> int:
         """Run it, print what it printed and return the exit code."""
         limit = parsed_args.timeout or self.timeout
-        result = self.client.call(
-            parsed_args.instance,
-            'exec.run',
+        result = self.call(
+            parsed_args,
+            self.asks,
             _arguments(parsed_args, limit),
             timeout=limit + _GRACE,
         )
@@ -103,13 +105,6 @@ class Exec(base.GuestCommand):
         if result['signal'] is not None:
             return 128 + int(result['signal'])
         return int(result['exit_code'])
-
-    def explain(
-        self, error: errors.GuestAgentError, parsed_args: argparse.Namespace
-    ) -> str:
-        """Name the command that was sent."""
-        parsed_args.command = 'exec.run'
-        return super().explain(error, parsed_args)
 
     def exit_code(self, error: errors.GuestAgentError) -> int:
         """Return a code that the program would hardly return itself."""

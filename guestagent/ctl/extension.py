@@ -34,6 +34,8 @@ class ExtensionList(base.Lister):
 class ExtensionShow(base.GuestCommand, base.ShowOne):
     """Ask a guest what an extension, or one of its commands, does."""
 
+    asks = 'agent.describe'
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Return the parser."""
         parser = super().get_parser(prog_name)
@@ -47,11 +49,8 @@ class ExtensionShow(base.GuestCommand, base.ShowOne):
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Any]]:
         """Return the fields."""
-        described = self.client.call(
-            parsed_args.instance,
-            'agent.describe',
-            {'extension': parsed_args.extension},
-            timeout=self.timeout,
+        described = self.call(
+            parsed_args, self.asks, {'extension': parsed_args.extension}
         )
         raw = parsed_args.formatter in ('json', 'yaml')
         if parsed_args.verb is not None:

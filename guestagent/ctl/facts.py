@@ -5,11 +5,13 @@ import argparse
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from guestagent.ctl import base
+from guestagent.ctl import base, stream
 
 
-class Facts(base.Lister):
+class Facts(stream.Streamer):
     """List the facts that a guest has reported."""
+
+    endless = 'watch'
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Return the parser."""
@@ -21,12 +23,25 @@ class Facts(base.Lister):
             nargs='?',
             help='only facts whose names begin so, as monitoring.',
         )
+        parser.add_argument(
+            '--watch',
+            action='store_true',
+            help='go on and print each change as it comes, until Ctrl-C',
+        )
         return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Any]]:
-        """Return the table."""
+        """Return the table, or rows without end."""
+        if parsed_args.watch:
+            return self.table(
+                ('updated', 'change', 'key', 'value'),
+                self.client.conductor.follow_facts(
+                    parsed_args.instance, parsed_args.prefix, trouble=self.trouble
+                ),
+                parsed_args,
+            )
         facts = self.client.conductor.facts_get(
             parsed_args.instance, parsed_args.prefix
         )['facts']

@@ -5,6 +5,7 @@ import argparse
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from guestagent import errors
 from guestagent.ctl import base
 
 
@@ -21,6 +22,19 @@ class InstanceList(base.Lister):
             choices=['NEW', 'UP', 'DOWN', 'STOPPED'],
             help='only those in this state: NEW, UP, DOWN or STOPPED',
         )
+        parser.add_argument(
+            '--name',
+            metavar='PATTERN',
+            help='only those whose id is so; * is any text, ? one character',
+        )
+        parser.add_argument(
+            '--extension', metavar='NAME', help='only those that have this extension'
+        )
+        parser.add_argument(
+            '--agent-version',
+            metavar='VERSION',
+            help='only those whose agent has this version, as 0.1.0',
+        )
         return parser
 
     def take_action(
@@ -29,7 +43,12 @@ class InstanceList(base.Lister):
         """Return the table."""
         return self.table(
             ('id', 'state', 'agent_version', 'last_seen', 'extensions'),
-            self.client.conductor.instances(parsed_args.state),
+            self.client.conductor.instances(
+                parsed_args.state,
+                name=parsed_args.name,
+                extension=parsed_args.extension,
+                agent_version=parsed_args.agent_version,
+            ),
             parsed_args,
         )
 
@@ -51,3 +70,49 @@ class InstanceShow(base.ShowOne):
         if parsed_args.formatter not in ('json', 'yaml'):
             record['extensions'] = sorted(record['extensions'])
         return self.fields(record, parsed_args)
+
+
+class InstanceDelete(base.Command):
+    """Have the conductor forget an instance, with its facts, outcomes and events.
+
+    The guest itself is not touched.  One that is UP is refused without --force: its
+    agent would report again.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Return the parser."""
+        parser = super().get_parser(prog_name)
+        base.add_instance(parser)
+        parser.add_argument(
+            '--force', action='store_true', help='even if the instance is UP'
+        )
+        parser.add_argument(
+            '-y', '--yes', action='store_true', help='do not ask whether you are sure'
+        )
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> None:
+        """Ask, and delete."""
+        instance = parsed_args.instance
+        if not parsed_args.yes and self.app.stdin.isatty():
+            record = self.client.conductor.instance_show(instance)
+            self.app.stderr.write(
+                f'Forget {instance}, which is {record["state"]}, and all that was '
+                'recorded of it? [y/N] '
+            )
+            self.app.stderr.flush()
+            if self.app.stdin.readline().strip().lower() not in ('y', 'yes'):
+                self.app.LOG.error('nothing was deleted')
+                self.result_code = base.FAILED
+                return
+        with self.waiting(f'deleting {instance}'):
+            deleted = self.client.conductor.instance_delete(instance, parsed_args.force)
+        self.app.stdout.write(f'deleted {instance}, which was {deleted["state"]}\n')
+
+    def explain(
+        self, error: errors.GuestAgentError, parsed_args: argparse.Namespace
+    ) -> str:
+        """Say which option forces it."""
+        if isinstance(error, errors.Refused):
+            return f'{error} with --force'
+        return super().explain(error, parsed_args)

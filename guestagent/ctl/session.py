@@ -12,24 +12,11 @@ from oslo_config import cfg
 from oslo_service import backend
 
 from guestagent import errors
-from guestagent.bus import topics
+from guestagent.conf import ctl as ctl_options
 from guestagent.ctl import base
 
 if TYPE_CHECKING:
     from guestagent import client
-
-OPTIONS = [
-    cfg.StrOpt(
-        'transport_url',
-        secret=True,
-        help='Where the bus is, as rabbit://user:password@host:port/vhost.',
-    ),
-    cfg.StrOpt(
-        'control_exchange',
-        default=topics.CONTROL_EXCHANGE,
-        help='The control exchange of the guests.',
-    ),
-]
 
 #: The broker forgets the queue of this program's replies after so many seconds,
 #: instead of the half hour that suits a service.
@@ -48,7 +35,7 @@ def open_client(options: argparse.Namespace) -> 'client.Client':
 
     files = _files(options.config_file)
     own, library = _read(files), _read(files)
-    own.register_opts(OPTIONS)
+    own.register_opts(ctl_options.OPTIONS)
     url = options.transport_url or own.transport_url
     if not url:
         raise errors.ConfigError(
