@@ -17,9 +17,9 @@ from typing import Any, Protocol
 
 from guestagent import errors, logs
 from guestagent import loop as loops
+from guestagent.agent import counts, steps, watch
 from guestagent.agent import pool as pools
 from guestagent.agent import request as requests
-from guestagent.agent import steps, watch
 
 LOG = logging.getLogger(__name__)
 
@@ -47,6 +47,7 @@ class Dispatcher:
         self._pool = pool
         self._outcomes = outcomes
         self._log_limit = logs.RateLimit()
+        self.counts = counts.Counts()
         self._admit = _overriding(order, 'admit')
         self._accept = _overriding(order, 'accept')
         self._finish = list(reversed(_overriding(order, 'finish')))
@@ -65,7 +66,9 @@ class Dispatcher:
         if command is None or not command.info.mutates:
             request.acknowledge()
         if command is not None and command.inline:
-            request.door.answer(request, self._call(request))
+            outcome = self._call(request)
+            self.counts.end(outcome.status)
+            request.door.answer(request, outcome)
             return
         self.watch.add(request)
         if not self._pool.submit(self._run, request):
@@ -127,6 +130,7 @@ class Dispatcher:
                 error,
                 held,
             )
+        self.counts.refuse(error)
         request.acknowledge()
         # Where it was refused is of no use to its caller.
         self._answer(
@@ -142,6 +146,7 @@ class Dispatcher:
             # surprise.
             request.acknowledge_soon(self._loop)
             if self.watch.remove(request):
+                self.counts.end(counts.EXPIRED)
                 LOG.info(
                     '%s from %r expired before a worker was free',
                     request.name,
@@ -174,6 +179,7 @@ class Dispatcher:
     ) -> None:
         """Answer a repeat with the outcome of the first."""
         if self.watch.remove(request):
+            self.counts.end(counts.REPEATED)
             self._answer(request, outcome)
 
     def _call(self, request: requests.Request) -> requests.Outcome:
@@ -211,6 +217,7 @@ class Dispatcher:
     def _settle(self, request: requests.Request, outcome: requests.Outcome) -> None:
         for finish in self._finish:
             finish(request, outcome)
+        self.counts.end(outcome.status)
         self._answer(request, outcome)
 
     def _answer(self, request: requests.Request, outcome: requests.Outcome) -> None:

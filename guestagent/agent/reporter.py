@@ -82,6 +82,9 @@ class Reporter:
         self._retry: loops.Timer | None = None
         self._beat: loops.Timer | None = None
         self._log_limit = logs.RateLimit(60)
+        #: How many reports were confirmed, by kind, and how many were not, by reason.
+        self.sent = dict.fromkeys(spool.KINDS, 0)
+        self.unsent: dict[str, int] = {}
 
     def start(self) -> None:
         """Send the first heartbeat, and one each interval from then on."""
@@ -113,6 +116,16 @@ class Reporter:
     def idle(self) -> bool:
         """Whether everything was sent and confirmed."""
         return not self._on_way and not len(self._spool)
+
+    @property
+    def waiting(self) -> int:
+        """How many reports wait, or are on their way unconfirmed."""
+        return len(self._spool) + self._on_way
+
+    @property
+    def dropped(self) -> int:
+        """How many outcomes and events were lost for want of room."""
+        return self._spool.dropped
 
     def report_facts(self, extension: str, facts: Mapping[str, Any]) -> None:
         """Take the present values of facts and send those that changed."""
@@ -216,9 +229,11 @@ class Reporter:
     def _sent(self, report: spool.Report, sent: base.Sent) -> None:
         self._on_way -= 1
         if sent is base.Sent.CONFIRMED:
+            self.sent[report.kind] += 1
             self._wait = RETRY
             self._send()
             return
+        self.unsent[sent.value] = self.unsent.get(sent.value, 0) + 1
         self._spool.give_back(report)
         if sent is base.Sent.LOST or self._retry is not None:
             return  # connected() will send it again

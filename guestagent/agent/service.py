@@ -19,7 +19,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from guestagent import errors, extension, logs
 from guestagent import loop as loops
@@ -36,7 +36,10 @@ from guestagent.agent import (
 )
 from guestagent.agent.steps import arguments, limit, repeats, version
 from guestagent.bus import factory
-from guestagent.conf import check
+from guestagent.conf import check, listen
+
+if TYPE_CHECKING:
+    from guestagent import http
 
 LOG = logging.getLogger(__name__)
 
@@ -107,7 +110,7 @@ class Service:
             ],
         )
         core.register(host, self.registry, self.dispatcher, remembered, self.reporter)
-        self._door = rpc.RpcDoor(
+        self.door = rpc.RpcDoor(
             self.bus,
             self.loop,
             self.dispatcher.submit,
@@ -118,6 +121,7 @@ class Service:
         self._supervision = supervision.Supervision(
             self.loop, lambda: supervision.answers(self.dispatcher.submit), self._status
         )
+        self._http: http.Server | None = None
         self._signals = 0
 
     def run(self) -> None:
@@ -129,6 +133,7 @@ class Service:
         required = self._conf.require_extensions
         self.registry.load(self._conf.enabled_extensions, required)
         self._check()
+        self._serve_metrics()
         self.loop.catch_signals(
             (signal.SIGTERM, signal.SIGINT, signal.SIGHUP), self._signal
         )
@@ -138,7 +143,7 @@ class Service:
             ', '.join(item.name for item in self.registry.extensions()) or 'none',
         )
         # The connection is made meanwhile; nothing is taken before the loop runs.
-        self.bus.start(self._door.receive, self._connected)
+        self.bus.start(self.door.receive, self._connected)
         self.registry.start(required)
         for loaded in self.registry.extensions():
             if not loaded.problem:
@@ -154,6 +159,20 @@ class Service:
         for warning in found.warnings:
             LOG.warning('%s', warning)
         check.enforce([*check.values(self._conf), *found.problems])
+
+    def _serve_metrics(self) -> None:
+        """Listen where ``[metrics] listen`` says.
+
+        :raises OSError: that cannot be.
+        """
+        where = self._conf.metrics.listen
+        if where:
+            from guestagent import http  # most agents listen nowhere
+            from guestagent.agent import metrics
+
+            pages = metrics.pages(self)
+            self._http = http.Server(self.loop, listen.parse(where), pages)
+            self._http.start()
 
     def _connected(self) -> None:
         self._supervision.update()
@@ -206,6 +225,8 @@ class Service:
         self.reporter.goodbye()
         self._turn(REPORT_SECONDS, lambda: self.reporter.idle or not self.bus.connected)
         self.bus.close()
+        if self._http is not None:
+            self._http.close()
         self.loop.close()
         LOG.info('stopped')
 

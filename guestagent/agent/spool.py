@@ -16,8 +16,8 @@ FACTS = 'facts'
 OUTCOME = 'outcome'
 EVENT = 'event'
 
-#: Outcomes first: somebody may wait for one.
-_ORDER = (OUTCOME, FACTS, EVENT, HEARTBEAT)
+#: In the order in which they are sent: somebody may wait for an outcome.
+KINDS = (OUTCOME, FACTS, EVENT, HEARTBEAT)
 
 
 class Report:
@@ -41,9 +41,9 @@ class Spool:
     def __init__(self, size: int) -> None:
         self._size = size
         self._waiting: dict[str, collections.deque[Report]] = {
-            kind: collections.deque() for kind in _ORDER
+            kind: collections.deque() for kind in KINDS
         }
-        self._sequences = dict.fromkeys(_ORDER, 0)
+        self._sequences = dict.fromkeys(KINDS, 0)
         #: How many outcomes and events were dropped for want of room.
         self.dropped = 0
 
@@ -63,7 +63,7 @@ class Spool:
 
     def take(self) -> Report | None:
         """Return the next report to send, with its sequence, or ``None``."""
-        for kind in _ORDER:
+        for kind in KINDS:
             if self._waiting[kind]:
                 report = self._waiting[kind].popleft()
                 if not report.sequence:

@@ -82,8 +82,19 @@ class Reply:
 class Bus:
     """Base class of all buses."""
 
-    #: Whether messages can be sent and come in at this moment.
-    connected: bool = False
+    #: How often it came to be connected.
+    connects = 0
+    _connected = False
+
+    @property
+    def connected(self) -> bool:
+        """Whether messages can be sent and come in at this moment."""
+        return self._connected
+
+    @connected.setter
+    def connected(self, value: bool) -> None:
+        self.connects += value and not self._connected
+        self._connected = value
 
     def start(
         self, received: Callable[[Delivery], None], connected: Callable[[], None]
