@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from oslo_service import backend
 
-from devstack import processes
+from devstack import processes, servers
 from guestagent import imports
 
 imports.refuse('eventlet')
@@ -33,6 +33,24 @@ def children(request: pytest.FixtureRequest) -> Iterator[list[processes.Process]
             failures.append(str(error))
     if failures:
         pytest.fail('\n'.join(failures), pytrace=False)
+
+
+@pytest.fixture(scope='session')
+def postgresql(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[servers.PostgreSQL]:
+    """The worker's PostgreSQL server; a test that stops it starts it again."""
+    server = servers.PostgreSQL(tmp_path_factory.mktemp('postgresql'))
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope='session')
+def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.MariaDB]:
+    """The worker's MariaDB server; a test that stops it starts it again."""
+    server = servers.MariaDB(tmp_path_factory.mktemp('mariadb'))
+    yield server
+    server.remove()
 
 
 @pytest.hookimpl(wrapper=True)

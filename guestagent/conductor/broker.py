@@ -20,7 +20,8 @@ import kombu
 import oslo_messaging
 
 from guestagent import errors
-from guestagent.bus import topics
+from guestagent.bus import frames, topics
+from guestagent.conductor import deliveries
 
 #: What may go wrong with a connection; none of it is final.
 LOST = (OSError, amqp.AMQPError)
@@ -28,6 +29,12 @@ LOST = (OSError, amqp.AMQPError)
 #: Limits for a connection to come about, and for each answer on it, in seconds.
 CONNECT_TIMEOUT = 10
 ANSWER_TIMEOUT = 20
+
+#: How much is read from the socket at once, in bytes.
+CHUNK = 256 * 1024
+
+#: A batch is full when it has so many bytes, however few reports these are.
+BATCH_BYTES = 32 * 1024 * 1024
 
 _DEFAULT_PORT = 5672
 
@@ -44,12 +51,14 @@ class Queue(NamedTuple):
 
     :ivar length: how many reports it holds before it rejects more.
     :ivar prefetch: how many may be taken and not acknowledged.
+    :ivar max_size: of a report, in bytes.
     """
 
     exchange: str
     name: str
     length: int
     prefetch: int
+    max_size: int
 
 
 def hosts(conf: Any) -> list[Host]:
@@ -120,59 +129,94 @@ def _tls(rabbit: Any, hostname: str) -> dict[str, Any] | bool:
 class Consumer:
     """Takes reports on one connection; used by one thread.
 
-    Made, it is connected, has declared exchange and queue, and messages flow.
+    Made, it is connected, has declared exchange and queue, and messages flow.  kombu
+    and py-amqp make the connection and keep the protocol's state; the socket is read
+    here, as much at once as there is.
 
     :ivar backlog: how many messages waited in the queue at that time.
     :raises: what is in :data:`LOST`, here and in each method.
     """
 
     def __init__(self, host: Host, queue: Queue) -> None:
-        self._messages: collections.deque[amqp.Message] = collections.deque()
+        self._waiting: collections.deque[deliveries.Delivery] = collections.deque()
+        self._bytes = 0
         self._connection = kombu.Connection(**host.parameters)
         try:
             self._connection.connect()
+            self._amqp = self._connection.connection
+            self._sock = self._amqp.sock
             # Drops a broker that hangs within a frame or owes an answer.
-            self._connection.connection.sock.settimeout(ANSWER_TIMEOUT)
+            self._sock.settimeout(ANSWER_TIMEOUT)
             self._channel = self._connection.channel()
             self.backlog = self._declare(queue)
             self._channel.basic_qos(0, queue.prefetch, False)
-            self._channel.basic_consume(queue.name, callback=self._messages.append)
+            self._channel.basic_consume(queue.name)
+            self._splitter = frames.Splitter(self._amqp.frame_max)
+            self._assembler = deliveries.Assembler(
+                self._channel.channel_id,
+                queue.max_size,
+                self._add,
+                self._amqp.on_inbound_frame,
+            )
         except BaseException:
             self.drop()
             raise
 
-    def take(self, limit: int, idle: float, fill: float) -> list[amqp.Message]:
+    def take(self, limit: int, idle: float, fill: float) -> list[deliveries.Delivery]:
         """Return up to ``limit`` messages, none if none came for ``idle`` seconds.
 
         :param fill: how many seconds to wait for more after the first.
         """
         self._connection.heartbeat_check()
-        messages = self._messages
-        deadline = time.monotonic() + (fill if messages else idle)
-        while len(messages) < limit:
-            before = len(messages)
-            try:
-                # With a limit always: without one it outlasts the broker's
-                # heartbeats, and nothing else happens on this thread.
-                self._connection.drain_events(
-                    timeout=max(0.001, deadline - time.monotonic())
-                )
-            except TimeoutError:
+        waiting = self._waiting
+        deadline = time.monotonic() + (fill if waiting else idle)
+        while len(waiting) < limit and self._bytes < BATCH_BYTES:
+            before = len(waiting)
+            if not self._read(deadline - time.monotonic()):
                 break
-            if not before and messages:
+            if not before and waiting:
                 deadline = time.monotonic() + fill
             elif time.monotonic() >= deadline:
                 break
-        return [messages.popleft() for _ in range(min(limit, len(messages)))]
+        taken = [waiting.popleft() for _ in range(min(limit, len(waiting)))]
+        self._bytes -= sum(each.size for each in taken if each.body is not None)
+        return taken
 
-    def acknowledge(self, message: amqp.Message) -> None:
+    def acknowledge(self, delivery: deliveries.Delivery) -> None:
         """Acknowledge this message and all before it."""
-        self._channel.basic_ack(message.delivery_tag, multiple=True)
+        self._sock.settimeout(ANSWER_TIMEOUT)
+        self._channel.basic_ack(delivery.tag, multiple=True)
+
+    def _read(self, seconds: float) -> bool:
+        """Read what there is; return whether there was anything in time."""
+        # With a limit always: without one it outlasts the broker's heartbeats, and
+        # nothing else happens on this thread.
+        self._sock.settimeout(max(0.001, seconds))
+        try:
+            data = self._sock.recv(CHUNK)
+        except TimeoutError:
+            return False
+        finally:
+            self._sock.settimeout(ANSWER_TIMEOUT)
+        if not data:
+            raise ConnectionResetError('the broker closed the connection')
+        # To py-amqp any change is a sign of life.
+        self._amqp.bytes_recv += 1
+        feed = self._assembler.feed
+        for frame in self._splitter.feed(data):
+            feed(frame)
+        return True
+
+    def _add(self, delivery: deliveries.Delivery) -> None:
+        self._waiting.append(delivery)
+        if delivery.body is not None:
+            self._bytes += delivery.size
 
     def close(self) -> None:
         """Take leave of the broker; what is not acknowledged is delivered again."""
         try:
-            self._connection.connection.close()
+            # Its answer is not waited for: all that was sent before is read before.
+            self._amqp.send_method(amqp.spec.Connection.Close, 'BsBB', (0, '', 0, 0))
         finally:
             self.drop()
 
@@ -195,6 +239,6 @@ class Consumer:
         return int(declared.message_count)
 
 
-def report_queue(topic: str, length: int, batch_size: int) -> Queue:
+def report_queue(topic: str, length: int, batch_size: int, max_size: int) -> Queue:
     """Return the queue of a report topic; it always has the next batch at hand."""
-    return Queue(topic, topics.report_queue(topic), length, 2 * batch_size)
+    return Queue(topic, topics.report_queue(topic), length, 2 * batch_size, max_size)

@@ -21,7 +21,7 @@ import amqp
 import sqlalchemy.exc
 
 from guestagent import logs
-from guestagent.conductor import broker
+from guestagent.conductor import broker, deliveries
 from guestagent.conductor import report as reports
 from guestagent.conductor.db import engine, store
 
@@ -36,11 +36,10 @@ _IDLE = 0.5
 
 
 class Settings(NamedTuple):
-    """How batches are made; ``batch_timeout`` in seconds, ``max_size`` in bytes."""
+    """How batches are made; ``batch_timeout`` in seconds."""
 
     batch_size: int
     batch_timeout: float
-    max_size: int
 
 
 class Listener:
@@ -143,13 +142,15 @@ class Listener:
         if consumer.backlog <= 0 and self._listening_since is None:
             self._listening_since = time.monotonic()
 
-    def _read(self, messages: Iterable[amqp.Message]) -> Iterable[reports.Report]:
+    def _read(
+        self, messages: Iterable[deliveries.Delivery]
+    ) -> Iterable[reports.Report]:
         """Return the reports; what is none is counted, logged and let go."""
         for message in messages:
             try:
-                if len(message.body) > self._settings.max_size:
+                if message.body is None:
                     raise reports.Rejected(
-                        f'{len(message.body)} bytes, more than max_report_size'
+                        f'{message.size} bytes, more than max_report_size'
                     )
                 yield reports.read(message.body)
             except reports.Rejected as error:

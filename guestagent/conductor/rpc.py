@@ -12,12 +12,16 @@ import threading
 from typing import Any
 
 import oslo_messaging
+from oslo_messaging._drivers import amqpdriver
 
 from guestagent import errors
 from guestagent.bus import topics
 from guestagent.conductor import api
 
 LOG = logging.getLogger(__name__)
+
+#: How long oslo.messaging's listener may sleep, in seconds: a stop waits for that.
+_LONGEST_SLEEP = 0.5
 
 
 def set_defaults() -> None:
@@ -31,6 +35,8 @@ def transport(conf: Any) -> Any:
     :raises guestagent.errors.ConfigError: the URL is wrong.
     """
     _register_forgotten(conf)
+    # It has no option for this, and 5 s otherwise.
+    amqpdriver.ACK_REQUEUE_EVERY_SECONDS_MAX = _LONGEST_SLEEP
     try:
         return oslo_messaging.get_rpc_transport(conf)
     except (

@@ -7,12 +7,14 @@ Start:
    is no use in going on;
 2. the server of queries: what is known can be asked for, even if it is of yesterday;
 3. the listener, which brings it up to date;
-4. the sweeper, which calls nobody DOWN before the listener has listened long enough.
+4. the sweeper, which calls nobody DOWN before the listener has listened long enough;
+5. the asker, which asks guests for facts that are missing.
 
-Neither 2 nor 3 waits for a broker: they come when it comes.
+None of them waits for a broker: they come when it comes.
 
 Stop, within ``graceful_shutdown_timeout``: the listener first, so that a batch in hand
-is written and acknowledged; the sweeper; the queries in hand; the database.
+is written and acknowledged; the sweeper and the asker; the queries in hand; the
+database.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from typing import Any
 
 import sqlalchemy.exc
 
-from guestagent.conductor import api, broker, listener, rpc
+from guestagent.conductor import api, asker, broker, listener, rpc, rules
 from guestagent.conductor.db import engine, store, upkeep
 
 LOG = logging.getLogger(__name__)
@@ -49,18 +51,27 @@ class Service:
         self._database = engine.Database(conf.database.connection)
         bus = rpc.transport(conf)
         queue = broker.report_queue(
-            conf.report_topic, options.report_queue_length, options.batch_size
+            conf.report_topic,
+            options.report_queue_length,
+            options.batch_size,
+            options.max_report_size,
         )
         self._listener = listener.Listener(
             functools.partial(broker.Consumer, queue=queue),
             broker.hosts(bus.conf),
-            store.Store(self._database, options.down_after),
-            listener.Settings(
-                options.batch_size, options.batch_timeout, options.max_report_size
+            store.Store(
+                self._database,
+                rules.Settings(options.down_after, options.conflict_after),
             ),
+            listener.Settings(options.batch_size, options.batch_timeout),
         )
         self._server = rpc.Server(bus, api.Queries(self._database), options.rpc_workers)
         self._sweeper = Sweeper(self._database, self._listener, options)
+        self._asker = asker.Asker(
+            self._database,
+            bus,
+            asker.Settings(options.facts_gap_after, options.facts_ask_rate),
+        )
 
     def run(self) -> None:
         """Start, wait for SIGTERM or SIGINT, and stop; only on the main thread.
@@ -74,6 +85,7 @@ class Service:
         self._server.start()
         self._listener.start()
         self._sweeper.start()
+        self._asker.start()
         LOG.info('the conductor has started')
         self._stop.wait()
         self._shut_down()
@@ -88,6 +100,7 @@ class Service:
         for name, part in (
             ('the listener', self._listener),
             ('the sweeper', self._sweeper),
+            ('the asker', self._asker),
             ('the server of queries', self._server),
         ):
             if not part.stop(max(0.0, deadline - time.monotonic())):

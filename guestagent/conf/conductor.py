@@ -52,6 +52,33 @@ CONDUCTOR = [
         'named.',
     ),
     cfg.FloatOpt(
+        'conflict_after',
+        default=10.0,
+        min=0.1,
+        max=3600.0,
+        help='For how many seconds an agent must go on after another of the same '
+        'instance id has started, and for half the interval between its '
+        'heartbeats at least, until the two count as a conflict. Reports that '
+        'were on their way must have come by then.',
+    ),
+    cfg.FloatOpt(
+        'facts_gap_after',
+        default=5.0,
+        min=0.1,
+        max=3600.0,
+        help='For how many seconds a report of facts must be missing until the '
+        'instance is asked for a full one. What other conductors have in hand '
+        'must have come by then.',
+    ),
+    cfg.FloatOpt(
+        'facts_ask_rate',
+        default=20.0,
+        min=0.1,
+        max=10000.0,
+        help='How many instances are asked for a full report of facts in a second, '
+        'by all conductors together. None is asked twice within a minute.',
+    ),
+    cfg.FloatOpt(
         'sweep_interval',
         default=5.0,
         min=0.1,

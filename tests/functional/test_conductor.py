@@ -514,7 +514,7 @@ def test_db_sync_makes_the_tables_and_ends(tmp_path: pathlib.Path, children):
     assert child.wait_end() == 0
     with contextlib.closing(sqlite3.connect(database)) as connection:
         assert connection.execute('SELECT * FROM alembic_version').fetchall() == [
-            ('0001',)
+            ('0002',)
         ]
 
 

@@ -29,7 +29,27 @@ LOG = logging.getLogger(__name__)
 #: How long a statement waits for another's lock, in seconds.
 LOCK_TIMEOUT = 10
 
+#: How long a server may take to let us in, or a lost one to be noticed, in seconds.
+CONNECT_TIMEOUT = 10
+_SILENCE = 30
+
 _DIALECTS = ('sqlite', 'postgresql', *upsert.MARIADB)
+#: What a driver is told so that a server that is gone without a word is noticed.
+_CONNECT_ARGUMENTS = {
+    'psycopg': {
+        'connect_timeout': CONNECT_TIMEOUT,
+        'keepalives_idle': _SILENCE,
+        'tcp_user_timeout': _SILENCE * 1000,
+    },
+    'pymysql': {
+        'connect_timeout': CONNECT_TIMEOUT,
+        'read_timeout': _SILENCE,
+        'write_timeout': _SILENCE,
+    },
+}
+#: Errors by which a server ends a transaction that stood in another's way:
+#: SQLSTATEs of PostgreSQL, numbers of MariaDB.
+_COLLISIONS = frozenset(('40001', '40P01', 1205, 1213))
 #: Any number and name, as long as only migrations use them.
 _LOCK_NUMBER, _LOCK_NAME = 7320519846, 'guestagent-migration'
 
@@ -58,6 +78,13 @@ class Database:
         if parsed.get_backend_name() != 'sqlite':
             # Rows are locked where it matters; a snapshot would hide what others wrote.
             options['isolation_level'] = 'READ COMMITTED'
+            options['connect_args'] = {
+                name: value
+                for name, value in _CONNECT_ARGUMENTS.get(
+                    parsed.get_driver_name(), {}
+                ).items()
+                if name not in parsed.query
+            }
         try:
             self.reader = sa.create_engine(parsed, **options)
         except ImportError as error:
@@ -70,9 +97,10 @@ class Database:
             sa.event.listen(self.reader, 'connect', _sqlite_connect)
             sa.event.listen(self.reader, 'begin', _sqlite_begin)
 
-    def sync(self) -> None:
+    def sync(self, revision: str = 'head') -> None:
         """Bring the tables to this version; conductors that start together take turns.
 
+        :param revision: another version to stop at.
         :raises DatabaseError: it cannot be reached, or belongs to a later version.
         """
         try:
@@ -81,7 +109,7 @@ class Database:
                 config = alembic.config.Config()
                 config.set_main_option('script_location', 'guestagent.conductor:db')
                 config.attributes['connection'] = connection
-                alembic.command.upgrade(config, 'head')
+                alembic.command.upgrade(config, revision)
                 after = _revision(connection)
         except alembic.util.CommandError as error:
             raise DatabaseError(
@@ -110,6 +138,17 @@ def explain(error: BaseException) -> str:
     if isinstance(error, sqlalchemy.exc.DBAPIError) and error.orig is not None:
         error = error.orig
     return ' '.join(str(error).split()) or type(error).__name__
+
+
+def is_collision(error: sqlalchemy.exc.SQLAlchemyError) -> bool:
+    """Whether the transaction only stood in another's way and may be tried again."""
+    if not isinstance(error, sqlalchemy.exc.DBAPIError):
+        return False
+    codes = (
+        getattr(error.orig, 'sqlstate', None),
+        *getattr(error.orig, 'args', ())[:1],
+    )
+    return not _COLLISIONS.isdisjoint(codes)
 
 
 def _parse(url: str) -> sa.URL:

@@ -15,29 +15,32 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
+import sqlalchemy.exc
 
 from guestagent.conductor import report as reports
-from guestagent.conductor import state
+from guestagent.conductor import rules, state
 from guestagent.conductor.db import engine, tables, upsert
 
 #: How many instances' generations are remembered, to ask the database less.
 _CACHE_SIZE = 200_000
+
+#: How often a transaction that stood in another's way is tried.
+_TRIES = 5
 
 _INSTANCE_FIELDS = tuple(field.name for field in dataclasses.fields(state.Instance))
 _instance_values = operator.attrgetter(*_INSTANCE_FIELDS)
 
 
 class Store:
-    """Applies batches; used by one thread.
+    """Applies batches; used by one thread."""
 
-    :param down_after: as in :func:`guestagent.conductor.state.decide`.
-    """
-
-    def __init__(self, database: engine.Database, down_after: float = 0.0) -> None:
+    def __init__(
+        self, database: engine.Database, settings: rules.Settings = rules.DEFAULTS
+    ) -> None:
         self._database = database
-        self._down_after = down_after
-        # Numbers never change once they are written: (generation, number) by instance.
-        self._newest: dict[str, tuple[str, int]] = {}
+        self._settings = settings
+        # Of each instance the generation that was the newest, and its number.
+        self._newest: dict[str, tuple[state.GenerationKey, int]] = {}
 
     def apply(self, batch: Sequence[reports.Report], now: float) -> None:
         """Write what ``batch`` changes; when this returns it is on the disk.
@@ -46,9 +49,18 @@ class Store:
         :raises sqlalchemy.exc.SQLAlchemyError: it did not work, and nothing of it was
             written.
         """
+        for left in reversed(range(_TRIES)):
+            try:
+                self._apply(batch, now)
+                return
+            except sqlalchemy.exc.DBAPIError as error:
+                if not left or not engine.is_collision(error):
+                    raise
+
+    def _apply(self, batch: Sequence[reports.Report], now: float) -> None:
         with self._database.writer.begin() as connection:
             known = self._load(connection, batch, now)
-            changes = state.decide(batch, known, now, self._down_after)
+            changes = rules.decide(batch, known, now, self._settings)
             _write(connection, changes, now)
         self._remember(changes)
 
@@ -82,35 +94,44 @@ class Store:
         batch: Sequence[reports.Report],
         known: state.Known,
     ) -> None:
-        missing = set()
+        missing: dict[state.GenerationKey, None] = {}
         for report in batch:
-            generation, number = self._newest.get(report.instance, ('', 0))
-            # A number above the count is not of this database, but of one before.
+            key = (report.instance, report.generation, report.boot_id)
+            known_key, number = self._newest.get(report.instance, (None, 0))
+            # Only the newest keeps its number for certain, and a number above the
+            # count is not of this database, but of one before.
             if (
-                generation == report.generation
-                and number <= known.instances[report.instance].generations
+                known_key == key
+                and number == known.instances[report.instance].generations
             ):
-                known.generations[report.instance, generation] = number
+                known.generations[key] = number
             else:
-                missing.add((report.instance, report.generation))
+                missing[key] = None
         if not missing:
             return
         table = tables.generations
-        for instance, generation, number in connection.execute(
-            sa.select(table.c.instance, table.c.generation, table.c.number).where(
-                table.c.instance.in_({key[0] for key in missing}),
-                table.c.generation.in_({key[1] for key in missing}),
+        for *names, number in connection.execute(
+            sa.select(
+                table.c.instance, table.c.generation, table.c.boot_id, table.c.number
+            ).where(
+                upsert.among(connection, table.c.instance, {key[0] for key in missing}),
+                upsert.among(
+                    connection, table.c.generation, {key[1] for key in missing}
+                ),
             )
         ):
-            known.generations[instance, generation] = number
+            instance, generation, boot_id = names
+            key = (instance, generation, boot_id)
+            known.generations[key] = number
             if number == known.instances[instance].generations:
-                self._newest[instance] = (generation, number)
+                self._newest[instance] = (key, number)
 
     def _remember(self, changes: state.Changes) -> None:
         if len(self._newest) > _CACHE_SIZE:
             self._newest.clear()
-        for (instance, generation), number in changes.generations.items():
-            self._newest[instance] = (generation, number)
+        for numbers in (changes.generations, changes.renumbered):
+            for key, number in numbers.items():
+                self._newest[key[0]] = (key, number)
 
 
 def _lock_instances(
@@ -140,7 +161,7 @@ def _select_instances(
     table = tables.instances
     rows = connection.execute(
         sa.select(*(table.c[name] for name in _INSTANCE_FIELDS))
-        .where(table.c.id.in_(sorted(ids)))
+        .where(upsert.among(connection, table.c.id, sorted(ids)))
         .order_by(table.c.id)
         .with_for_update()
     )
@@ -161,7 +182,7 @@ def _load_facts(
             table.c.sequence,
             table.c.value,
             table.c.updated,
-        ).where(table.c.instance.in_(instances))
+        ).where(upsert.among(connection, table.c.instance, instances))
     ):
         instance, name, generation, sequence, value, updated = row
         known.facts.setdefault(instance, {})[name] = state.Fact(
@@ -189,8 +210,8 @@ def _load_commands(
             table.c.generation,
             table.c.sequence,
         ).where(
-            table.c.instance.in_({instance for instance, _ in wanted}),
-            table.c.command_id.in_({command for _, command in wanted}),
+            upsert.among(connection, table.c.instance, {pair[0] for pair in wanted}),
+            upsert.among(connection, table.c.command_id, {pair[1] for pair in wanted}),
         )
     ):
         instance, caller, command_id, digest, generation, sequence = row
@@ -198,25 +219,8 @@ def _load_commands(
 
 
 def _write(connection: sa.Connection, changes: state.Changes, now: float) -> None:
-    upsert.upsert(
-        connection,
-        tables.instances,
-        ('id',),
-        [_instance_row(instance) for instance in changes.instances.values()],
-    )
-    if changes.generations:
-        connection.execute(
-            sa.insert(tables.generations),
-            [
-                {
-                    'instance': instance,
-                    'generation': generation,
-                    'number': number,
-                    'met': now,
-                }
-                for (instance, generation), number in changes.generations.items()
-            ],
-        )
+    _write_instances(connection, changes)
+    _write_generations(connection, changes, now)
     _write_extensions(connection, changes)
     _write_facts(connection, changes)
     upsert.upsert(
@@ -249,10 +253,64 @@ def _write(connection: sa.Connection, changes: state.Changes, now: float) -> Non
             for (instance, (generation, sequence)), event in changes.events.items()
         ],
     )
-    if changes.transitions:
+    if changes.notices:
         connection.execute(
             sa.insert(tables.events),
-            [_transition_row(*transition, now) for transition in changes.transitions],
+            [
+                {
+                    'instance': instance,
+                    'type': kind,
+                    'at': now,
+                    'received': now,
+                    'data': json.dumps(data),
+                }
+                for instance, kind, data in changes.notices
+            ],
+        )
+
+
+def _write_instances(connection: sa.Connection, changes: state.Changes) -> None:
+    """Write rows, which are all there; of most of them only the heartbeat changed."""
+    beats: list[dict[str, Any]] = []
+    others: list[dict[str, Any]] = []
+    for instance in changes.instances.values():
+        row = _instance_row(instance)
+        (others if instance.id in changes.beyond else beats).append(row)
+    table = tables.instances
+    upsert.update(connection, table, ('id',), state.HEARTBEAT_FIELDS, beats)
+    upsert.update(connection, table, ('id',), _INSTANCE_FIELDS[1:], others)
+
+
+def _write_generations(
+    connection: sa.Connection, changes: state.Changes, now: float
+) -> None:
+    table = tables.generations
+    if changes.generations:
+        connection.execute(
+            sa.insert(table),
+            [
+                {
+                    'instance': instance,
+                    'generation': generation,
+                    'boot_id': boot_id,
+                    'number': number,
+                    'met': now,
+                }
+                for (
+                    (instance, generation, boot_id),
+                    number,
+                ) in changes.generations.items()
+            ],
+        )
+    for (instance, generation, boot_id), number in changes.renumbered.items():
+        connection.execute(
+            sa.update(table)
+            .where(
+                table.c.instance == instance,
+                table.c.generation == generation,
+                table.c.boot_id == boot_id,
+            )
+            .values(number=number, met=now)
         )
 
 
@@ -261,7 +319,9 @@ def _write_extensions(connection: sa.Connection, changes: state.Changes) -> None
     if not changes.extensions:
         return
     connection.execute(
-        sa.delete(table).where(table.c.instance.in_(list(changes.extensions)))
+        sa.delete(table).where(
+            upsert.among(connection, table.c.instance, changes.extensions)
+        )
     )
     rows = [
         {'instance': instance, 'name': name, **extension._asdict()}
@@ -308,16 +368,3 @@ def _write_facts(connection: sa.Connection, changes: state.Changes) -> None:
 
 def _instance_row(instance: state.Instance) -> dict[str, Any]:
     return dict(zip(_INSTANCE_FIELDS, _instance_values(instance), strict=True))
-
-
-def _transition_row(
-    instance: str, before: str, after: str, now: float
-) -> dict[str, Any]:
-    kind, data = state.transition(before, after)
-    return {
-        'instance': instance,
-        'type': kind,
-        'at': now,
-        'received': now,
-        'data': json.dumps(data),
-    }

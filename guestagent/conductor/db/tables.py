@@ -16,6 +16,7 @@ INSTANCE_LENGTH = 200
 GENERATION_LENGTH = 200
 NAME_LENGTH = 255
 VERSION_LENGTH = 64
+RANGES_LENGTH = 1000
 
 metadata = sa.MetaData()
 
@@ -61,6 +62,27 @@ instances = sa.Table(
     sa.Column('facts_sequence', sa.BigInteger, nullable=False),
     # The sweep that found it DOWN.
     sa.Column('sweep', sa.String(32)),
+    # Sequences too far from the others to be believed before another follows.
+    sa.Column('heartbeat_candidate', sa.BigInteger),
+    sa.Column('facts_candidate', sa.BigInteger),
+    # The newest generation that reported facts, and which of its reports were taken,
+    # from the newest full one on: the text of ``order.Ranges``.
+    sa.Column('facts_newest', sa.Integer, nullable=False, server_default='0'),
+    sa.Column('facts_ranges', sa.String(RANGES_LENGTH)),
+    # Since when facts are missing, and when they were last asked for.
+    sa.Column('facts_gap', sa.Double, index=True),
+    sa.Column('asked', sa.Double),
+    # The older generation that is still heard; since when, and when last.
+    sa.Column('rival_generation', sa.Integer),
+    sa.Column('rival_sequence', sa.BigInteger),
+    sa.Column('rival_boot_id', sa.String(NAME_LENGTH)),
+    sa.Column('rival_since', sa.Double),
+    sa.Column('rival_seen', sa.Double),
+    # Since when two agents have this name, and when an event last said so.
+    sa.Column('conflict', sa.Double),
+    sa.Column('conflict_told', sa.Double),
+    # Each heartbeat writes its row anew: on the same page if there is room.
+    postgresql_with={'fillfactor': 50},
     **_OPTIONS,
 )
 
@@ -72,7 +94,11 @@ generations = sa.Table(
     sa.Column('generation', sa.String(GENERATION_LENGTH), nullable=False),
     sa.Column('number', sa.Integer, nullable=False),
     sa.Column('met', sa.Double, nullable=False, index=True),
-    sa.UniqueConstraint('instance', 'generation', name='uq_generations_generation'),
+    # Within a generation it cannot change: another boot is another generation.
+    sa.Column('boot_id', sa.String(NAME_LENGTH), nullable=False, server_default=''),
+    sa.UniqueConstraint(
+        'instance', 'generation', 'boot_id', name='uq_generations_generation'
+    ),
     sa.UniqueConstraint('instance', 'number', name='uq_generations_number'),
     **_OPTIONS,
 )
@@ -144,3 +170,13 @@ events = sa.Table(
     **_OPTIONS,
 )
 sa.Index('ix_events_page', events.c.instance, events.c.id)
+
+#: What all conductors together do no faster than at some rate, a row for each.
+pace = sa.Table(
+    'pace',
+    metadata,
+    sa.Column('name', sa.String(32), primary_key=True),
+    # All that was allowed before this time is used up.
+    sa.Column('until', sa.Double, nullable=False),
+    **_OPTIONS,
+)

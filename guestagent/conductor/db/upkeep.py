@@ -12,12 +12,15 @@ import uuid
 import sqlalchemy as sa
 
 from guestagent.conductor import state
-from guestagent.conductor.db import engine, tables
+from guestagent.conductor.db import engine, tables, upsert
 
 DAY = 86400.0
 
 #: How many rows one transaction deletes.
 _CHUNK = 500
+
+#: How many instances one transaction marks DOWN; SQLite's parameters have a limit.
+_MOST_DOWN = 10_000
 
 
 def mark_down(database: engine.Database, now: float, listened: float) -> int:
@@ -33,18 +36,26 @@ def mark_down(database: engine.Database, now: float, listened: float) -> int:
     mark = uuid.uuid4().hex
     kind, data = state.transition(state.UP, state.DOWN)
     with database.writer.begin() as connection:
-        # Whoever changes a row first has it: the other finds it DOWN already.
-        found = connection.execute(
-            sa.update(tables.instances)
+        # A row that is locked is about to get news, or is another sweep's: waiting
+        # for it while others are held could be waiting in a ring.
+        ids = connection.scalars(
+            sa.select(instances.id)
             .where(
                 instances.state == state.UP,
                 instances.down_at < now,
                 instances.down_at - instances.last_seen < listened,
             )
+            .order_by(instances.id)
+            .limit(_MOST_DOWN)
+            .with_for_update(skip_locked=True)
+        ).all()
+        if not ids:
+            return 0
+        found = connection.execute(
+            sa.update(tables.instances)
+            .where(upsert.among(connection, instances.id, ids))
             .values(state=state.DOWN, sweep=mark)
         )
-        if not found.rowcount:
-            return 0
         connection.execute(
             sa.insert(tables.events).from_select(
                 ['instance', 'type', 'at', 'received', 'data'],

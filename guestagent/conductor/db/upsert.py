@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Insert rows or update those that are there: the one thing that dialects differ in."""
+"""Write many rows at once: the one thing that dialects differ in.
+
+SQLite takes rows one by one and loses nothing by it, for MariaDB the driver makes one
+statement of them, and PostgreSQL is given each column as one array.
+"""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,50 +17,127 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 #: What SQLAlchemy calls MariaDB, by the URL that it was given.
 MARIADB = ('mysql', 'mariadb')
 
+Rows = Sequence[Mapping[str, Any]]
+
 
 def upsert(
-    connection: sa.Connection,
-    table: sa.Table,
-    keys: tuple[str, ...],
-    rows: Sequence[Mapping[str, Any]],
+    connection: sa.Connection, table: sa.Table, keys: tuple[str, ...], rows: Rows
 ) -> None:
     """Write ``rows``; where one with the same ``keys`` is there, it takes the values.
 
     All rows have the same columns, and no two have the same keys.
     """
     if rows:
-        columns = tuple(name for name in rows[0] if name not in keys)
-        connection.execute(
-            _statement(connection.dialect.name, table, keys, columns), rows
-        )
+        changed = tuple(name for name in rows[0] if name not in keys)
+        _execute(connection, _insert, table, keys, tuple(rows[0]), changed, rows)
 
 
 def insert_missing(
-    connection: sa.Connection,
-    table: sa.Table,
-    keys: tuple[str, ...],
-    rows: Sequence[Mapping[str, Any]],
+    connection: sa.Connection, table: sa.Table, keys: tuple[str, ...], rows: Rows
 ) -> None:
     """Write ``rows`` but for those whose ``keys`` are there already."""
     if rows:
-        connection.execute(_statement(connection.dialect.name, table, keys, ()), rows)
+        _execute(connection, _insert, table, keys, tuple(rows[0]), (), rows)
+
+
+def update(
+    connection: sa.Connection,
+    table: sa.Table,
+    keys: tuple[str, ...],
+    changed: tuple[str, ...],
+    rows: Rows,
+) -> None:
+    """Write the columns ``changed`` of rows that are all there.
+
+    :param rows: complete ones.
+    """
+    if not rows:
+        return
+    if connection.dialect.name == 'postgresql':
+        _execute(connection, _update, table, keys, (*keys, *changed), changed, rows)
+    else:
+        _execute(connection, _insert, table, keys, tuple(rows[0]), changed, rows)
+
+
+def among(
+    connection: sa.Connection, column: sa.Column[str], values: Iterable[str]
+) -> sa.ColumnElement[bool]:
+    """Return the condition that ``column`` is one of ``values``.
+
+    On PostgreSQL they are one parameter, so that the statement is always the same.
+    """
+    if connection.dialect.name != 'postgresql':
+        return column.in_(list(values))
+    array = sa.bindparam(None, list(values), type_=postgresql.ARRAY(column.type))
+    return column == sa.func.any(array)
+
+
+def _execute(
+    connection: sa.Connection,
+    make: Any,
+    table: sa.Table,
+    keys: tuple[str, ...],
+    names: tuple[str, ...],
+    changed: tuple[str, ...],
+    rows: Rows,
+) -> None:
+    dialect = connection.dialect.name
+    statement = make(dialect, table, keys, names, changed)
+    if dialect == 'postgresql':
+        columns = {f'all_{name}': [row[name] for row in rows] for name in names}
+        connection.execute(statement, columns)
+    else:
+        connection.execute(statement, rows)
 
 
 @functools.cache
-def _statement(
-    dialect: str, table: sa.Table, keys: tuple[str, ...], columns: tuple[str, ...]
+def _insert(
+    dialect: str,
+    table: sa.Table,
+    keys: tuple[str, ...],
+    names: tuple[str, ...],
+    changed: tuple[str, ...],
 ) -> sa.Insert:
-    """Return the statement that updates ``columns``, or nothing when it has none."""
+    """Return the statement that inserts, or updates ``changed`` where a row is."""
     if dialect in MARIADB:
         insert = mysql.insert(table)
         # INSERT IGNORE would let errors pass too; a key set to itself does nothing.
         return insert.on_duplicate_key_update(
-            {name: insert.inserted[name] for name in columns or keys[:1]}
+            {name: insert.inserted[name] for name in changed or keys[:1]}
         )
-    # Both have the same words for it, in classes of their own.
     other: Any = {'postgresql': postgresql, 'sqlite': sqlite}[dialect].insert(table)
-    if columns:
+    if dialect == 'postgresql':
+        given = _unnest(table, names)
+        other = other.from_select(names, sa.select(*(given.c[name] for name in names)))
+    if changed:
         return other.on_conflict_do_update(
-            index_elements=keys, set_={name: other.excluded[name] for name in columns}
+            index_elements=keys, set_={name: other.excluded[name] for name in changed}
         )
     return other.on_conflict_do_nothing(index_elements=keys)
+
+
+@functools.cache
+def _update(
+    dialect: str,
+    table: sa.Table,
+    keys: tuple[str, ...],
+    names: tuple[str, ...],
+    changed: tuple[str, ...],
+) -> sa.Update:
+    """Return PostgreSQL's statement that updates from arrays."""
+    given = _unnest(table, names)
+    return (
+        sa.update(table)
+        .where(*(table.c[name] == given.c[name] for name in keys))
+        .values({name: given.c[name] for name in changed})
+    )
+
+
+def _unnest(table: sa.Table, names: tuple[str, ...]) -> Any:
+    """Return rows that are made of one array for each column."""
+    arrays = (
+        sa.bindparam(f'all_{name}', type_=postgresql.ARRAY(table.c[name].type))
+        for name in names
+    )
+    columns = (sa.column(name, table.c[name].type) for name in names)
+    return sa.func.unnest(*arrays).table_valued(*columns, name='given').render_derived()

@@ -1,22 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A database for each test, and reports that are made in one line.
+"""A database of each kind for each test, and reports that are made in one line."""
 
-``GUESTAGENT_TEST_DATABASES`` may name more databases, as URLs between spaces: the
-tests then run on each of them too, and leave it empty.
-"""
-
-import os
+import itertools
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
+from devstack import servers
 from guestagent.conductor import report
-from guestagent.conductor.db import engine, tables
+from guestagent.conductor.db import engine
 
-MORE_DATABASES = os.environ.get('GUESTAGENT_TEST_DATABASES', '').split()
+_numbers = itertools.count(1)
 
 Make = Callable[..., report.Report]
 
@@ -77,20 +73,24 @@ def make() -> Make:
 
 
 @pytest.fixture(
-    params=['sqlite', *MORE_DATABASES], ids=lambda url: url.partition(':')[0]
+    params=[
+        'sqlite',
+        pytest.param('postgresql', marks=pytest.mark.functional),
+        pytest.param('mariadb', marks=pytest.mark.functional),
+    ]
 )
-def database(
-    request: pytest.FixtureRequest, tmp_path: pathlib.Path
-) -> Iterator[engine.Database]:
+def database_url(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> str:
+    """The URL of an empty database; the tests run once for each kind."""
+    if request.param == 'sqlite':
+        return f'sqlite:///{tmp_path / "test.sqlite"}'
+    server: servers.Database = request.getfixturevalue(request.param)
+    return server.add(f'unit_{next(_numbers)}')
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[engine.Database]:
     """A database with empty tables."""
-    url = request.param
-    if url == 'sqlite':
-        url = f'sqlite:///{tmp_path / "test.sqlite"}'
-    opened = engine.Database(url)
+    opened = engine.Database(database_url)
     opened.sync()
     yield opened
-    if request.param != 'sqlite':
-        with opened.writer.begin() as connection:
-            tables.metadata.drop_all(connection)
-            connection.execute(sa.text('DROP TABLE alembic_version'))
     opened.close()

@@ -3,17 +3,16 @@
 
 import json
 import queue
-import types
 from collections.abc import Callable
 
 import pytest
 import sqlalchemy.exc
 
 from devstack import processes
-from guestagent.conductor import broker, listener
+from guestagent.conductor import broker, deliveries, listener
 
 HOST = broker.Host('here', {})
-SETTINGS = listener.Settings(batch_size=10, batch_timeout=0.01, max_size=10_000)
+SETTINGS = listener.Settings(batch_size=10, batch_timeout=0.01)
 
 
 class Broker:
@@ -43,7 +42,10 @@ class Consumer:
         self._given += len(found)
         if not found:
             listener.time.sleep(0.005)
-        return [types.SimpleNamespace(body=body) for body in found]
+        return [
+            deliveries.Delivery(0, len(body), body if len(body) <= 10_000 else None)
+            for body in found
+        ]
 
     def acknowledge(self, message) -> None:
         del self._broker.kept[: self._given]

@@ -6,6 +6,7 @@ import concurrent.futures
 import pytest
 import sqlalchemy as sa
 
+from guestagent.conductor import rules
 from guestagent.conductor.db import queries, store, tables, upkeep
 
 LONG = 1e6
@@ -57,7 +58,9 @@ def test_who_said_goodbye_or_never_came_is_not_down(database, records, make):
 
 
 def test_down_after_takes_the_place_of_the_interval(database, make):
-    store.Store(database, down_after=5).apply([make(interval=1000)], 100.0)
+    store.Store(database, rules.Settings(down_after=5)).apply(
+        [make(interval=1000)], 100.0
+    )
 
     assert upkeep.mark_down(database, 105.5, LONG) == 1
 

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guestagent.conductor import report, state
+from guestagent.conductor import report, rules, state
 
 
 @dataclasses.dataclass
@@ -26,7 +26,9 @@ class World:
             self.known.instances.setdefault(
                 item.instance, state.Instance(item.instance, state.NEW, now, now)
             )
-        changes = state.decide(batch, self.known, now, down_after)
+        changes = rules.decide(
+            batch, self.known, now, rules.Settings(down_after, conflict_after=10.0)
+        )
         for key, event in changes.events.items():
             self.events.setdefault(key, event)
         self.outcomes.update(changes.commands)
@@ -51,10 +53,10 @@ def test_the_first_heartbeat_makes_an_instance_up(make):
 
     changes = world.take(make(), now=50.0)
 
-    assert changes.transitions == [('i', 'NEW', 'UP')]
+    assert changes.notices == [('i', 'instance.up', {'from': 'NEW'})]
     assert world.instance.last_seen == 50.0
     assert world.instance.down_at == 80.0
-    assert world.take(make(sequence=2), now=60.0, down_after=5).transitions == []
+    assert world.take(make(sequence=2), now=60.0, down_after=5).notices == []
     assert world.instance.down_at == 65.0
 
 
@@ -64,7 +66,7 @@ def test_other_reports_leave_an_instance_new(make):
     changes = world.take(make('event'), make('outcome'), make('facts'))
 
     assert world.instance.state == state.NEW
-    assert changes.transitions == []
+    assert changes.notices == []
 
 
 def test_many_heartbeats_of_an_instance_are_one_change(make):
@@ -78,7 +80,7 @@ def test_many_heartbeats_of_an_instance_are_one_change(make):
     )
 
     assert list(changes.instances) == ['i']
-    assert changes.transitions == [('i', 'NEW', 'STOPPED')]
+    assert changes.notices == [('i', 'instance.stopped', {'from': 'NEW'})]
 
 
 def test_a_repeated_or_older_heartbeat_changes_nothing(make):
@@ -99,7 +101,7 @@ def test_a_later_generation_is_newer_whatever_its_sequence(make):
     world.take(make(generation='one', sequence=901))
 
     assert world.instance.agent_version == '0.2.0'
-    assert world.known.generations == {('i', 'one'): 1, ('i', 'two'): 2}
+    assert world.known.generations == {('i', 'one', 'boot'): 1, ('i', 'two', 'boot'): 2}
 
 
 def test_extensions_are_written_when_they_change(make):

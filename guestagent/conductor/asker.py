@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ask guests for a full report when facts are missing.
+
+Facts come as changes, and a change that is lost is not told again.  What is missing is
+noted where reports are written (``facts``), and who is asked is decided in the database
+(``db.asks``), so that several conductors ask no more than one would.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from typing import Any, NamedTuple
+
+import oslo_messaging
+import sqlalchemy.exc
+
+from guestagent import logs
+from guestagent.bus import topics
+from guestagent.conductor.db import asks, engine
+
+LOG = logging.getLogger(__name__)
+
+#: How often it is looked for who is to be asked, in seconds: on average.
+LOOK_INTERVAL = 0.5
+
+_NAMESPACE, _METHOD, _VERSION = 'agent', 'report', '1.0'
+
+
+class Settings(NamedTuple):
+    """``after`` in seconds, ``rate`` in instances a second by all conductors."""
+
+    after: float
+    rate: float
+
+
+class Asker:
+    """The thread that asks.
+
+    :param bus: oslo.messaging's transport.
+    :ivar asked: how many requests were sent.
+    """
+
+    def __init__(self, database: engine.Database, bus: Any, settings: Settings) -> None:
+        self._database = database
+        self._settings = settings
+        # Without a broker it is not waited for: who is asked now is asked again later.
+        self._client = oslo_messaging.get_rpc_client(
+            bus, oslo_messaging.Target(namespace=_NAMESPACE, version=_VERSION), retry=0
+        )
+        self._stopping = threading.Event()
+        self._limit = logs.RateLimit(60)
+        self.asked = 0
+        self._thread = threading.Thread(target=self._run, name='asker', daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self, seconds: float) -> bool:
+        """Let a request that is being sent end; return whether that was in time."""
+        self._stopping.set()
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        # Several conductors shall not look at the same moment.
+        while not self._stopping.wait(LOOK_INTERVAL * random.uniform(0.5, 1.5)):
+            try:
+                self._ask()
+            except (
+                sqlalchemy.exc.SQLAlchemyError,
+                oslo_messaging.MessagingException,
+            ) as error:
+                self._complain(error)
+            except Exception:  # The boundary of a thread: it must go on.
+                LOG.exception('asking for facts failed in a way that nobody foresaw')
+
+    def _ask(self) -> None:
+        chosen = asks.choose(self._database, time.time(), *self._settings)
+        for instance in chosen:
+            if self._stopping.is_set():
+                return
+            topic = topics.request_topic(instance)
+            self._client.prepare(topic=topic).cast({}, _METHOD)
+            self.asked += 1
+        if chosen:
+            held = self._limit.allow('asked')
+            LOG.log(
+                logging.DEBUG if held is None else logging.INFO,
+                'facts of %d instances are missing: asked for all, of %s and others',
+                len(chosen),
+                chosen[0],
+            )
+
+    def _complain(self, error: Exception) -> None:
+        if isinstance(error, sqlalchemy.exc.SQLAlchemyError):
+            text = f'the database: {engine.explain(error)}'
+        else:
+            text = ' '.join(str(error).split()) or type(error).__name__
+        held = self._limit.allow('failed')
+        if held is not None:
+            LOG.warning('nobody was asked for missing facts: %s', text)

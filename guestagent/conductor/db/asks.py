@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is asked for a full report: decided here, for all conductors together."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from guestagent.conductor import state
+from guestagent.conductor.db import engine, tables, upsert
+
+#: An instance is asked no sooner again, in seconds.
+INTERVAL = 60.0
+
+#: What was not asked for a while may be asked at once: for so many seconds.
+BURST = 1.0
+
+_PACE = 'asks'
+
+
+def choose(
+    database: engine.Database, now: float, after: float, rate: float
+) -> list[str]:
+    """Return the ids of instances to ask now; each is noted as asked.
+
+    :param now: UNIX seconds.
+    :param after: for how many seconds facts must have been missing.
+    :param rate: how many instances are asked in a second, by all conductors.
+    :raises sqlalchemy.exc.SQLAlchemyError: it did not work, and none was noted.
+    """
+    instances, pace = tables.instances.c, tables.pace.c
+    due = sa.and_(
+        instances.facts_gap < now - after,
+        instances.state == state.UP,
+        sa.or_(instances.asked.is_(None), instances.asked < now - INTERVAL),
+    )
+    with database.reader.begin() as connection:
+        if (
+            connection.execute(sa.select(instances.id).where(due).limit(1)).first()
+            is None
+        ):
+            return []
+    with database.writer.begin() as connection:
+        # Conductors take turns here.
+        until = connection.scalar(
+            sa.select(pace.until).where(pace.name == _PACE).with_for_update()
+        )
+        # A clock that was set back must not stop it.
+        begin = max(min(until or 0.0, now), now - BURST)
+        count = int((now - begin) * rate)
+        if not count:
+            return []
+        chosen = connection.scalars(
+            sa.select(instances.id)
+            .where(due)
+            .order_by(instances.facts_gap)
+            .limit(count)
+            # What is locked gets news: it may be complete in a moment.
+            .with_for_update(skip_locked=True)
+        ).all()
+        if chosen:
+            connection.execute(
+                sa.update(tables.instances)
+                .where(upsert.among(connection, instances.id, chosen), due)
+                .values(asked=now)
+            )
+            connection.execute(
+                sa.update(tables.pace)
+                .where(pace.name == _PACE)
+                .values(until=begin + len(chosen) / rate)
+            )
+        return list(chosen)

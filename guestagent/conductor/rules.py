@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What reports change: the rules of doc/wire.rst, 7; no I/O and no clock.
+
+:func:`decide` takes a batch of reports and what the database knows about their
+instances, brings that up to date, and returns what has to be written.  Whoever calls
+it holds these instances' rows, so that no other conductor decides at the same time.
+
+The result does not depend on the order in which reports come, nor on repeats, but for
+two things: the generations of an instance are numbered as they are first met, and of
+several heartbeats only the newest is looked at.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from guestagent.conductor import facts, order, rivals, state
+from guestagent.conductor import report as reports
+
+
+class Settings(NamedTuple):
+    """What an operator may decide.
+
+    :ivar down_after: seconds without a heartbeat until an instance is DOWN; 0: three
+        of the intervals that it names.
+    :ivar conflict_after: for how many seconds at least an older generation must go on
+        beside a newer one to count as alive.
+    """
+
+    down_after: float = 0.0
+    conflict_after: float = 10.0
+
+
+DEFAULTS = Settings()
+
+
+def decide(
+    batch: Iterable[reports.Report],
+    known: state.Known,
+    now: float,
+    settings: Settings = DEFAULTS,
+) -> state.Changes:
+    """Return what ``batch`` changes, and bring ``known`` up to date.
+
+    :param known: has each instance of the batch.
+    :param now: the conductor's time, in UNIX seconds.
+    """
+    changes = state.Changes()
+    beats: dict[str, tuple[reports.Report, reports.Heartbeat]] = {}
+    for report in batch:
+        instance = known.instances[report.instance]
+        number = _number(report, instance, known, changes)
+        data = report.data
+        if isinstance(data, reports.Heartbeat):
+            if number < instance.heartbeat_generation:
+                number = rivals.take(
+                    report, data, number, instance, known, changes, now, settings
+                )
+            if _counts(number, report.sequence, instance, changes):
+                beats[report.instance] = (report, data)
+        elif isinstance(data, reports.Facts):
+            facts.take(data, (number, report.sequence), instance, known, changes, now)
+        elif isinstance(data, reports.Outcome):
+            _take_outcome(data, (number, report.sequence), report, known, changes)
+        else:
+            changes.events.setdefault(
+                (report.instance, (number, report.sequence)), data
+            )
+    for report, data in beats.values():
+        instance = known.instances[report.instance]
+        _take_heartbeat(data, report.boot_id, instance, changes, now)
+        instance.down_at = now + (
+            settings.down_after or state.INTERVALS * data.interval
+        )
+        if instance.conflict is not None:
+            rivals.forget_old(instance, changes, now, settings)
+    return changes
+
+
+def _number(
+    report: reports.Report,
+    instance: state.Instance,
+    known: state.Known,
+    changes: state.Changes,
+) -> int:
+    """Return the number of the report's generation, the next one if it is new."""
+    key = (report.instance, report.generation, report.boot_id)
+    number = known.generations.get(key)
+    if number is None:
+        number = instance.generations = instance.generations + 1
+        known.generations[key] = changes.generations[key] = number
+        changes.of(instance)
+    return number
+
+
+def _counts(
+    number: int, sequence: int, instance: state.Instance, changes: state.Changes
+) -> bool:
+    """Whether a heartbeat is the newest; if so the instance's order is its own."""
+    if number < instance.heartbeat_generation:
+        return False
+    if number > instance.heartbeat_generation:
+        instance.heartbeat_generation, instance.heartbeat_sequence = number, 0
+    newest = instance.heartbeat_sequence
+    believed, candidate = order.judge(newest, instance.heartbeat_candidate, sequence)
+    if candidate != instance.heartbeat_candidate:
+        instance.heartbeat_candidate = candidate
+        changes.of(instance)
+    if not believed or newest - order.FAR <= sequence <= newest:
+        return False
+    instance.heartbeat_sequence = sequence
+    return True
+
+
+def _take_heartbeat(
+    data: reports.Heartbeat,
+    boot_id: str,
+    instance: state.Instance,
+    changes: state.Changes,
+    now: float,
+) -> None:
+    after = state.STOPPED if data.stopping else state.UP
+    if instance.state != after:
+        changes.notices.append((instance.id, *state.transition(instance.state, after)))
+    instance.state = after
+    instance.last_seen = now
+    instance.boot_id = boot_id
+    instance.agent_version = data.agent_version
+    instance.started = data.started
+    instance.heartbeat_interval = data.interval
+    instance.dropped = data.dropped
+    digest = extensions_digest(tuple(sorted(data.extensions.items())))
+    if instance.extensions_digest != digest:
+        instance.extensions_digest = digest
+        changes.extensions[instance.id] = data.extensions
+    changes.instances[instance.id] = instance
+    if instance.facts_newest < instance.heartbeat_generation and not data.stopping:
+        facts.miss(instance, changes, now)
+
+
+@functools.lru_cache(maxsize=1024)
+def extensions_digest(extensions: tuple[tuple[str, reports.Extension], ...]) -> str:
+    """Return a text that differs where the extensions, sorted by name, differ."""
+    text = repr([(name, *extension) for name, extension in extensions])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _take_outcome(
+    data: reports.Outcome,
+    place: state.Order,
+    report: reports.Report,
+    known: state.Known,
+    changes: state.Changes,
+) -> None:
+    """Keep one outcome of each command: the newest, should a guest report two."""
+    key = (report.instance, data.caller, data.command_id, data.digest)
+    before = known.commands.get(key)
+    if before is None or before < place:
+        known.commands[key] = place
+        changes.commands[key] = (place, data)
