@@ -18,7 +18,6 @@ from oslo_service import backend  # noqa: E402
 backend.init_backend(backend.BackendType.THREADING)
 
 from oslo_config import cfg  # noqa: E402
-from oslo_messaging import opts as messaging  # noqa: E402
 
 from guestagent import errors, logs  # noqa: E402
 from guestagent.cmd import outcome  # noqa: E402
@@ -88,7 +87,7 @@ def _check(conf: config.Config) -> check.Findings:
 
 def _findings(conf: config.Config) -> check.Findings:
     """Look at values and names once oslo.messaging has registered its options."""
-    names = check.names(conf, others=messaging.list_opts())
+    names = check.names(conf, others=rpc.options())
     return check.Findings([*check.values(conf), *names.problems], names.warnings)
 
 

@@ -12,11 +12,11 @@ import threading
 from typing import Any
 
 import oslo_messaging
+from oslo_messaging import opts
 from oslo_messaging._drivers import amqpdriver
 
 from guestagent import errors
 from guestagent.bus import topics
-from guestagent.conductor import api
 
 LOG = logging.getLogger(__name__)
 
@@ -44,9 +44,22 @@ def transport(conf: Any) -> Any:
         oslo_messaging.DriverLoadFailure,
     ) as error:
         raise errors.ConfigError(f'transport_url: {error}') from None
+    except ImportError as error:
+        raise errors.ConfigError(
+            f'transport_url: the library of this driver is not installed: {error}'
+        ) from None
     except ValueError as error:
         # Nothing of the URL itself: it may hold a password.
         raise errors.ConfigError(f'transport_url or its query: {error}') from None
+
+
+def options() -> list[tuple[str | None, list[Any]]]:
+    """Return all options of oslo.messaging, those too that this program never reads.
+
+    A configuration may be shared with programs that do.
+    """
+    found: list[tuple[str | None, list[Any]]] = opts.list_opts()
+    return found
 
 
 def _register_forgotten(conf: Any) -> None:
@@ -73,7 +86,7 @@ class Server:
     :param workers: how many at once.
     """
 
-    def __init__(self, bus: Any, endpoint: api.Queries, workers: int) -> None:
+    def __init__(self, bus: Any, endpoint: object, workers: int) -> None:
         self._bus = bus
         target = oslo_messaging.Target(
             topic=topics.CONDUCTOR_TOPIC, server=socket.gethostname()

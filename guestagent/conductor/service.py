@@ -22,15 +22,27 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import signal
 import threading
 import time
 from typing import Any
 
 import sqlalchemy.exc
 
-from guestagent.conductor import api, asker, broker, listener, rpc, rules
-from guestagent.conductor.db import engine, store, upkeep
+from guestagent import logs
+from guestagent.conductor import (
+    api,
+    asker,
+    broker,
+    endpoint,
+    health,
+    listener,
+    metrics,
+    rpc,
+    rules,
+    supervision,
+)
+from guestagent.conductor.db import engine, upkeep
+from guestagent.conf import listen, reload
 
 LOG = logging.getLogger(__name__)
 
@@ -46,8 +58,12 @@ class Service:
 
     def __init__(self, conf: Any) -> None:
         options = conf.conductor
+        self._conf = conf
         self._limit = options.graceful_shutdown_timeout
-        self._stop = threading.Event()
+        where = conf.metrics.listen
+        state = health.Health(3 * options.sweep_interval + 30)
+        counts = metrics.Metrics(state, wanted=bool(where))
+        self._supervision = supervision.Supervision(state, self._reload)
         self._database = engine.Database(conf.database.connection)
         bus = rpc.transport(conf)
         queue = broker.report_queue(
@@ -57,21 +73,28 @@ class Service:
             options.max_report_size,
         )
         self._listener = listener.Listener(
-            functools.partial(broker.Consumer, queue=queue),
+            functools.partial(metrics.Consumer, queue=queue, metrics=counts),
             broker.hosts(bus.conf),
-            store.Store(
+            metrics.Store(
+                counts,
                 self._database,
                 rules.Settings(options.down_after, options.conflict_after),
             ),
             listener.Settings(options.batch_size, options.batch_timeout),
         )
-        self._server = rpc.Server(bus, api.Queries(self._database), options.rpc_workers)
-        self._sweeper = Sweeper(self._database, self._listener, options)
+        counts.follow(self._listener)
+        queries = metrics.Queries(api.Queries(self._database), counts)
+        self._server = rpc.Server(bus, queries, options.rpc_workers)
+        self._sweeper = Sweeper(self._database, self._listener, options, counts)
         self._asker = asker.Asker(
             self._database,
             bus,
             asker.Settings(options.facts_gap_after, options.facts_ask_rate),
         )
+        self._endpoint: endpoint.Endpoint | None = None
+        if where:
+            pages = counts.pages()
+            self._endpoint = endpoint.Endpoint(listen.parse(where), pages)
 
     def run(self) -> None:
         """Start, wait for SIGTERM or SIGINT, and stop; only on the main thread.
@@ -79,19 +102,21 @@ class Service:
         :raises guestagent.conductor.db.engine.DatabaseError: the database cannot be
             used.
         """
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
+        self._supervision.catch_signals()
         self._database.sync()
+        if self._endpoint is not None:
+            self._endpoint.start()
         self._server.start()
         self._listener.start()
         self._sweeper.start()
         self._asker.start()
         LOG.info('the conductor has started')
-        self._stop.wait()
+        self._supervision.wait()
         self._shut_down()
 
-    def _on_signal(self, number: int, frame: object) -> None:
-        self._stop.set()
+    def _reload(self) -> None:
+        if reload.reload(self._conf, others=rpc.options()):
+            logs.set_level(self._conf.debug)
 
     def _shut_down(self) -> None:
         """Stop all parts; what does not end in time is left behind."""
@@ -102,8 +127,11 @@ class Service:
             ('the sweeper', self._sweeper),
             ('the asker', self._asker),
             ('the server of queries', self._server),
+            ('the page of metrics', self._endpoint),
         ):
-            if not part.stop(max(0.0, deadline - time.monotonic())):
+            if part is not None and not part.stop(
+                max(0.0, deadline - time.monotonic())
+            ):
                 LOG.warning('%s has not ended within %d s', name, self._limit)
                 clean = False
         LOG.info(
@@ -122,11 +150,16 @@ class Sweeper:
     """The thread that marks instances DOWN and forgets what is old."""
 
     def __init__(
-        self, database: engine.Database, source: listener.Listener, options: Any
+        self,
+        database: engine.Database,
+        source: listener.Listener,
+        options: Any,
+        counts: metrics.Metrics,
     ) -> None:
         self._database = database
         self._source = source
         self._options = options
+        self._counts = counts
         self._stopping = threading.Event()
         self._next_prune = time.monotonic()
         self._thread = threading.Thread(target=self._run, name='sweeper', daemon=True)
@@ -145,7 +178,9 @@ class Sweeper:
         while not self._stopping.wait(self._options.sweep_interval):
             try:
                 self._sweep()
+                self._counts.swept(self._database)
             except sqlalchemy.exc.SQLAlchemyError as error:
+                self._counts.failed('sweep', error)
                 LOG.warning(
                     'a sweep failed, the next will do its work: %s',
                     engine.explain(error),

@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The conductor's numbers as Prometheus reads them.
+
+The parts are measured from outside, by classes that stand in for them here, so that
+they know nothing of it.  Reports are counted by the batch.
+"""
+
+from __future__ import annotations
+
+import collections
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import oslo_messaging
+import prometheus_client
+import sqlalchemy.exc
+from prometheus_client import core
+
+from guestagent import http
+from guestagent.conductor import broker, health, listener
+from guestagent.conductor import report as reports
+from guestagent.conductor.db import census, engine, store
+
+#: How often instances are counted, in seconds.
+CENSUS_INTERVAL = 15.0
+
+_BATCHES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
+_COMMITS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+
+
+class Metrics:
+    """All that is counted.
+
+    :param wanted: whether anybody will ask; what costs a query is left out otherwise.
+    """
+
+    def __init__(self, state: health.Health, wanted: bool) -> None:
+        self.health = state
+        self.wanted = wanted
+        self.registry = registry = prometheus_client.CollectorRegistry()
+        prometheus_client.ProcessCollector(registry=registry)
+        self.reports = prometheus_client.Counter(
+            'guestagent_conductor_reports',
+            'Reports that are in the database.',
+            ['kind'],
+            registry=registry,
+        )
+        self.batches = prometheus_client.Histogram(
+            'guestagent_conductor_batch_reports',
+            'How many messages a batch had.',
+            buckets=_BATCHES,
+            registry=registry,
+        )
+        self.commits = prometheus_client.Histogram(
+            'guestagent_conductor_commit_seconds',
+            'How long a batch took to be written.',
+            buckets=_COMMITS,
+            registry=registry,
+        )
+        self.failures = prometheus_client.Counter(
+            'guestagent_conductor_database_failures',
+            'What the database did not do.',
+            ['where'],
+            registry=registry,
+        )
+        self.connects = prometheus_client.Counter(
+            'guestagent_conductor_broker_connects',
+            'How often the listener has connected.',
+            registry=registry,
+        )
+        self.backlog = prometheus_client.Gauge(
+            'guestagent_conductor_backlog_reports',
+            'Reports that waited when the listener connected and are not taken yet.',
+            registry=registry,
+        )
+        self.queries = prometheus_client.Histogram(
+            'guestagent_conductor_query_seconds',
+            'How long queries took, by method and result.',
+            ['method', 'result'],
+            registry=registry,
+        )
+        self.instances = prometheus_client.Gauge(
+            'guestagent_conductor_instances',
+            'Instances in the database, by state; each conductor counts all.',
+            ['state'],
+            registry=registry,
+        )
+        self._next_census = 0.0
+
+    def follow(self, source: listener.Listener) -> None:
+        """Collect what the listener counts, and the state of health, too."""
+        self.registry.register(_Collector(source, self.health))
+
+    def pages(self) -> dict[str, Callable[[], http.Answer]]:
+        """Return what is served, by path."""
+        return {'/metrics': self._page, '/healthz': self._health_page}
+
+    def failed(self, where: str, error: BaseException) -> None:
+        """The database failed."""
+        self.failures.labels(where).inc()
+        self.health.database = engine.explain(error)
+
+    def swept(self, database: engine.Database) -> None:
+        """A sweep has ended well; count the instances from time to time.
+
+        :raises sqlalchemy.exc.SQLAlchemyError: the database failed.
+        """
+        if self.wanted and time.monotonic() >= self._next_census:
+            self._next_census = time.monotonic() + CENSUS_INTERVAL
+            for state, number in census.by_state(database).items():
+                self.instances.labels(state).set(number)
+        self.health.database_answered()
+
+    def _page(self) -> http.Answer:
+        text = prometheus_client.generate_latest(self.registry).decode()
+        return http.Answer(200, text, prometheus_client.CONTENT_TYPE_LATEST)
+
+    def _health_page(self) -> http.Answer:
+        problems = self.health.problems()
+        if not problems:
+            return http.Answer(200, 'ok\n')
+        return http.Answer(503, ''.join(f'{problem}\n' for problem in problems))
+
+
+class _Collector:
+    """What others count, read when it is asked for."""
+
+    def __init__(self, source: listener.Listener, state: health.Health) -> None:
+        self._source = source
+        self._health = state
+
+    def collect(self) -> Iterator[core.Metric]:
+        """Return it, as prometheus_client asks for it."""
+        yield core.CounterMetricFamily(
+            'guestagent_conductor_messages',
+            'Messages that were taken and acknowledged.',
+            self._source.taken,
+        )
+        yield core.CounterMetricFamily(
+            'guestagent_conductor_reports_rejected',
+            'Messages that were no reports, or that the database cannot hold.',
+            self._source.rejected,
+        )
+        yield core.GaugeMetricFamily(
+            'guestagent_conductor_database_up',
+            'Whether the database answered when it was last asked.',
+            not self._health.database,
+        )
+        yield core.GaugeMetricFamily(
+            'guestagent_conductor_broker_up',
+            'Whether the listener is connected.',
+            not self._health.broker,
+        )
+
+
+class Consumer(broker.Consumer):
+    """A consumer that is measured."""
+
+    def __init__(
+        self, host: broker.Host, queue: broker.Queue, metrics: Metrics
+    ) -> None:
+        self._metrics = metrics
+        metrics.health.beat()
+        metrics.health.broker = f'{host.name} does not answer'
+        super().__init__(host, queue)
+        metrics.health.broker = ''
+        metrics.connects.inc()
+
+    def take(self, *args: Any, **kwargs: Any) -> Any:
+        """See the base class."""
+        metrics = self._metrics
+        metrics.health.beat()
+        taken = super().take(*args, **kwargs)
+        metrics.health.beat()
+        metrics.backlog.set(self.backlog)
+        if taken:
+            metrics.batches.observe(len(taken))
+        return taken
+
+    def drop(self) -> None:
+        """See the base class."""
+        self._metrics.health.broker = 'the connection was lost'
+        super().drop()
+
+
+class Store(store.Store):
+    """A store that is measured."""
+
+    def __init__(self, metrics: Metrics, *args: Any) -> None:
+        super().__init__(*args)
+        self._metrics = metrics
+
+    def apply(self, batch: Sequence[reports.Report], now: float) -> None:
+        """See the base class."""
+        metrics = self._metrics
+        begin = time.monotonic()
+        try:
+            super().apply(batch, now)
+        except sqlalchemy.exc.SQLAlchemyError as error:
+            metrics.failed('reports', error)
+            raise
+        metrics.commits.observe(time.monotonic() - begin)
+        metrics.health.database_answered()
+        kinds = collections.Counter(type(report.data) for report in batch)
+        for kind, number in kinds.items():
+            metrics.reports.labels(kind.__name__.lower()).inc(number)
+
+    def check(self) -> None:
+        """See the base class."""
+        self._metrics.health.beat()
+        try:
+            super().check()
+        except sqlalchemy.exc.SQLAlchemyError as error:
+            self._metrics.failed('check', error)
+            raise
+        self._metrics.health.database_answered()
+
+
+class Queries:
+    """The endpoint of queries, measured.
+
+    oslo.messaging looks a method up by name; what the endpoint does not have, this has
+    not either.
+    """
+
+    def __init__(self, endpoint: Any, metrics: Metrics) -> None:
+        self._endpoint = endpoint
+        self._metrics = metrics
+        self.target = endpoint.target
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._endpoint, name)
+
+        def query(*args: Any, **kwargs: Any) -> Any:
+            begin, result = time.monotonic(), 'failed'
+            try:
+                answer = method(*args, **kwargs)
+                result = 'done'
+                return answer
+            except oslo_messaging.ExpectedException:
+                result = 'refused'
+                raise
+            finally:
+                seconds = time.monotonic() - begin
+                self._metrics.queries.labels(name, result).observe(seconds)
+
+        return query
