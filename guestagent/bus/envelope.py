@@ -37,12 +37,13 @@ class TooLarge(Unreadable):
     :ivar reply_queue: where the sender wants the reply, if ``end`` tells.
     """
 
-    def __init__(self, size: int, size_max: int, end: bytes) -> None:
+    def __init__(self, size: int, size_max: int, end: str | bytes) -> None:
         super().__init__(
             f'the request takes {size} bytes; [bus] max_message_size allows {size_max}'
         )
-        self.msg_id = _last_text(b'_msg_id', end)
-        self.reply_queue = _last_text(b'_reply_q', end)
+        text = end if isinstance(end, str) else end.decode('latin-1')
+        self.msg_id = _last_text('_msg_id', text)
+        self.reply_queue = _last_text('_reply_q', text)
 
 
 class Message:
@@ -189,12 +190,10 @@ def _load(text: str | bytes) -> dict[str, Any]:
     return value
 
 
-def _last_text(key: bytes, body: bytes) -> str | None:
+def _last_text(key: str, body: str) -> str | None:
     """Return the last text under ``key`` in JSON that may itself be in JSON."""
-    found = re.findall(
-        rb'\\?"' + key + rb'\\?": ?\\?"([A-Za-z0-9_.\-]{1,255})\\?"', body
-    )
-    return found[-1].decode() if found else None
+    found = re.findall(rf'"{key}\\?": ?\\?"([A-Za-z0-9_.\-]{{1,255}})\\?"', body)
+    return found[-1] if found else None
 
 
 def _check_version(version: Any) -> None:
