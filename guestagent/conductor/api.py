@@ -246,7 +246,7 @@ class Queries:
 
 def _no_instance(instance: str | None) -> Record:
     raise errors.NoSuchInstance(
-        f'instance {instance!r}: the conductor has never had a report of it'
+        f'instance {instance!r}: the conductor has no report of it'
     )
 
 

@@ -18,13 +18,17 @@ import cliff.command
 from cliff import commandmanager, help
 
 import guestagent
-from guestagent.ctl import base
+from guestagent.ctl import base, completion
 
 if TYPE_CHECKING:
     from guestagent import client
 
 #: The group of the commands' entry points.
 COMMANDS = 'guestagent.ctl'
+
+
+#: How long to wait for an answer, in seconds.
+TIMEOUT = 60.0
 
 
 class Commands(commandmanager.CommandManager):
@@ -64,7 +68,16 @@ class _GlobalParser(argparse.ArgumentParser):
         options, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(f'unknown option {unknown[0]}')
+        if options.timeout is None:
+            options.timeout = self._environment_timeout()
         return options, options.command
+
+    def _environment_timeout(self) -> float:
+        text = os.environ.get('GUESTAGENT_TIMEOUT')
+        try:
+            return base.seconds(text) if text else TIMEOUT
+        except argparse.ArgumentTypeError as error:
+            self.error(f'GUESTAGENT_TIMEOUT: {error}')
 
     def error(self, message: str) -> NoReturn:
         """Say in one line what is wrong, and end with 2."""
@@ -83,6 +96,8 @@ class App(cliff.app.App):
             guestagent.__version__,
             Commands(COMMANDS),
         )
+        # In place of the library's, whose script needs the package bash-completion.
+        self.command_manager.add_command('complete', completion.Complete)
         self._client: client.Client | None = None
 
     def client(self) -> 'client.Client':
@@ -140,7 +155,6 @@ class App(cliff.app.App):
         bus.add_argument(
             '--timeout',
             type=base.seconds,
-            default=os.environ.get('GUESTAGENT_TIMEOUT') or 60,
             metavar='SECONDS',
             help='how long to wait for an answer; also GUESTAGENT_TIMEOUT; default: 60',
         )

@@ -4,7 +4,7 @@
 import argparse
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from guestagent.ctl import base, filters, stream
 
@@ -16,6 +16,12 @@ class EventList(stream.Streamer):
     """List the events that guests have reported, the oldest first."""
 
     endless = 'follow'
+    widths: ClassVar[Mapping[str, int]] = {
+        'id': 6,
+        'instance': 16,
+        'at': 24,
+        'type': 18,
+    }
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Return the parser."""

@@ -2,8 +2,8 @@
 """``guestctl facts``: what a guest has reported about itself."""
 
 import argparse
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
 
 from guestagent.ctl import base, stream
 
@@ -12,6 +12,7 @@ class Facts(stream.Streamer):
     """List the facts that a guest has reported."""
 
     endless = 'watch'
+    widths: ClassVar[Mapping[str, int]] = {'updated': 24, 'change': 7, 'key': 28}
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Return the parser."""

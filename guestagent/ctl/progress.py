@@ -73,7 +73,7 @@ def _line(text: str, seconds: float, width: int) -> str:
     room = max(width - 1 - len(passed), 0)
     if len(text) > room:
         text = text[: max(room - 1, 0)] + '…'
-    return text + passed
+    return (text + passed)[: max(width - 1, 0)]
 
 
 def _elapsed(seconds: float) -> str:

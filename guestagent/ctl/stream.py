@@ -5,8 +5,8 @@ import argparse
 import csv
 import itertools
 import json
-from collections.abc import Iterable, Sequence
-from typing import Any, TextIO
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, TextIO
 
 from guestagent import errors
 from guestagent.ctl import base
@@ -16,9 +16,11 @@ class Streamer(base.Lister):
     """A command that prints a table, or, with the option ``endless``, row after row.
 
     :cvar endless: the name of the option.
+    :cvar widths: of columns, in characters, so that most rows stand below each other.
     """
 
     endless: str
+    widths: ClassVar[Mapping[str, int]]
 
     def produce_output(
         self,
@@ -34,7 +36,9 @@ class Streamer(base.Lister):
         chosen, selector = self._generate_columns_and_selector(
             parsed_args, column_names
         )
-        writer = _WRITERS[parsed_args.formatter](self.app.stdout, chosen)
+        writer = _WRITERS[parsed_args.formatter](
+            self.app.stdout, chosen, [self.widths.get(name, 0) for name in chosen]
+        )
         for row in data:
             writer.write(list(itertools.compress(row, selector) if selector else row))
             self.app.stdout.flush()
@@ -51,9 +55,10 @@ class Streamer(base.Lister):
 class _Lines:
     """Columns side by side, as wide as what they have held so far."""
 
-    def __init__(self, out: TextIO, columns: Sequence[str]) -> None:
-        self._out = out
-        self._widths = [0] * len(columns)
+    def __init__(
+        self, out: TextIO, columns: Sequence[str], widths: Sequence[int]
+    ) -> None:
+        self._out, self._widths = out, list(widths)
         self.write(columns)
         out.flush()
 
@@ -74,7 +79,9 @@ class _Lines:
 class _Values:
     """Values with a space between."""
 
-    def __init__(self, out: TextIO, columns: Sequence[str]) -> None:
+    def __init__(
+        self, out: TextIO, columns: Sequence[str], widths: Sequence[int]
+    ) -> None:
         self._out = out
 
     def write(self, row: Sequence[Any]) -> None:
@@ -86,7 +93,9 @@ class _Values:
 class _Csv:
     """Comma-separated values below the names of the columns."""
 
-    def __init__(self, out: TextIO, columns: Sequence[str]) -> None:
+    def __init__(
+        self, out: TextIO, columns: Sequence[str], widths: Sequence[int]
+    ) -> None:
         self._writer = csv.writer(
             out, quoting=csv.QUOTE_NONNUMERIC, lineterminator='\n'
         )
@@ -101,7 +110,9 @@ class _Csv:
 class _Json:
     """A JSON object on each line."""
 
-    def __init__(self, out: TextIO, columns: Sequence[str]) -> None:
+    def __init__(
+        self, out: TextIO, columns: Sequence[str], widths: Sequence[int]
+    ) -> None:
         self._out, self._columns = out, columns
 
     def write(self, row: Sequence[Any]) -> None:

@@ -33,6 +33,7 @@ class ExecStandIn:
         self.arguments: dict[str, Any] = {}
         self.contexts: list[dict[str, Any]] = []
         self.error: Exception | None = None
+        self.running: list[dict[str, Any]] = []
         self.answer = {
             'exit_code': 0,
             'signal': None,
@@ -75,14 +76,43 @@ class TestStandIn:
     def late(self, ctxt: dict[str, Any]) -> None:
         raise errors.CommandTimeout('test.late did not end within 5 s')
 
+    def give(self, ctxt: dict[str, Any], value: Any) -> Any:
+        return value
+
     def text(self, ctxt: dict[str, Any]) -> None:
         raise errors.GuestError('first line\nsecond line')
 
 
 class AgentStandIn:
-    """Answers ``agent.describe`` for one extension, and ping."""
+    """Answers ``agent.*``: of one extension, and of the commands in ``running``."""
 
     target = oslo_messaging.Target(namespace='agent', version='1.0')
+
+    def __init__(self, running: list[dict[str, Any]]) -> None:
+        self._running = running
+
+    def list(self, ctxt: dict[str, Any]) -> Any:
+        return self._running
+
+    def status(
+        self, ctxt: dict[str, Any], command_id: str, caller: str = ''
+    ) -> dict[str, Any]:
+        for record in self._running:
+            if (record['command_id'], record['caller']) == (command_id, caller):
+                return record
+        raise errors.NoSuchRecord(f'this agent knows no command {command_id!r}')
+
+    def cancel(
+        self, ctxt: dict[str, Any], command_id: str, caller: str | None = None
+    ) -> dict[str, int]:
+        found = [
+            record
+            for record in self._running
+            if record['command_id'] == command_id and caller in (None, record['caller'])
+        ]
+        for record in found:
+            self._running.remove(record)
+        return {'cancelled': len(found)}
 
     def describe(self, ctxt: dict[str, Any], extension: str) -> dict[str, Any]:
         if extension != 'exec':
@@ -147,6 +177,8 @@ class ConductorStandIn:
             for name, state in (('vm-1', 'UP'), ('vm-2', 'DOWN'))
         }
         self.outcome = 'done'
+        self.asked: dict[str, Any] = {}
+        self.steps: list[Any] = []
 
     def instance_list(
         self,
@@ -154,7 +186,9 @@ class ConductorStandIn:
         limit: int,
         state: str | None = None,
         marker: str | None = None,
+        **filters: Any,
     ) -> dict[str, Any]:
+        self.asked = filters
         names = [
             name
             for name in sorted(self.instances)
@@ -187,9 +221,27 @@ class ConductorStandIn:
             'extensions': extensions,
         }
 
+    def instance_delete(
+        self, ctxt: dict[str, Any], instance: str, force: bool
+    ) -> dict[str, Any]:
+        state = self.instance_show(ctxt, instance)['state']
+        if state == 'UP' and not force:
+            raise errors.Refused(f'instance {instance!r} is UP: force it')
+        del self.instances[instance]
+        return {'deleted': instance, 'state': state}
+
+    def _step(self) -> Any:
+        """Return the next of ``steps``, or raise it."""
+        step = self.steps.pop(0)
+        if isinstance(step, Exception):
+            raise step
+        return step
+
     def facts_get(
         self, ctxt: dict[str, Any], instance: str, prefix: str = ''
     ) -> dict[str, Any]:
+        if self.steps:
+            return {'facts': self._step()}
         facts = {
             'monitoring.hostname': 'böx',
             'monitoring.cpus': 2,
@@ -211,6 +263,8 @@ class ConductorStandIn:
         command_id: str,
         caller: str | None = None,
     ) -> dict[str, Any]:
+        if self.steps:
+            return self._step()
         if command_id == 'none':
             raise errors.NoSuchRecord(f'no command {command_id!r} of {instance!r}')
         return {
@@ -223,11 +277,13 @@ class ConductorStandIn:
         }
 
     def command_list(
-        self, ctxt: dict[str, Any], instance: str, limit: int, marker: str | None = None
+        self, ctxt: dict[str, Any], limit: int, **filters: Any
     ) -> dict[str, Any]:
+        self.asked = filters
         return {
             'commands': [
                 {
+                    'instance': 'vm-1',
                     'command_id': 'c-1',
                     'caller': '',
                     'command': 'test.echo',
@@ -245,7 +301,12 @@ class ConductorStandIn:
         limit: int,
         instance: str | None = None,
         after: str | None = None,
+        newest: bool = False,
+        **filters: Any,
     ) -> dict[str, Any]:
+        self.asked = filters
+        if self.steps:
+            return {'events': self._step(), 'next': None}
         first = int(after or 0) + 1
         page = [
             {
@@ -256,10 +317,11 @@ class ConductorStandIn:
                 'data': {'a': number},
             }
             for number in range(first, 251)
-        ][:limit]
+        ]
+        page = page[-limit:] if newest else page[:limit]
         return {
             'events': page,
-            'next': str(page[-1]['id']) if len(page) == limit else None,
+            'next': str(page[-1]['id']) if len(page) == limit and not newest else None,
         }
 
 
@@ -274,7 +336,13 @@ def conductor(serve: Callable[..., None]) -> ConductorStandIn:
 def guest(serve: Callable[..., None]) -> ExecStandIn:
     """The guest vm-1; what it returns is the endpoint of ``exec``."""
     endpoint = ExecStandIn()
-    serve('guestagent.vm-1', endpoint, TestStandIn(), AgentStandIn(), PingStandIn())
+    serve(
+        'guestagent.vm-1',
+        endpoint,
+        TestStandIn(),
+        AgentStandIn(endpoint.running),
+        PingStandIn(),
+    )
     return endpoint
 
 

@@ -94,3 +94,28 @@ def test_ping(guest: Any, ctl: Any) -> None:
 
     assert ended.code == 0
     assert re.fullmatch(rb'vm-1 answered in [0-9.]+ ms\n', ended.out)
+
+
+@pytest.mark.parametrize(
+    ('value', 'form', 'printed'),
+    [
+        ({'a': [1, 'ö']}, 'json', '{\n  "a": [\n    1,\n    "ö"\n  ]\n}\n'),
+        ({'a': [1, 'ö']}, 'yaml', 'a:\n- 1\n- ö\n'),
+        ({'a': [1, 'ö']}, 'value', '{"a": [1, "ö"]}\n'),
+        ('text', 'json', '"text"\n'),
+        ('text', 'yaml', 'text\n'),
+        ('text', 'value', 'text\n'),
+        ('a line\n', 'value', 'a line\n'),
+        (None, 'yaml', 'null\n'),
+        (True, 'value', 'true\n'),
+    ],
+)
+def test_call_formats(
+    guest: Any, ctl: Any, value: Any, form: str, printed: str
+) -> None:
+    ended = ctl(
+        'call', 'vm-1', 'test.give', '--json', json.dumps({'value': value}), '-f', form
+    )
+
+    assert (ended.code, ended.err) == (0, '')
+    assert ended.out.decode() == printed

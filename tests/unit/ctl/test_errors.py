@@ -2,6 +2,7 @@
 """Each error is one line that says what to do, and an exit code."""
 
 import itertools
+import pathlib
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from guestagent import client, errors
+from guestagent.ctl import base
 
 
 @pytest.mark.parametrize(
@@ -28,6 +30,19 @@ from guestagent import client, errors
             ['event', 'list', '--limit', '0'],
             '0.* above 0; see guestctl event list --help',
         ),
+        (['event', 'list', '--after', 'x'], 'not a whole number; see .* --help'),
+        (['event', 'list', '--since', 'soon'], 'no time: write .* --help'),
+        (['events', '--follow', '--until', '1h'], '--until cannot .* events --help'),
+        (['events', '--follow', '--last', '1', '--after', '2'], '--last cannot .*'),
+        (['facts', 'x', '--watch', '--sort-column', 'key'], '--sort-column cannot .*'),
+        (
+            ['command', 'list', '--running'],
+            'needs an INSTANCE; see guestctl command .*',
+        ),
+        (['command', 'list', 'x', '--running', '--since', '1h'], '--since cannot .*'),
+        (['command', 'list', '--outcome', 'bad'], 'invalid choice.*'),
+        (['complete', '--shell', 'fish'], 'invalid choice.*complete --help'),
+        (['call', 'x', 'a.b', '-f', 'table'], 'invalid choice.*call --help'),
         (['exec', 'x', '--'], 'write it after --; see guestctl exec --help'),
         (['exec', 'x', 'ls', '-l'], 'arguments: -l; see guestctl exec --help'),
         (['facts', 'x', '-f', 'nope'], 'invalid choice.*; see guestctl facts --help'),
@@ -132,6 +147,44 @@ def test_debug_shows_the_traceback(guest: Any, ctl: Any) -> None:
 
     assert ended.code == 5
     assert ended.err.startswith('guestctl: policy: not you\nTraceback')
+
+
+@pytest.mark.parametrize('text', ['x', '0', '-1', 'nan'])
+def test_wrong_environment(
+    ctl: Any, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv('GUESTAGENT_TIMEOUT', text)
+
+    ended = ctl('ping', 'vm-1')
+
+    assert (ended.code, ended.out) == (2, b'')
+    assert re.fullmatch('guestctl: .*GUESTAGENT_TIMEOUT.*above 0; .*\n', ended.err)
+
+
+def test_timeout_of_the_environment(ctl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('GUESTAGENT_TIMEOUT', '0.2')
+
+    assert 'within 0.2 s' in ctl('instance', 'list').err
+    assert 'within 0.1 s' in ctl('--timeout', '0.1', 'instance', 'list').err
+
+
+def test_config_file_of_the_environment(
+    ctl: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    path = tmp_path / 'named.conf'
+    monkeypatch.setenv('GUESTAGENT_CONFIG_FILE', str(path))
+    missing = ctl('ping', 'vm-1')
+    assert missing.code == 1
+    assert re.fullmatch(f'guestctl: configuration: .*{path}.*\n', missing.err)
+
+    path.write_text('[DEFAULT]\ntransport_url = nothing://\n')
+    monkeypatch.delenv('GUESTAGENT_TRANSPORT_URL')
+    assert 'transport URL: ' in ctl('ping', 'vm-1').err
+
+
+def test_text_of_a_guest_does_not_steer_the_terminal() -> None:
+    assert base.cell('a\x1b[2J\tö\nb\u202e', raw=False) == 'a\\x1b[2J\\tö\nb\\u202e'
+    assert base.cell('a\x1b[2J', raw=True) == 'a\x1b[2J'
 
 
 def test_no_transport_url(ctl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
