@@ -35,7 +35,7 @@ from guestagent.agent import (
     supervision,
 )
 from guestagent.agent.steps import arguments, limit, repeats, version
-from guestagent.bus import factory
+from guestagent.bus import base, factory
 from guestagent.conf import check, listen
 
 if TYPE_CHECKING:
@@ -77,16 +77,21 @@ class Service:
     """An agent, made of its parts.
 
     :param conf: with the options of :mod:`guestagent.conf.agent` registered.
+    :param make_bus: makes the bus of (conf, loop, instance id).
     :raises guestagent.errors.ConfigError: the configuration makes no sense.
     """
 
-    def __init__(self, conf: Any) -> None:
+    def __init__(
+        self,
+        conf: Any,
+        make_bus: Callable[[Any, loops.Loop, str], base.Bus] = factory.make,
+    ) -> None:
         self._conf = conf
         self.instance_id = instance.find(conf.instance_id)
         self.loop = loops.Loop()
         host = _Host(self)
         self.registry = registry.Registry(conf, host)
-        self.bus = factory.make(conf, self.loop, self.instance_id)
+        self.bus = make_bus(conf, self.loop, self.instance_id)
         self.reporter = reporter.Reporter(
             self.loop,
             self.bus,
@@ -130,13 +135,28 @@ class Service:
         :raises guestagent.errors.ConfigError: an extension that is required, or two
             that claim one name, stop the start.
         """
-        required = self._conf.require_extensions
-        self.registry.load(self._conf.enabled_extensions, required)
-        self._check()
-        self._serve_metrics()
+        self.load()
         self.loop.catch_signals(
             (signal.SIGTERM, signal.SIGINT, signal.SIGHUP), self._signal
         )
+        self.start()
+        self.loop.run()
+        self.stop()
+
+    def load(self) -> None:
+        """Load the extensions and judge the configuration; the first step.
+
+        :raises guestagent.errors.ConfigError: as :meth:`run` does.
+        """
+        self.registry.load(self._conf.enabled_extensions, self._conf.require_extensions)
+        self._check()
+        self._serve_metrics()
+
+    def start(self) -> None:
+        """Connect, start the extensions and what runs on a period.
+
+        :raises guestagent.errors.ConfigError: a required extension does not start.
+        """
         LOG.info(
             'guest agent for instance %s, extensions: %s',
             self.instance_id,
@@ -144,21 +164,23 @@ class Service:
         )
         # The connection is made meanwhile; nothing is taken before the loop runs.
         self.bus.start(self.door.receive, self._connected)
-        self.registry.start(required)
+        self.registry.start(self._conf.require_extensions)
         for loaded in self.registry.extensions():
             if not loaded.problem:
                 self._periodics.start(loaded)
         self.reporter.start()
         self._supervision.start()
-        self.loop.run()
-        self._stop()
 
     def _check(self) -> None:
         """Judge the configuration, now that all options are registered."""
-        found = check.names(self._conf, self.registry.unread_sections())
+        found = check.names(self._conf, *self._unregistered())
         for warning in found.warnings:
             LOG.warning('%s', warning)
         check.enforce([*check.values(self._conf), *found.problems])
+
+    def _unregistered(self) -> tuple[set[str], list[tuple[str, list[Any]]]]:
+        """Return what may stand in the files though it is not registered."""
+        return self.registry.unread_sections(), factory.library_options(self._conf)
 
     def _serve_metrics(self) -> None:
         """Listen where ``[metrics] listen`` says.
@@ -186,7 +208,7 @@ class Service:
         """Take over what may change; each option's place is named in its help."""
         from guestagent.conf import reload  # few agents are ever asked to
 
-        if reload.reload(self._conf, self.registry.unread_sections()):
+        if reload.reload(self._conf, *self._unregistered()):
             logs.set_level(self._conf.debug)
             self.reporter.set_interval(self._conf.reports.heartbeat_interval)
             self._periodics.respace()
@@ -202,7 +224,8 @@ class Service:
         LOG.info('%s: stopping', signal.Signals(number).name)
         self.loop.stop()
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """Leave, as the module says; on the thread of the loop, which is closed."""
         self._supervision.stop()
         self.bus.pause()
         self._limit.stopping = True
