@@ -7,17 +7,9 @@ import threading
 import pytest
 
 from devstack import processes, servers
+from tests.functional import faults, proxy
 
 pytestmark = pytest.mark.functional
-
-QUICK = {
-    'oslo_messaging_rabbit': {
-        'kombu_reconnect_delay': 0.1,
-        'kombu_reconnect_splay': 0.1,
-        'rabbit_interval_max': 1,
-        'connect_timeout': 2,
-    }
-}
 
 
 @pytest.fixture(scope='module')
@@ -26,13 +18,6 @@ def own_rabbit(tmp_path_factory):
     node = servers.RabbitMQ(tmp_path_factory.mktemp('own'))
     yield node
     node.stop()
-
-
-def answers(client):
-    try:
-        return client.call({}, 'echo', value=1) == 1
-    except Exception:  # noqa: BLE001 (whatever a client says while the broker is away)
-        return False
 
 
 @pytest.fixture
@@ -49,59 +34,51 @@ def bus_url(own_bus):
 def test_the_agent_comes_back_after_each_dropped_connection(
     agent, stock_client, own_rabbit
 ):
-    guest = agent(extensions='probe', options=QUICK)
+    guest = agent(extensions='probe', options=faults.QUICK)
     client = stock_client(guest.instance, timeout=5, namespace='probe')
     for _ in range(3):
         own_rabbit.ctl('close_all_connections', '--global', 'test')
-        processes.wait_for(lambda: answers(client), 'an answer', 30)
+        processes.wait_for(lambda: faults.answers(client), 'an answer', 30)
     assert 'Traceback' not in guest.output()
     assert guest.output().count('connected to RabbitMQ') >= 2
 
 
 def test_a_reply_that_could_not_be_sent_is_sent_later(agent, stock_client, own_rabbit):
-    guest = agent(extensions='probe', options=QUICK)
+    guest = agent(extensions='probe', options=faults.QUICK)
     client = stock_client(guest.instance, timeout=30, namespace='probe')
     got = []
     caller = threading.Thread(
         target=lambda: got.append(client.call({}, 'sleep', seconds=2))
     )
     caller.start()
-    guest_name = f'guestagent.{guest.instance}'
     pid = processes.wait_for(
-        lambda: [
-            line.split()[0]
-            for line in own_rabbit.ctl(
-                '-q', 'list_connections', 'pid', 'client_properties'
-            ).splitlines()
-            if guest_name in line
-        ],
-        "the agent's connection",
-    )[0]
+        lambda: faults.connection(own_rabbit, guest.instance), "the agent's connection"
+    )
     own_rabbit.ctl('close_connection', pid, 'test')
     caller.join(30)
     assert got == ['slept']
 
 
 def test_the_broker_is_stopped_and_started(agent, stock_client, own_rabbit):
-    guest = agent(extensions='probe', options=QUICK)
+    guest = agent(extensions='probe', options=faults.QUICK)
     client = stock_client(guest.instance, timeout=5, namespace='probe')
-    assert answers(client)
+    assert faults.answers(client)
 
     own_rabbit.restart()
 
-    processes.wait_for(lambda: answers(client), 'an answer', 60)
+    processes.wait_for(lambda: faults.answers(client), 'an answer', 60)
     assert 'Traceback' not in guest.output()
 
 
 def test_a_broker_that_comes_later_is_found(agent, stock_client, own_rabbit):
     own_rabbit.stop()
     try:
-        guest = agent(extensions='probe', wait=False, options=QUICK)
+        guest = agent(extensions='probe', wait=False, options=faults.QUICK)
         guest.wait_line('next attempt in')
     finally:
         own_rabbit.start()
     client = stock_client(guest.instance, timeout=5, namespace='probe')
-    processes.wait_for(lambda: answers(client), 'an answer', 60)
+    processes.wait_for(lambda: faults.answers(client), 'an answer', 60)
 
 
 def test_a_refused_login_is_said_without_the_password(agent, own_bus):
@@ -109,7 +86,7 @@ def test_a_refused_login_is_said_without_the_password(agent, own_bus):
     guest = agent(
         extensions='probe',
         wait=False,
-        options={'DEFAULT': {'transport_url': url}, **QUICK},
+        options={'DEFAULT': {'transport_url': url}, **faults.QUICK},
     )
 
     guest.wait_line('(?i)refuse.*next attempt')
@@ -139,7 +116,10 @@ def test_what_is_no_broker_does_not_hang_the_agent(agent, behaviour):
     guest = agent(
         extensions='probe',
         wait=False,
-        options={'DEFAULT': {'transport_url': f'rabbit://127.0.0.1:{port}/'}, **QUICK},
+        options={
+            'DEFAULT': {'transport_url': f'rabbit://127.0.0.1:{port}/'},
+            **faults.QUICK,
+        },
     )
     try:
         processes.wait_for(
@@ -149,3 +129,115 @@ def test_what_is_no_broker_does_not_hang_the_agent(agent, behaviour):
         assert 'Traceback' not in guest.output()
     finally:
         listener.close()
+
+
+@pytest.fixture
+def between(own_rabbit):
+    """A proxy between the agent and the broker."""
+    with proxy.Proxy(own_rabbit.port) as made:
+        yield made
+
+
+@pytest.fixture
+def far_agent(agent, between, own_bus):
+    """``far_agent(wait=True, **rabbit)``: an agent behind the proxy."""
+    url = own_bus.replace(
+        f':{own_bus.split(":")[-1].split("/")[0]}/', f':{between.port}/'
+    )
+
+    def start(wait=True, **rabbit):
+        return agent(
+            extensions='probe', options=faults.options(url, **rabbit), wait=wait
+        )
+
+    return start
+
+
+def test_a_black_hole_is_found_by_the_heartbeats(far_agent, between, stock_client):
+    guest = far_agent(heartbeat_timeout_threshold=1)
+    client = stock_client(guest.instance, timeout=5, namespace='probe')
+    assert faults.answers(client)
+
+    between.hole = True
+    guest.wait_line('no sign of life for 2 seconds; next attempt')
+    # The next one hangs in the handshake.
+    guest.wait_line('timed out; next attempt')
+    between.hole = False
+
+    processes.wait_for(lambda: faults.answers(client), 'an answer')
+    assert 'Traceback' not in guest.output()
+
+
+# Within the first frame, between that and the end of the login, and in the answer to
+# what the agent declares.
+@pytest.mark.parametrize('budget', [0, 5, 300, 520, 560])
+def test_a_broker_that_stops_in_the_middle_is_left(
+    far_agent, between, stock_client, budget
+):
+    between.budget = budget
+    guest = far_agent(wait=False, connect_timeout=0.5)
+    processes.wait_for(
+        lambda: guest.output().count('next attempt') >= 2, 'two attempts'
+    )
+    between.budget = None
+    client = stock_client(guest.instance, timeout=5, namespace='probe')
+    processes.wait_for(lambda: faults.answers(client), 'an answer')
+    assert 'Traceback' not in guest.output()
+
+
+def test_a_broker_that_stops_within_a_message_is_left(far_agent, between, stock_client):
+    guest = far_agent(heartbeat_timeout_threshold=1)
+    client = stock_client(guest.instance, timeout=5, namespace='probe')
+
+    between.budget = 5000
+    client.cast({}, 'echo', value='x' * 20000)
+    guest.wait_line('no sign of life for 2 seconds; next attempt')
+    between.budget = None
+
+    processes.wait_for(lambda: faults.answers(client), 'an answer')
+
+
+def test_a_connection_that_is_cut_anywhere_is_made_again(
+    far_agent, between, stock_client
+):
+    between.cut = True
+    guest = None
+    for between.budget in (1, 7, 300, 510, 530, 545, 560, 700):
+        guest = guest or far_agent(wait=False)
+        before = between.accepted
+        processes.wait_for(
+            lambda before=before: between.accepted > before, 'a connection'
+        )
+    between.cut, between.budget = False, None
+
+    client = stock_client(guest.instance, timeout=5, namespace='probe')
+    processes.wait_for(lambda: faults.answers(client), 'an answer')
+    assert 'Traceback' not in guest.output()
+
+
+def test_a_reply_survives_a_reset_and_latency(far_agent, between, stock_client):
+    between.latency = 0.02
+    guest = far_agent()
+    client = stock_client(guest.instance, timeout=30, namespace='probe')
+    got = []
+    caller = threading.Thread(
+        target=lambda: got.append(client.call({}, 'sleep', seconds=1))
+    )
+    caller.start()
+    processes.wait_for(
+        lambda: stock_client(guest.instance, namespace='agent').call({}, 'list'),
+        'it runs',
+    )
+
+    between.reset()
+
+    caller.join(30)
+    assert got == ['slept']
+
+
+def test_waits_grow_for_a_broker_that_drops_every_connection(far_agent, between):
+    between.cut, between.budget = True, 600
+    guest = far_agent(wait=False, rabbit_interval_max=60, kombu_reconnect_splay=0)
+
+    guest.wait_line(r'next attempt in 0\.4 s')
+    guest.wait_line(r'next attempt in 0\.8 s')

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A broker that is short of memory, and blocks all that publish."""
+
+import concurrent.futures
+
+import pytest
+
+from devstack import processes, servers
+from tests.functional import faults, raw
+
+pytestmark = pytest.mark.functional
+
+
+@pytest.fixture(scope='module')
+def short_rabbit(tmp_path_factory):
+    """A node of which these tests take the memory."""
+    node = servers.RabbitMQ(tmp_path_factory.mktemp('short'))
+    yield node
+    node.stop()
+
+
+@pytest.fixture
+def bus_url(short_rabbit, request):
+    return short_rabbit.add_vhost(request.node.name[:40])
+
+
+@pytest.fixture
+def alarm(short_rabbit):
+    """``alarm(True)`` raises it, ``alarm(False)`` ends it."""
+
+    def set_(on):
+        short_rabbit.ctl('set_vm_memory_high_watermark', '0.00001' if on else '0.8')
+
+    yield set_
+    set_(False)
+
+
+def test_nothing_is_lost_while_the_broker_takes_nothing(
+    agent, stock_client, alarm, bus_url
+):
+    guest = agent(
+        extensions='probe', options=faults.options(heartbeat_timeout_threshold=2)
+    )
+    probe = stock_client(guest.instance, timeout=60, namespace='probe')
+    with raw.RawClient(bus_url) as client:
+        client.channel.exchange_declare(
+            'guestagent_reports', 'topic', durable=True, auto_delete=False
+        )
+        client.channel.queue_declare('guestagent_reports.info', auto_delete=False)
+        client.channel.queue_bind(
+            'guestagent_reports.info', 'guestagent_reports', 'guestagent_reports.info'
+        )
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        calls = [
+            pool.submit(probe.call, {}, 'sleep', seconds=6 + number / 10)
+            for number in range(8)
+        ]
+        list_ = stock_client(guest.instance, namespace='agent')
+        processes.wait_for(lambda: len(list_.call({}, 'list')) == 8, 'they run')
+
+        alarm(True)
+        guest.wait_line('blocks what publishes')
+        # Longer than the commands run, and than the broker may be silent.
+        assert len(concurrent.futures.wait(calls, timeout=8).not_done) > 4
+        alarm(False)
+
+        assert [call.result() for call in calls] == ['slept'] * 8
+
+    guest.wait_line('takes messages again')
+    assert faults.answers(probe)
+    output = guest.output()
+    assert output.count('blocks what publishes') == 1
+    assert output.count('connected to RabbitMQ') == 1
+    assert 'sign of life' not in output
+    with raw.RawClient(bus_url) as client:
+        before = client.depth('guestagent_reports.info')
+        processes.wait_for(
+            lambda: client.depth('guestagent_reports.info') > before, 'reports'
+        )
+
+
+def test_an_agent_stops_while_the_broker_takes_nothing(agent, alarm):
+    guest = agent(extensions='probe', options=faults.QUICK)
+    alarm(True)
+    guest.wait_line('blocks what publishes')
+
+    assert guest.stop(15) == 0
+    assert 'Traceback' not in guest.output()
