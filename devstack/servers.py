@@ -125,6 +125,11 @@ class RabbitMQ:
             raise processes.Failed(f'{self.node} is not running')
         return self._server.pid
 
+    @property
+    def running(self) -> bool:
+        """Whether it was started and not stopped or killed since."""
+        return self._server is not None
+
     def start(self) -> None:
         """Start it and wait until it lets ``guest`` in."""
         self.launch()
