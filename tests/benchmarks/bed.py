@@ -12,7 +12,7 @@ from typing import Self
 
 import amqp
 
-from devstack import processes, servers
+from devstack import certificates, processes, servers
 from guestagent.bus import topics
 from tests.benchmarks import environments, pipelined, report, stock
 
@@ -72,6 +72,9 @@ class Bed:
 
     :param venvs: the environment of each kind of server.
     :param quick: fewer rounds, for a look at whether everything works.
+    :param tls: servers and the stock client connect through TLS, and verify the
+        broker against this authority.
+    :ivar url: by which they connect.
     """
 
     def __init__(
@@ -79,14 +82,23 @@ class Bed:
         folder: pathlib.Path,
         venvs: Mapping[str, environments.Environment],
         quick: bool = False,
+        tls: certificates.Authority | None = None,
     ) -> None:
         self.quick = quick
         self._folder, self._venvs = folder, venvs
         self._servers: list[Server] = []
         (folder / 'home').mkdir(parents=True)
-        self.broker = servers.RabbitMQ(folder / 'rabbitmq', servers.SMALL_BUFFERS)
+        self.broker = servers.RabbitMQ(
+            folder / 'rabbitmq', servers.SMALL_BUFFERS, tls=tls
+        )
+        self.url = self.broker.url
+        if tls is not None:
+            self.url = (
+                f'rabbit://guest:guest@localhost:{self.broker.tls_port}/'
+                f'?ssl=1&ssl_ca_file={tls.certificate}'
+            )
         self._take_reports()
-        self.stock = stock.Client(self.broker.url, EXCHANGE)
+        self.stock = stock.Client(self.url, EXCHANGE)
 
     def __enter__(self) -> Self:
         return self
@@ -101,9 +113,11 @@ class Bed:
         self.stock.close()
         self.broker.stop()
 
-    def another(self) -> Self:
+    def another(self, tls: bool = False) -> Self:
         """Return a bed with a broker of its own that nothing has used."""
-        return type(self)(self._folder / uuid.uuid4().hex[:12], self._venvs, self.quick)
+        folder = self._folder / uuid.uuid4().hex[:12]
+        authority = certificates.Authority(folder / 'authority') if tls else None
+        return type(self)(folder, self._venvs, self.quick, authority)
 
     def rounds(self, count: int) -> int:
         """Return how many rounds to make: ``count``, or 1 for a quick look."""
@@ -187,7 +201,7 @@ class Bed:
                 str(venv.program('python')),
                 str(PEER_SERVER),
                 kind,
-                self.broker.url,
+                self.url,
                 EXCHANGE,
                 topics.request_topic(instance),
                 instance,
@@ -195,7 +209,7 @@ class Bed:
         config = self._folder / f'{instance}.conf'
         config.write_text(
             _CONFIG.format(
-                url=self.broker.url,
+                url=self.url,
                 instance=instance,
                 exchange=EXCHANGE,
                 extensions=','.join(extensions),
