@@ -75,8 +75,11 @@ class Server:
         try:
             self._socket = _listen(self._where)
         except OSError as error:
+            where = self._where
+            if not isinstance(where, str):
+                where = ':'.join(map(str, where))
             raise OSError(
-                error.errno, f'[metrics] listen: {self._where}: {error.strerror}'
+                error.errno, f'[metrics] listen: {where}: {error.strerror}'
             ) from None
         self._loop.watch(self._socket.fileno(), loops.READ, self._accept)
 

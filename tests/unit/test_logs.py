@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A record of the log as a JSON object."""
+
+import json
+import logging
+import sys
+
+from guestagent import logs
+
+
+def made(message, *args, instance=None, error=None):
+    info = None
+    if error is not None:
+        try:
+            raise error
+        except type(error):
+            info = sys.exc_info()
+    record = logging.LogRecord(
+        'guestagent.thing', logging.WARNING, __file__, 1, message, args, info
+    )
+    record.created, record.msecs = 1700000000.25, 250.0
+    line = logs.JsonFormatter(instance).format(record)
+    assert '\n' not in line
+    assert line.isascii()
+    return json.loads(line)
+
+
+def test_a_plain_record():
+    assert made('%d of %s', 3, 'those') == {
+        'time': '2023-11-14T22:13:20.250Z',
+        'level': 'WARNING',
+        'logger': 'guestagent.thing',
+        'message': '3 of those',
+    }
+
+
+def test_lines_and_exotic_characters_stay_in_one_line():
+    assert made('a\nb \u2028 \udcff "ä"')['message'] == 'a\nb \u2028 \udcff "ä"'
+
+
+def test_an_exception_is_told_with_its_traceback():
+    entry = made('it broke', error=ValueError('bad\nvalue'))
+
+    assert entry['exception'].startswith('Traceback')
+    assert entry['exception'].endswith('ValueError: bad\nvalue')
+
+
+def test_the_instance_is_the_records_own_or_the_programs():
+    assert made('x', instance='vm-1')['instance'] == 'vm-1'
+    formatter = logs.JsonFormatter('vm-1')
+    record = logging.LogRecord('x', logging.INFO, '', 0, 'x', (), None)
+    record.instance = 'vm-2'
+    assert json.loads(formatter.format(record))['instance'] == 'vm-2'
