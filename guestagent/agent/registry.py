@@ -202,20 +202,21 @@ class Registry:
             self._fail(
                 entry.name,
                 f'cannot be loaded from {entry.value}: {type(error).__name__}: {error}',
-                entry,
+                _distribution(entry),
             )
 
         manager = _Manager(wanted, found, failed)
         plugins = {plugin.name: plugin for plugin in manager.extensions}
         for name in wanted:
             if name in plugins:
-                self._make(name, plugins[name].plugin, plugins[name].entry_point)
+                entry = plugins[name].entry_point
+                self.make(name, plugins[name].plugin, entry.value, _distribution(entry))
             elif name not in self._failed:
                 self._fail(
                     name,
                     f'no installed package has the entry point {name!r} '
                     f'in the group {GROUP}',
-                    None,
+                    {},
                 )
         if required:
             self._require()
@@ -267,34 +268,38 @@ class Registry:
         command.signature.check(dict(arguments))
         return command.function(context or extension.Context(), **arguments)
 
-    def _make(
+    def make(
         self,
         name: str,
         plugin: type[extension.Extension],
-        entry: importlib.metadata.EntryPoint,
+        source: str,
+        about: Mapping[str, Any] | None = None,
     ) -> None:
-        """Make the extension; what an author may get wrong is said here."""
+        """Make an extension of its class; what an author may get wrong is said here.
+
+        :param source: where the class is from, for messages.
+        :param about: its distribution and that one's version, as :class:`Loaded`
+            takes them.
+        """
+        about = about or {}
         try:
             if not (
                 isinstance(plugin, type) and issubclass(plugin, extension.Extension)
             ):
-                raise TypeError(f'{entry.value} is no guestagent.extension.Extension')
+                raise TypeError(f'{source} is no guestagent.extension.Extension')
             if plugin.options:
                 self._conf.register_opts(plugin.options, group=name)
             section = self._conf[name] if plugin.options else None
             instance = plugin(name, section, self._host)
-            loaded = Loaded(name, instance, **_distribution(entry))
+            loaded = Loaded(name, instance, **about)
         except Exception as error:
             LOG.debug('making extension %s', name, exc_info=True)
-            self._fail(name, f'{type(error).__name__}: {error}', entry)
+            self._fail(name, f'{type(error).__name__}: {error}', about)
         else:
             self._served[name] = loaded
 
-    def _fail(
-        self, name: str, problem: str, entry: importlib.metadata.EntryPoint | None
-    ) -> None:
+    def _fail(self, name: str, problem: str, about: Mapping[str, Any]) -> None:
         LOG.error('extension %s: %s', name, problem)
-        about = _distribution(entry) if entry is not None else {}
         self._failed[name] = Loaded(name, problem=problem, **about)
 
     def _require(self) -> None:
@@ -331,7 +336,7 @@ def _refuse_conflicts(
             )
 
 
-def _distribution(entry: importlib.metadata.EntryPoint) -> dict[str, Any]:
+def _distribution(entry: importlib.metadata.EntryPoint) -> dict[str, str]:
     if entry.dist is None:
         return {}
     return {'distribution': entry.dist.name, 'distribution_version': entry.dist.version}

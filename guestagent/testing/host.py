@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an extension is given in a test instead of the agent: a recorder."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from guestagent import extension
+
+#: Answers ``extension.command``: called with the command's arguments by name.
+Answer = Callable[..., Any]
+
+
+class Host(extension.Host):
+    """Records what extensions report, and answers what they ask of others.
+
+    :ivar facts: the present facts, ``{'<extension>.<key>': value}``.
+    :ivar events: what happened, ``[('<extension>.<name>', data)]``, the oldest first.
+    :ivar answers: what other extensions' commands do, ``{'exec.run': function}``.
+    """
+
+    def __init__(self, answers: Mapping[str, Answer] | None = None) -> None:
+        self.facts: dict[str, Any] = {}
+        self.events: list[tuple[str, dict[str, Any]]] = []
+        self.answers: dict[str, Answer] = dict(answers or {})
+        self._lock = threading.Lock()
+
+    def report_facts(self, extension: str, facts: Mapping[str, Any]) -> None:
+        """Take the present values of facts; ``None`` removes one.
+
+        :raises TypeError: JSON cannot carry a value.
+        """
+        with self._lock:
+            for key, value in _sent(facts).items():
+                if value is None:
+                    self.facts.pop(f'{extension}.{key}', None)
+                else:
+                    self.facts[f'{extension}.{key}'] = value
+
+    def report_event(self, extension: str, name: str, data: Mapping[str, Any]) -> None:
+        """Take an event.
+
+        :raises TypeError: JSON cannot carry its data.
+        """
+        with self._lock:
+            self.events.append((f'{extension}.{name}', _sent(data)))
+
+    def call(
+        self,
+        extension: str,
+        method: str,
+        arguments: Mapping[str, Any],
+        context: extension.Context | None,
+    ) -> Any:
+        """Answer from :attr:`answers`.
+
+        :raises guestagent.errors.ExtensionUnavailable: there is no answer.
+        """
+        answer = self.answers.get(f'{extension}.{method}')
+        if answer is None:
+            return super().call(extension, method, arguments, context)
+        return answer(**arguments)
+
+
+def _sent(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what arrives of ``values`` when they have travelled as JSON."""
+    arrived: dict[str, Any] = json.loads(json.dumps(dict(values)))
+    return arrived
