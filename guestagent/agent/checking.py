@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from oslo_config import cfg
 
@@ -25,7 +26,9 @@ def check(conf: config.Config) -> checks.Findings:
     # The name does not matter; the one above may be missing.
     _collect(problems, lambda: factory.make(conf, loop, 'check'))
     loop.close()
-    names = checks.names(conf, known.unread_sections())
+    library: list[tuple[str, list[Any]]] = []
+    _collect(problems, lambda: library.extend(factory.library_options(conf)))
+    names = checks.names(conf, known.unread_sections(), library)
     found = [*checks.values(conf), *names.problems, *problems]
     failed = [
         f'extension {loaded.name}: {loaded.problem}'
@@ -41,6 +44,7 @@ def _collect(problems: list[str], step: Callable[[], object]) -> None:
     try:
         step()
     except errors.ConfigError as error:
-        problems.append(str(error))
+        if str(error) not in problems:
+            problems.append(str(error))
     except cfg.Error:
         pass  # a wrong value: checks.values() says more of it

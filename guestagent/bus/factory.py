@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from guestagent import errors, imports
@@ -18,7 +19,7 @@ def make(conf: Any, loop: loops.Loop, instance: str) -> base.Bus:
         library that the bus needs is not installed.
     """
     if conf.bus.driver == 'reference':
-        return _make_reference(conf, loop, instance)
+        return _reference().make(conf, loop, instance)
     where = url.parse(conf.transport_url)
     settings = rabbit.settings(conf, where.query)
     topic = topics.request_topic(instance)
@@ -91,7 +92,19 @@ def _queue_arguments(settings: Any) -> dict[str, Any]:
     return {'x-queue-type': 'quorum', **set_}
 
 
-def _make_reference(conf: Any, loop: loops.Loop, instance: str) -> base.Bus:
+def library_options(conf: Any) -> list[tuple[str, list[Any]]]:
+    """Return (section, options) that a library reads from the same files by itself."""
+    if conf.bus.driver != 'reference':
+        return []
+    return _reference().options()
+
+
+@functools.cache
+def _reference() -> Any:
+    """Return the module of the reference bus, which imports oslo.messaging.
+
+    :raises guestagent.errors.ConfigError: that is not installed.
+    """
     # oslo.messaging imports it wherever it is installed.
     imports.refuse('eventlet')
     try:
@@ -101,7 +114,7 @@ def _make_reference(conf: Any, loop: loops.Loop, instance: str) -> base.Bus:
             f'[bus] driver = reference needs oslo.messaging ({error}); install '
             f'guestagent[reference], or use driver = amqp'
         ) from None
-    return reference.make(conf, loop, instance)
+    return reference
 
 
 def _prefetch(dispatcher: Any) -> int:

@@ -26,6 +26,7 @@ from oslo_service import backend
 backend.init_backend(backend.BackendType.THREADING)
 
 import oslo_messaging  # noqa: E402
+from oslo_messaging import opts  # noqa: E402
 
 from guestagent import errors  # noqa: E402
 from guestagent import loop as loops  # noqa: E402
@@ -224,7 +225,7 @@ class ReferenceBus(base.Bus):
             return base.Sent.RETURNED
         except Exception as error:  # noqa: BLE001
             # A thread's boundary: each transport has errors of its own.
-            if isinstance(error.__context__, amqp.MessageNacked):
+            if _is_nack(error):
                 return base.Sent.REJECTED
             LOG.warning('a report could not be sent: %s', _one_line(error))
             return base.Sent.LOST
@@ -268,6 +269,12 @@ def make(conf: Any, loop: loops.Loop, instance: str) -> ReferenceBus:
             exchange=conf.report_topic, topic=topics.report_queue(conf.report_topic)
         ),
     )
+
+
+def options() -> list[tuple[str, list[Any]]]:
+    """Return (section, options) that the library reads."""
+    # It lists some without a section too, which are not read here.
+    return [(group, found) for group, found in opts.list_opts() if group]
 
 
 def _transport(
@@ -325,6 +332,15 @@ def _failure(error: BaseException) -> _ExcInfo:
     # Past the constructor, which may take other arguments than those that were kept.
     sent = kind.__new__(kind, *error.args)
     return kind, sent, None
+
+
+def _is_nack(error: BaseException | None) -> bool:
+    """Whether the broker refused a message; the library says so in what it caught."""
+    while error is not None:
+        if isinstance(error, amqp.exceptions.MessageNacked):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _start_thread(name: str, target: Callable[[], None]) -> threading.Thread:
