@@ -11,7 +11,6 @@ import collections
 import os
 import random
 import socket
-import ssl
 import time
 from typing import Any, NamedTuple
 
@@ -20,7 +19,7 @@ import kombu
 import oslo_messaging
 
 from guestagent import errors
-from guestagent.bus import frames, topics
+from guestagent.bus import frames, tls, topics
 from guestagent.conductor import deliveries
 
 #: What may go wrong with a connection; none of it is final.
@@ -95,7 +94,7 @@ def _host(host: Any, virtual_host: str, rabbit: Any) -> Host:
             'userid': host.username or 'guest',
             'password': host.password or 'guest',
             'virtual_host': virtual_host,
-            'ssl': _tls(rabbit, name),
+            'ssl': tls.Tls.of(rabbit).parameters(name) if rabbit.ssl else False,
             'login_method': rabbit.rabbit_login_method,
             'heartbeat': rabbit.heartbeat_timeout_threshold,
             'connect_timeout': CONNECT_TIMEOUT,
@@ -108,22 +107,6 @@ def _host(host: Any, virtual_host: str, rabbit: Any) -> Host:
             },
         },
     )
-
-
-def _tls(rabbit: Any, hostname: str) -> dict[str, Any] | bool:
-    """Return what py-amqp is told about TLS, as oslo.messaging tells it."""
-    if not rabbit.ssl:
-        return False
-    options: dict[str, Any] = {}
-    if rabbit.ssl_key_file:
-        options['keyfile'] = rabbit.ssl_key_file
-    if rabbit.ssl_cert_file:
-        options['certfile'] = rabbit.ssl_cert_file
-    if rabbit.ssl_ca_file:
-        options['ca_certs'] = rabbit.ssl_ca_file
-        options['cert_reqs'] = ssl.CERT_REQUIRED
-        options['server_hostname'] = hostname
-    return options or True
 
 
 class Consumer:

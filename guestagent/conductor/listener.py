@@ -21,6 +21,7 @@ import amqp
 import sqlalchemy.exc
 
 from guestagent import logs
+from guestagent.bus import reasons
 from guestagent.conductor import broker, deliveries
 from guestagent.conductor import report as reports
 from guestagent.conductor.db import engine, store
@@ -195,4 +196,4 @@ def _explain(error: BaseException) -> str:
         )
     if isinstance(error, sqlalchemy.exc.SQLAlchemyError):
         return f'the database: {engine.explain(error)}'
-    return ' '.join(str(error).split()) or type(error).__name__
+    return reasons.explain(error)

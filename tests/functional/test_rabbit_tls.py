@@ -112,6 +112,33 @@ def test_a_certificate_is_the_login(secure, account, tls_rabbit, stock_client):
     assert 'Traceback' not in guest.output()
 
 
+def test_a_conductor_needs_no_password_either(
+    secure, account, conductor, authority, guest_pair, tls_rabbit, bus_url, guestctl
+):
+    vhost = bus_url.rpartition('/')[2]
+    taking = conductor(
+        {
+            'DEFAULT': {
+                'transport_url': f'rabbit://localhost:{tls_rabbit.tls_port}/{vhost}'
+            },
+            'oslo_messaging_rabbit': {
+                'ssl': True,
+                'ssl_ca_file': authority.certificate,
+                'ssl_cert_file': guest_pair.certificate,
+                'ssl_key_file': guest_pair.key,
+                'rabbit_login_method': 'EXTERNAL',
+            },
+        }
+    )
+    taking.wait_line(f'taking reports from localhost:{tls_rabbit.tls_port}')
+
+    secure(wait=True)
+
+    processes.wait_for(
+        lambda: 'secure-guest' in guestctl('instance', 'list').stdout, 'it is listed'
+    )
+
+
 @pytest.mark.parametrize('version', ['TLSv1_2', 'tlsv1_3'])
 def test_the_url_may_say_it_all(
     agent, account, bus_url, tls_rabbit, authority, guest_pair, stock_client, version
