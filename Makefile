@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 PYTHON = .venv/bin/python
 
-.PHONY: help demo test unit functional lint docs samples bench clean
+.PHONY: help demo test unit functional lint docs samples bench packages clean
 
 help:
 	@echo 'make demo         show everything at work on this machine'
@@ -12,6 +12,7 @@ help:
 	@echo 'make bench        ours beside the peers; ONLY=name for one'
 	@echo 'make docs         doc/ as HTML into build/doc'
 	@echo 'make samples      etc/guestagent from the options in the code'
+	@echo 'make packages     Debian packages into build/packages'
 	@echo 'make clean        remove what was built, but not .venv'
 
 demo:
@@ -41,6 +42,9 @@ samples: venv
 
 bench: venv
 	$(PYTHON) tests/benchmarks/run.py $(if $(ONLY),--only $(ONLY))
+
+packages:
+	./packaging/debian/build
 
 clean:
 	rm -rf build .mypy_cache .pytest_cache .ruff_cache

@@ -37,7 +37,11 @@ def main() -> int:
     try:
         for path in _build(parser.parse_args()):
             print(path)
-    except (bundle.BundleError, OSError, subprocess.CalledProcessError) as error:
+    except subprocess.CalledProcessError as error:
+        # What it has to say it said.
+        print(f'{parser.prog}: {error.cmd[0]} failed', file=sys.stderr)
+        return 1
+    except (bundle.BundleError, OSError) as error:
         print(f'{parser.prog}: {error}', file=sys.stderr)
         return 1
     return 0

@@ -7,11 +7,14 @@ import configparser
 import importlib.metadata
 import pathlib
 import re
+import subprocess
+import sysconfig
 
 from builder import bundle, deb, scripts
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 _TEMPLATES = ROOT / 'packaging/debian'
+_SAMPLES = ROOT / 'etc/guestagent'
 
 #: Where the packages put Python modules: one folder each, so that the agent sees no
 #: library of the conductor, and two extensions may bring the same library.
@@ -29,7 +32,7 @@ PATHS = {
         # oslo.messaging, for the bus that is made of it.
         CLIENT,
     ],
-    'guestctl': [COMMON, CLIENT],
+    'guestctl': [COMMON, CLIENT, '/usr/local/lib/guestagent/commands/*'],
     'guestagent-conductor': [COMMON, CLIENT, CONDUCTOR],
 }
 
@@ -81,6 +84,10 @@ class Catalogue:
     def _client(self, python: bundle.Bundle) -> deb.Package:
         package = self._package('guestagent-client', python)
         _add_command(package, 'guestctl')
+        package.files['usr/share/bash-completion/completions/guestctl'] = _completion()
+        # Not below /etc: it is an error for users who may not read it.
+        example = f'usr/share/doc/{package.name}/examples/guestctl.conf'
+        package.files[example] = (_SAMPLES / 'guestctl.conf').read_text()
         return package
 
     def _conductor(self, python: bundle.Bundle) -> deb.Package:
@@ -141,6 +148,13 @@ def _add_command(package: deb.Package, name: str) -> None:
 
 
 def _add_service(package: deb.Package, config: str, watched: list[str]) -> None:
-    folder = ROOT / 'etc/guestagent'
-    unit = folder / 'systemd' / f'{package.name}.service'
-    scripts.add_service(package, unit, folder / config, watched)
+    unit = _SAMPLES / 'systemd' / f'{package.name}.service'
+    scripts.add_service(package, unit, _SAMPLES / config, watched)
+
+
+def _completion() -> str:
+    """Return what bash needs to complete guestctl's commands."""
+    guestctl = pathlib.Path(sysconfig.get_path('scripts'), 'guestctl')
+    return subprocess.run(
+        [guestctl, 'complete'], stdout=subprocess.PIPE, text=True, check=True
+    ).stdout

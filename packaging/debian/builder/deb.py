@@ -20,6 +20,8 @@ import time
 
 from builder import bundle
 
+_SCRIPTS = ('postinst', 'postrm', 'prerm')
+
 
 @dataclasses.dataclass
 class Package:
@@ -97,7 +99,7 @@ def _write_files(root: pathlib.Path, package: Package, release: Release) -> None
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     documents = root / 'usr/share/doc' / package.name
-    documents.mkdir(parents=True)
+    documents.mkdir(parents=True, exist_ok=True)
     (documents / 'copyright').write_text(_copyright(package))
     log = (
         f'{package.name} ({package.version}) unstable; urgency=medium\n\n'
@@ -179,7 +181,9 @@ def _write_control(
     )
     for name, text in package.scripts.items():
         (folder / name).write_text(text)
-        (folder / name).chmod(0o644 if name == 'triggers' else 0o755)
+    for path in folder.iterdir():
+        path.chmod(0o755 if path.name in _SCRIPTS else 0o644)
+    folder.chmod(0o755)
 
 
 def _depends(interpreter: tuple[int, int], compiled: bool) -> str:

@@ -46,9 +46,9 @@ def add_service(
     package.files[target] = config.read_text()
     package.files[f'usr/lib/systemd/system/{unit.name}'] = unit.read_text()
     package.folders.append(f'{target}.d')
-    _add(package, 'postinst', 'state', values)
     if values['USER'] != 'root':
         _add(package, 'postinst', 'account', values)
+    _add(package, 'postinst', 'state', values)
     for script in ('postinst', 'prerm', 'postrm'):
         _add(package, script, 'service', values)
     package.scripts['triggers'] = ''.join(
