@@ -111,6 +111,12 @@ class App(cliff.app.App):
             self._client = session.open_client(self.options)
         return self._client
 
+    def close_client(self) -> None:
+        """Close the client; whoever needs one after that gets another."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
     def build_option_parser(
         self,
         description: str | None,
@@ -187,8 +193,7 @@ class App(cliff.app.App):
         self, cmd: cliff.command.Command, result: int, err: BaseException | None
     ) -> None:
         """Close the bus, if it was opened."""
-        if self._client is not None:
-            self._client.close()
+        self.close_client()
 
 
 def _add_general_options(

@@ -193,9 +193,15 @@ class Lister(Command, cliff.lister.Lister):
     ) -> tuple[Sequence[str], Iterator[list[Any]]]:
         """Return what the library prints; the rows are made one by one."""
         raw = parsed_args.formatter in ('json', 'yaml')
-        return columns, (
-            [cell(record.get(name), raw) for name in columns] for record in records
-        )
+
+        def rows() -> Iterator[list[Any]]:
+            for record in records:
+                yield [cell(record.get(name), raw) for name in columns]
+            # Right after an answer this takes no time; after the rows were laid out,
+            # which may take a while, the library waits about as long once more.
+            self.app.close_client()
+
+        return columns, rows()
 
 
 class ShowOne(Command, cliff.show.ShowOne):
