@@ -8,6 +8,7 @@ shape as it likes has become JSON text.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -144,10 +145,7 @@ def _heartbeat(data: Mapping[str, Any]) -> Heartbeat:
         interval,
         _number('started', data.get('started')),
         dropped,
-        {
-            _text('name of an extension', name): _extension(name, value)
-            for name, value in extensions.items()
-        },
+        {name: _extension(name, value) for name, value in extensions.items()},
     )
 
 
@@ -155,14 +153,34 @@ def _extension(name: str, value: Any) -> Extension:
     if not isinstance(value, dict):
         raise Rejected(f'extension {name!r:.50}: not an object')
     get = value.get
-    health = get('health')
+    fields = (
+        get('version'),
+        get('health'),
+        get('distribution'),
+        get('distribution_version'),
+    )
+    try:
+        return _checked_extension(name, *fields)
+    except TypeError:
+        raise Rejected(f'extension {name!r:.50}: text and null only') from None
+
+
+@functools.lru_cache(maxsize=4096, typed=True)
+def _checked_extension(
+    name: str, version: Any, health: Any, distribution: Any, distribution_version: Any
+) -> Extension:
+    """Return an extension; a fleet says the same of its extensions all the time.
+
+    :raises TypeError: a field is an object or a list.
+    """
+    _text('name of an extension', name)
     if not isinstance(health, str):
         raise Rejected(f'health of extension {name!r:.50}: not text')
     return Extension(
-        _version(get('version')),
+        _version(version),
         _sentence(health),
-        _optional_text('distribution', get('distribution')),
-        _version(get('distribution_version')),
+        _optional_text('distribution', distribution),
+        _version(distribution_version),
     )
 
 

@@ -165,7 +165,7 @@ def _select_instances(
         .order_by(table.c.id)
         .with_for_update()
     )
-    return {row[0]: state.Instance(*row) for row in rows}
+    return {row[0]: state.Instance(*row) for row in rows.all()}
 
 
 def _load_facts(
@@ -271,14 +271,22 @@ def _write(connection: sa.Connection, changes: state.Changes, now: float) -> Non
 
 def _write_instances(connection: sa.Connection, changes: state.Changes) -> None:
     """Write rows, which are all there; of most of them only the heartbeat changed."""
-    beats: list[dict[str, Any]] = []
-    others: list[dict[str, Any]] = []
+    beats: list[state.Instance] = []
+    others: list[state.Instance] = []
     for instance in changes.instances.values():
-        row = _instance_row(instance)
-        (others if instance.id in changes.beyond else beats).append(row)
-    table = tables.instances
-    upsert.update(connection, table, ('id',), state.HEARTBEAT_FIELDS, beats)
-    upsert.update(connection, table, ('id',), _INSTANCE_FIELDS[1:], others)
+        (others if instance.id in changes.beyond else beats).append(instance)
+    for changed, records in (
+        (state.HEARTBEAT_FIELDS, beats),
+        (_INSTANCE_FIELDS[1:], others),
+    ):
+        upsert.update(
+            connection,
+            tables.instances,
+            ('id',),
+            changed,
+            every=_INSTANCE_FIELDS,
+            records=records,
+        )
 
 
 def _write_generations(

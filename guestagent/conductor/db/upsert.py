@@ -8,6 +8,7 @@ statement of them, and PostgreSQL is given each column as one array.
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -29,7 +30,7 @@ def upsert(
     """
     if rows:
         changed = tuple(name for name in rows[0] if name not in keys)
-        _execute(connection, _insert, table, keys, tuple(rows[0]), changed, rows)
+        _execute(connection, table, keys, changed, rows)
 
 
 def insert_missing(
@@ -37,7 +38,7 @@ def insert_missing(
 ) -> None:
     """Write ``rows`` but for those whose ``keys`` are there already."""
     if rows:
-        _execute(connection, _insert, table, keys, tuple(rows[0]), (), rows)
+        _execute(connection, table, keys, (), rows)
 
 
 def update(
@@ -45,18 +46,33 @@ def update(
     table: sa.Table,
     keys: tuple[str, ...],
     changed: tuple[str, ...],
-    rows: Rows,
+    every: tuple[str, ...],
+    records: Sequence[object],
 ) -> None:
     """Write the columns ``changed`` of rows that are all there.
 
-    :param rows: complete ones.
+    :param every: all columns that must not be NULL, and others.
+    :param records: have the columns as attributes.
     """
-    if not rows:
+    if not records:
         return
     if connection.dialect.name == 'postgresql':
-        _execute(connection, _update, table, keys, (*keys, *changed), changed, rows)
-    else:
-        _execute(connection, _insert, table, keys, tuple(rows[0]), changed, rows)
+        names = (*keys, *changed)
+        columns = zip(*map(operator.attrgetter(*names), records), strict=True)
+        connection.execute(
+            _update(table, keys, names, changed),
+            {
+                f'all_{name}': list(column)
+                for name, column in zip(names, columns, strict=True)
+            },
+        )
+        return
+    # The others have no such statement; their insert does it, given complete rows.
+    values = operator.attrgetter(*every)
+    connection.execute(
+        _insert(connection.dialect.name, table, keys, every, changed),
+        [dict(zip(every, values(record), strict=True)) for record in records],
+    )
 
 
 def among(
@@ -74,16 +90,14 @@ def among(
 
 def _execute(
     connection: sa.Connection,
-    make: Any,
     table: sa.Table,
     keys: tuple[str, ...],
-    names: tuple[str, ...],
     changed: tuple[str, ...],
     rows: Rows,
 ) -> None:
-    dialect = connection.dialect.name
-    statement = make(dialect, table, keys, names, changed)
-    if dialect == 'postgresql':
+    names = tuple(rows[0])
+    statement = _insert(connection.dialect.name, table, keys, names, changed)
+    if connection.dialect.name == 'postgresql':
         columns = {f'all_{name}': [row[name] for row in rows] for name in names}
         connection.execute(statement, columns)
     else:
@@ -118,7 +132,6 @@ def _insert(
 
 @functools.cache
 def _update(
-    dialect: str,
     table: sa.Table,
     keys: tuple[str, ...],
     names: tuple[str, ...],
