@@ -44,8 +44,10 @@ def choose(
         until = connection.scalar(
             sa.select(pace.until).where(pace.name == _PACE).with_for_update()
         )
-        # A clock that was set back must not stop it.
-        begin = max(min(until or 0.0, now), now - BURST)
+        begin = max(until or 0.0, now - BURST)
+        if begin > now + BURST:
+            # A clock was set back: that must not stop it.
+            begin = now - BURST
         count = int((now - begin) * rate)
         if not count:
             return []

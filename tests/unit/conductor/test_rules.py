@@ -292,3 +292,203 @@ def test_the_reports_in_order_give_what_a_plain_reader_expects(make, data):
     beats = [item.data for item in history if isinstance(item.data, report.Heartbeat)]
     if beats:
         assert world.instance.state == ('STOPPED' if beats[-1].stopping else 'UP')
+
+
+# --- What is missing, and what is too far away ----------------------------------
+
+
+def test_a_gap_is_noted_and_closes_when_the_report_comes_late(make):
+    world = World()
+    world.take(make('facts', sequence=1, full=True), now=10.0)
+    assert world.instance.facts_gap is None
+
+    world.take(make('facts', sequence=3), now=20.0)
+    world.take(make('facts', sequence=4), now=30.0)
+    assert world.instance.facts_gap == 20.0
+    world.take(make('facts', sequence=2), now=40.0)
+
+    assert world.instance.facts_gap is None
+
+
+def test_a_full_report_closes_all_gaps_before_it(make):
+    world = World()
+    world.take(make('facts', sequence=1, full=True), make('facts', sequence=5))
+    assert world.instance.facts_gap is not None
+
+    world.take(make('facts', sequence=9, full=True))
+    assert world.instance.facts_gap is None
+    # What comes late of before is no gap either.
+    world.take(make('facts', sequence=7), make('facts', sequence=10))
+
+    assert world.instance.facts_gap is None
+
+
+def test_facts_are_missing_where_no_full_report_is_known(make):
+    world = World()
+    world.take(make('facts', sequence=2), now=10.0)
+    assert world.instance.facts_gap == 10.0
+
+    world.take(make('facts', sequence=1, full=True))
+    assert world.instance.facts_gap is None
+    world.take(make('heartbeat', generation='two'), now=30.0)
+    assert world.instance.facts_gap == 30.0
+    world.take(make('facts', generation='two', full=True))
+
+    assert world.instance.facts_gap is None
+
+
+def test_a_heartbeat_from_the_future_does_not_block_the_others(make):
+    world = World()
+    world.take(make(sequence=1), now=10.0)
+
+    world.take(make(sequence=2**62, agent_version='x'), make(sequence=2), now=20.0)
+    assert world.instance.last_seen == 20.0
+    assert world.instance.agent_version == '0.1.0'
+    world.take(make(sequence=3), now=30.0)
+
+    assert (world.instance.last_seen, world.instance.heartbeat_sequence) == (30.0, 3)
+
+
+def test_a_first_heartbeat_from_the_future_blocks_only_one(make):
+    world = World()
+    world.take(make(sequence=2**62), now=10.0)
+
+    for sequence in (1, 2, 3):
+        world.take(make(sequence=sequence), now=20.0 + sequence)
+
+    assert (world.instance.last_seen, world.instance.heartbeat_sequence) == (23.0, 3)
+
+
+def test_facts_from_the_future_are_left_alone(make):
+    world = World()
+    world.take(make('facts', sequence=1, full=True, facts={'a': 1}))
+
+    world.take(make('facts', sequence=2**62, full=True, facts={'a': 99}))
+    world.take(make('facts', sequence=2, facts={'a': 2}))
+
+    assert world.facts() == {'a': '2'}
+    assert world.instance.facts_gap is None
+
+
+def test_facts_that_began_in_the_future_give_way(make):
+    world = World()
+    world.take(make('facts', sequence=2**62, full=True, facts={'a': 99, 'b': 99}))
+
+    world.take(make('facts', sequence=1, full=True, facts={'a': 1}))
+    world.take(make('facts', sequence=2, facts={'a': 2}), now=50.0)
+    assert world.facts() == {'a': '2', 'b': '99'}
+    assert world.instance.facts_gap == 50.0
+    world.take(make('facts', sequence=3, full=True, facts={'a': 3}))
+
+    assert world.facts() == {'a': '3'}
+    assert world.instance.facts_gap is None
+
+
+# --- Two agents with one name ---------------------------------------------------
+
+
+def _beside(world: World, make, seconds: int, **newer: Any) -> list[Any]:
+    """Let generation one go on beside the newer two; return what was noticed."""
+    notices = []
+    for second in range(seconds):
+        now = 1000.0 + second
+        first = make(generation='one', sequence=second + 2, interval=1)
+        second_one = make(generation='two', sequence=second + 1, interval=1, **newer)
+        for item in (first, second_one):
+            notices += world.take(item, now=now).notices
+    return [notice for notice in notices if notice[1] == 'instance.duplicate']
+
+
+def test_two_generations_alive_are_a_conflict_told_once(make):
+    world = World()
+    world.take(make(interval=1), now=999.0)
+
+    notices = _beside(world, make, 60)
+
+    assert notices == [
+        (
+            'i',
+            'instance.duplicate',
+            {'generations': [2, 1], 'boot_ids': ['boot', 'boot']},
+        )
+    ]
+    assert world.instance.conflict == 1012.0 - 1
+    assert world.instance.heartbeat_generation == 2
+
+
+def test_another_boot_id_is_another_generation(make):
+    world = World()
+    one, other = make(sequence=1, interval=1), make(sequence=1, interval=1)
+    other = other._replace(boot_id='other')
+    world.take(one, other, now=1000.0)
+
+    for second in range(1, 30):
+        world.take(
+            make(sequence=second + 1, interval=1),
+            make(sequence=second + 1, interval=1)._replace(boot_id='other'),
+            now=1000.0 + second,
+        )
+
+    assert world.instance.conflict is not None
+    assert (world.instance.boot_id, world.instance.rival_boot_id) == ('other', 'boot')
+
+
+def test_what_was_on_its_way_is_no_conflict(make):
+    world = World()
+    world.take(make(interval=10), now=1000.0)
+    world.take(make(generation='two', interval=10), now=1010.0)
+
+    for sequence in (2, 3, 4, 5):
+        world.take(make(sequence=sequence, interval=10), now=1011.0)
+    world.take(make(sequence=6, interval=10, status='stopping'), now=1100.0)
+
+    assert world.instance.conflict is None
+    assert world.instance.state == 'UP'
+
+
+def test_facts_of_two_agents_are_never_mixed(make):
+    world = World()
+    world.take(make('facts', generation='one', full=True, facts={'a': 1, 'b': 1}))
+    world.take(make('facts', generation='two', full=True, facts={'a': 2}))
+
+    for sequence in range(2, 10):
+        world.take(
+            make(
+                'facts', generation='one', sequence=sequence, full=True, facts={'b': 3}
+            ),
+            make('facts', generation='two', sequence=sequence, facts={'a': 2}),
+        )
+
+    assert world.facts() == {'a': '2'}
+
+
+def test_the_older_takes_the_place_of_a_newer_that_is_silent(make):
+    world = World()
+    world.take(make(interval=1), make('facts', full=True), now=1000.0)
+    world.take(
+        make(generation='two', interval=1, status='stopping', agent_version='2'),
+        make('facts', generation='two', full=True, facts={'a': 2}),
+        now=1001.0,
+    )
+
+    for second in range(2, 15):
+        world.take(make(sequence=second, interval=1), now=1000.0 + second)
+
+    assert world.instance.state == 'UP'
+    assert world.instance.heartbeat_generation == 3
+    assert world.known.generations['i', 'one', 'boot'] == 3
+    assert world.instance.facts_gap is not None
+    world.take(make('facts', sequence=2, full=True, facts={'a': 1}))
+    assert world.facts() == {'a': '1'}
+    assert world.instance.facts_gap is None
+
+
+def test_a_conflict_ends_when_the_older_is_not_heard_any_more(make):
+    world = World()
+    world.take(make(interval=1), now=999.0)
+    _beside(world, make, 20)
+    assert world.instance.conflict is not None
+
+    world.take(make(generation='two', sequence=50, interval=1), now=1050.0)
+
+    assert world.instance.conflict is None
