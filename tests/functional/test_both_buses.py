@@ -310,6 +310,14 @@ def test_a_context_key_that_the_library_does_not_survive(guests, client):
     first_answer_is_of_a_good_request(client, guests['reference'])
 
 
+def test_a_context_that_is_too_deep_for_the_library(guests, client):
+    message = request(_context_tree=deep(700))
+
+    assert client.call(guests['amqp'].topic, message)['ending']
+    client.send(guests['reference'].topic, message)
+    first_answer_is_of_a_good_request(client, guests['reference'])
+
+
 def test_calls_casts_and_fanouts_of_a_stock_client(guest, stock):
     topic = stock(guest)
     server = stock(guest, server=guest.agent.instance)
