@@ -101,5 +101,6 @@ class Supervision:
         self.update()
         if watchdog and self._alive():
             self._notifier.alive()
+            LOG.debug('the watchdog is fed')
         elif watchdog:
             LOG.error('the dispatcher does not answer: the watchdog is not fed')

@@ -15,7 +15,10 @@ class Probe(extension.Extension):
     """What a test asks of an agent."""
 
     version = '1.2'
-    options = (cfg.StrOpt('marks', default=''), cfg.FloatOpt('period', default=0))
+    options = (
+        cfg.StrOpt('marks', default=''),
+        cfg.FloatOpt('period', default=0, mutable=True),
+    )
 
     def start(self) -> None:
         self._lock = threading.Lock()
