@@ -46,7 +46,7 @@ class Settings:
 
 
 class AmqpBus(base.Bus, link.Owner):
-    """Requests in, replies and reports out, over kombu."""
+    """Requests in, replies and reports out, over py-amqp."""
 
     def __init__(
         self, loop: loops.Loop, brokers: tuple[url.Broker, ...], settings: Settings

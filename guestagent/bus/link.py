@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One connection to one broker: opened by a thread that may wait, then the loop's.
 
-kombu and py-amqp make the connection, log in, and keep the protocol's state; the
+py-amqp makes the connection, logs in, and keeps the protocol's state; the
 sockets are read and written here, because their own reading blocks (bus/frames.py).
 An error of the channel costs the channel; the connection stays.
 """
@@ -13,7 +13,6 @@ import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
 import amqp
-import kombu
 from amqp import method_framing
 
 from guestagent.bus import amqp_channel, base, envelope, frames, stream, url
@@ -126,28 +125,25 @@ class Link:
         self.broker = broker
         if access.tls is not None:
             access.tls.check()
-        connection = kombu.Connection(
-            hostname=broker.hostname,
-            port=broker.port,
+        self._amqp = amqp.Connection(
+            str(broker),
             userid=broker.username,
             password=broker.password,
-            virtual_host=access.virtual_host,
-            transport='pyamqp',
             login_method=access.login_method,
+            virtual_host=access.virtual_host,
             ssl=access.tls.parameters(broker.hostname) if access.tls else False,
             heartbeat=access.heartbeat,
             connect_timeout=access.timeout,
-            transport_options={
-                # A broker that hangs in the middle of a handshake ends it.
-                'read_timeout': access.timeout,
-                'write_timeout': access.timeout,
-                'client_properties': {
-                    'product': 'guestagent',
-                    'connection_name': access.name,
-                },
-            },
+            # A broker that hangs in the middle of a handshake ends it.
+            read_timeout=access.timeout,
+            write_timeout=access.timeout,
+            client_properties={'product': 'guestagent', 'connection_name': access.name},
         )
-        self._amqp = connection.transport.establish_connection()
+        try:
+            self._amqp.connect()
+        except BaseException:
+            self._amqp.collect()
+            raise
         # The broker knows that we want to be told.  With it here, py-amqp would read
         # a frame before each publish, and so call us back in the middle of our own
         # sending.
