@@ -100,7 +100,7 @@ def _write_files(root: pathlib.Path, package: Package, release: Release) -> None
         path.write_text(text)
     documents = root / 'usr/share/doc' / package.name
     documents.mkdir(parents=True, exist_ok=True)
-    (documents / 'copyright').write_text(_copyright(package))
+    (documents / 'copyright').write_text(_copyright(package, release))
     log = (
         f'{package.name} ({package.version}) unstable; urgency=medium\n\n'
         '  * The release notes of guestagent tell what is new.\n\n'
@@ -112,10 +112,11 @@ def _write_files(root: pathlib.Path, package: Package, release: Release) -> None
     )
 
 
-def _copyright(package: Package) -> str:
+def _copyright(package: Package, release: Release) -> str:
+    year = time.gmtime(release.epoch).tm_year
     text = (
         'guestagent and its extensions\n'
-        'Copyright: the guestagent developers\n'
+        f'Copyright {year} the guestagent developers\n'
         'License: Apache-2.0, on Debian systems in '
         '/usr/share/common-licenses/Apache-2.0\n'
     )

@@ -227,10 +227,14 @@ def _run_bounded(command: Sequence[str], seconds: float) -> None:
         os.killpg(child.pid, signal.SIGKILL)
         output, _ = child.communicate()
         raise Unavailable(
-            f'debootstrap took more than {seconds:g} s: {output[-300:]}'
+            f'debootstrap took more than {seconds:g} s: {_last_line(output)}'
         ) from None
     if child.returncode != 0:
-        raise Unavailable(f'debootstrap failed: {output[-300:]}')
+        raise Unavailable(f'debootstrap failed: {_last_line(output)}')
+
+
+def _last_line(output: str) -> str:
+    return output.strip().rpartition('\n')[2]
 
 
 def _proxy() -> dict[str, str]:
