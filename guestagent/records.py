@@ -93,19 +93,13 @@ class Conductor:
         """Return the facts, and then without end what changes; it asks every
         ``interval`` seconds, and goes on when the conductor was away for a while.
 
-        :returns: as :func:`guestagent.follow.changes`; at first ``change`` is ``''``.
+        :returns: as :func:`guestagent.follow.changes`; at first all is ``'known'``.
         :raises guestagent.errors.NoSuchInstance: also when it is deleted later.
         """
         facts = self.facts_get(instance, prefix)['facts']
-        for key in sorted(facts):
-            yield {'key': key, 'change': '', **facts[key]}
         soon = self.within(_SOON)
-        while True:
-            time.sleep(interval)
-            ask = functools.partial(soon.facts_get, instance, prefix)
-            found = _keep_asking(ask, trouble)['facts']
-            yield from follow.changes(facts, found)
-            facts = found
+        ask = functools.partial(soon.facts_get, instance, prefix)
+        return _follow_facts(facts, ask, interval, trouble)
 
     def command_show(
         self, instance: str, command_id: str, caller: str | None = None
@@ -195,17 +189,11 @@ class Conductor:
             instance, cursor.begin(time.monotonic()), _PAGE, **filters
         )
         soon = self.within(_SOON)
-        while True:
-            for event in page['events']:
-                if cursor.take(event['id'], time.monotonic()):
-                    yield event
-            marker = page['next']
-            if marker is None:
-                cursor.end()
-                time.sleep(interval)
-                marker = cursor.begin(time.monotonic())
-            ask = functools.partial(soon.event_list, instance, marker, _PAGE, **filters)
-            page = _keep_asking(ask, trouble)
+
+        def ask(marker: str | int) -> Record:
+            return soon.event_list(instance, marker, _PAGE, **filters)
+
+        return _follow_events(cursor, page, ask, interval, trouble)
 
     def _call(self, method: str, **arguments: Any) -> Record:
         target = {
@@ -242,6 +230,37 @@ def _pages(
         marker = page['next']
         if marker is None:
             return
+
+
+def _follow_facts(
+    facts: Record, ask: Callable[[], Record], interval: float, trouble: Trouble
+) -> Iterator[Record]:
+    for key in sorted(facts):
+        yield {'key': key, 'change': 'known', **facts[key]}
+    while True:
+        time.sleep(interval)
+        found = _keep_asking(ask, trouble)['facts']
+        yield from follow.changes(facts, found)
+        facts = found
+
+
+def _follow_events(
+    cursor: follow.Cursor,
+    page: Record,
+    ask: Callable[[str | int], Record],
+    interval: float,
+    trouble: Trouble,
+) -> Iterator[Record]:
+    while True:
+        for event in page['events']:
+            if cursor.take(event['id'], time.monotonic()):
+                yield event
+        marker = page['next']
+        if marker is None:
+            cursor.end()
+            time.sleep(interval)
+            marker = cursor.begin(time.monotonic())
+        page = _keep_asking(functools.partial(ask, marker), trouble)
 
 
 def _keep_asking(ask: Callable[[], Record], trouble: Trouble) -> Record:

@@ -3,7 +3,9 @@
 
 import argparse
 import base64
+import contextlib
 import sys
+import uuid
 from collections.abc import Mapping
 from typing import Any, TextIO
 
@@ -84,12 +86,18 @@ class Exec(base.GuestCommand):
     def take_action(self, parsed_args: argparse.Namespace) -> int:
         """Run it, print what it printed and return the exit code."""
         limit = parsed_args.timeout or self.timeout
-        result = self.call(
-            parsed_args,
-            self.asks,
-            _arguments(parsed_args, limit),
-            timeout=limit + _GRACE,
-        )
+        command_id = uuid.uuid4().hex
+        try:
+            result = self.call(
+                parsed_args,
+                self.asks,
+                _arguments(parsed_args, limit),
+                timeout=limit + _GRACE,
+                command_id=command_id,
+            )
+        except KeyboardInterrupt:
+            self._cancel(parsed_args.instance, command_id)
+            raise
         for name, stream in (('stdout', self.app.stdout), ('stderr', self.app.stderr)):
             _copy(result, name, stream)
             if result[f'{name}_truncated']:
@@ -105,6 +113,16 @@ class Exec(base.GuestCommand):
         if result['signal'] is not None:
             return 128 + int(result['signal'])
         return int(result['exit_code'])
+
+    def _cancel(self, instance: str, command_id: str) -> None:
+        """End the program, as Ctrl-C would if it ran here, if the guest answers."""
+        with contextlib.suppress(errors.GuestAgentError):
+            self.client.call(
+                instance,
+                'agent.cancel',
+                {'command_id': command_id, 'caller': self.client.caller},
+                timeout=_GRACE,
+            )
 
     def exit_code(self, error: errors.GuestAgentError) -> int:
         """Return a code that the program would hardly return itself."""

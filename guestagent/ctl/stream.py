@@ -22,6 +22,15 @@ class Streamer(base.Lister):
     endless: str
     widths: ClassVar[Mapping[str, int]]
 
+    def parse(
+        self, parser: argparse.ArgumentParser, argv: list[str]
+    ) -> argparse.Namespace:
+        """Return the parsed arguments; what has no end cannot be sorted."""
+        parsed = super().parse(parser, argv)
+        if getattr(parsed, self.endless) and parsed.sort_columns:
+            self.usage_error(f'--sort-column cannot stand beside --{self.endless}')
+        return parsed
+
     def produce_output(
         self,
         parsed_args: argparse.Namespace,
@@ -31,8 +40,6 @@ class Streamer(base.Lister):
         """Print the table, or the rows until they are interrupted."""
         if not getattr(parsed_args, self.endless):
             return int(super().produce_output(parsed_args, column_names, data))
-        if parsed_args.sort_columns:
-            self.usage_error(f'--sort-column cannot stand beside --{self.endless}')
         chosen, selector = self._generate_columns_and_selector(
             parsed_args, column_names
         )

@@ -162,6 +162,25 @@ def test_a_command_is_watched_and_cancelled(
     ] == [(name, 'sleeper')]
 
 
+def test_ctrl_c_ends_the_program_in_the_guest(
+    agent: Any, guestctl: Any, run: Callable[..., Running], tmp_path: pathlib.Path
+) -> None:
+    name = agent().instance
+    begun = tmp_path / 'begun'
+    running = run('exec', name, '--shell', '--', f'echo $$ > {begun}; sleep 600')
+    processes.wait_for(lambda: begun.exists() and begun.read_text(), 'it runs')
+    pid = int(begun.read_text())
+
+    assert running.interrupt() == 130
+
+    processes.wait_for(
+        lambda: not pathlib.Path(f'/proc/{pid}').exists(), 'the program has ended'
+    )
+    assert running.told == ''
+    listed = guestctl('command', 'list', name, '--running', '-f', 'json')
+    assert json.loads(listed.stdout) == []
+
+
 def test_a_reader_that_has_gone_ends_it(conductor: Any, bus_url: str) -> None:
     conductor()
     reader, writer = os.pipe()

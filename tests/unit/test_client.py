@@ -307,9 +307,9 @@ def test_following_does_not_begin_without_a_conductor(
     conductor.records = [errors.Transient('down') for _ in range(2)]
 
     with pytest.raises(errors.Transient):
-        next(guests.conductor.follow_events())
+        guests.conductor.follow_events()
     with pytest.raises(errors.Transient):
-        next(guests.conductor.follow_facts('vm-1'))
+        guests.conductor.follow_facts('vm-1')
 
 
 def test_following_ends_with_the_instance(
@@ -324,7 +324,7 @@ def test_following_ends_with_the_instance(
     found = guests.conductor.follow_facts('vm-1', interval=0.01)
 
     assert list(itertools.islice(found, 3)) == [
-        {'key': 'a', 'change': '', 'value': 1, 'updated': 't0'},
+        {'key': 'a', 'change': 'known', 'value': 1, 'updated': 't0'},
         {'key': 'a', 'change': 'removed', 'value': 1, 'updated': None},
         {'key': 'b', 'change': 'new', 'value': 2, 'updated': 't1'},
     ]

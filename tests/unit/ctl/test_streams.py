@@ -90,8 +90,8 @@ STEPS = [
     errors.NoSuchInstance('gone'),
 ]
 ROWS = [
-    {'updated': 't0', 'change': '', 'key': 'a', 'value': 'x\ny\x1b[2J'},
-    {'updated': 't0', 'change': '', 'key': 'b', 'value': [1]},
+    {'updated': 't0', 'change': 'known', 'key': 'a', 'value': 'x\ny\x1b[2J'},
+    {'updated': 't0', 'change': 'known', 'key': 'b', 'value': [1]},
     {'updated': 't1', 'change': 'changed', 'key': 'a', 'value': None},
     {'updated': None, 'change': 'removed', 'key': 'b', 'value': [1]},
 ]
@@ -111,7 +111,7 @@ def test_watch_for_programs(conductor: Any, ctl: Any) -> None:
     assert yaml.safe_load(watch(conductor, ctl, 'yaml')) == ROWS
 
     rows = list(csv.DictReader(watch(conductor, ctl, 'csv').splitlines()))
-    assert [row['change'] for row in rows] == ['', '', 'changed', 'removed']
+    assert [row['change'] for row in rows] == ['known', 'known', 'changed', 'removed']
 
 
 def test_watch_for_people(conductor: Any, ctl: Any) -> None:
@@ -119,8 +119,8 @@ def test_watch_for_people(conductor: Any, ctl: Any) -> None:
 
     assert [re.split(' {2,}', line.strip()) for line in lines] == [
         ['updated', 'change', 'key', 'value'],
-        ['t0', 'a', r'x\ny\x1b[2J'],
-        ['t0', 'b', '[1]'],
+        ['t0', 'known', 'a', r'x\ny\x1b[2J'],
+        ['t0', 'known', 'b', '[1]'],
         ['t1', 'changed', 'a'],
         ['removed', 'b', '[1]'],
     ]
@@ -130,4 +130,4 @@ def test_watch_for_people(conductor: Any, ctl: Any) -> None:
 
 
 def test_watch_as_values_is_one_line_each(conductor: Any, ctl: Any) -> None:
-    assert watch(conductor, ctl, 'value').splitlines()[0] == r't0  a x\ny\x1b[2J'
+    assert watch(conductor, ctl, 'value').splitlines()[0] == r't0 known a x\ny\x1b[2J'
