@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Collection
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
@@ -52,7 +51,7 @@ def instances(
         )
     with database.reader.begin() as connection:
         rows = connection.execute(query).all()
-        names = _extension_names(connection, [row.id for row in rows])
+        names = _extension_names(connection, query)
     return [{**_instance(row), 'extensions': names.get(row.id, [])} for row in rows]
 
 
@@ -231,15 +230,18 @@ def _received(
 
 
 def _extension_names(
-    connection: sa.Connection, ids: Collection[str]
+    connection: sa.Connection, query: sa.Select[Any]
 ) -> dict[str, list[str]]:
+    """Return the names of extensions by instance, of those that ``query`` selects."""
     names: dict[str, list[str]] = {}
     table = tables.extensions
+    # The same query again, not a thousand ids: those would cost more than the answer.
+    page = query.with_only_columns(tables.instances.c.id).subquery()
     for name, extension in connection.execute(
         sa.select(table.c.instance, table.c.name)
-        .where(table.c.instance.in_(ids))
+        .join(page, page.c.id == table.c.instance)
         .order_by(table.c.name)
-    ):
+    ).all():
         names.setdefault(name, []).append(extension)
     return names
 
