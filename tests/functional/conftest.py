@@ -6,17 +6,20 @@ so that nothing that one test leaves behind reaches another, and all of the proj
 names keep their defaults.
 """
 
+import contextlib
 import functools
 import itertools
 import pathlib
 import subprocess
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import oslo_messaging
 import pytest
 from oslo_config import cfg
 
 from devstack import processes, servers, stack
+from tests.functional import reports
 
 #: The package of the tests' own extension.
 PROBE = pathlib.Path(__file__).parent / 'probe'
@@ -130,3 +133,42 @@ def stock_client(bus_url: str) -> Iterator[Callable[..., oslo_messaging.RPCClien
 def guestctl(bus_url: str) -> Callable[..., 'subprocess.CompletedProcess[str]']:
     """``guestctl(*arguments)``: run it to its end, whatever its exit code."""
     return functools.partial(stack.guestctl, bus_url)
+
+
+@pytest.fixture
+def connect(bus_url: str) -> Iterator[Callable[[], reports.Publisher]]:
+    """``connect()``: return a publisher; ``conductor()`` declares its exchange."""
+    with contextlib.ExitStack() as stack_of_publishers:
+        yield lambda: stack_of_publishers.enter_context(reports.Publisher(bus_url))
+
+
+@pytest.fixture
+def query(bus_url: str) -> Iterator[reports.Query]:
+    """``query(method, **arguments)``: ask as a stock client does."""
+    conf = cfg.CONF
+    conf([])
+    transport = oslo_messaging.get_rpc_transport(
+        conf, bus_url, allowed_remote_exmods=['guestagent.errors']
+    )
+    client = oslo_messaging.get_rpc_client(
+        transport,
+        oslo_messaging.Target(
+            exchange='guestagent',
+            topic='guestagent-conductor',
+            namespace='conductor',
+            version='1.0',
+        ),
+        timeout=20,
+    )
+
+    def ask(method: str, **arguments: Any) -> Any:
+        return client.call({}, method, **arguments)
+
+    yield ask
+    transport.cleanup()
+
+
+@pytest.fixture
+def publisher(connect: Callable[[], reports.Publisher]) -> reports.Publisher:
+    """One that is connected."""
+    return connect()

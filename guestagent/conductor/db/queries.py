@@ -72,6 +72,7 @@ def instance(database: engine.Database, name: str) -> Record | None:
         'generation': row.heartbeat_generation,
         'interval': row.heartbeat_interval,
         'dropped': row.dropped,
+        'conflict': _conflict(row),
         'extensions': {
             item.name: {
                 'version': item.version,
@@ -255,6 +256,17 @@ def _instance(row: sa.Row[Any]) -> Record:
         'last_seen': _time(row.last_seen),
         'boot_id': row.boot_id,
         'started': _time(row.started),
+    }
+
+
+def _conflict(row: sa.Row[Any]) -> Record | None:
+    """Return the two agents that go by this name, the newer first, if there are."""
+    if row.conflict is None:
+        return None
+    return {
+        'since': _time(row.conflict),
+        'generations': [row.heartbeat_generation, row.rival_generation],
+        'boot_ids': [row.boot_id, row.rival_boot_id],
     }
 
 
