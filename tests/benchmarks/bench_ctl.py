@@ -2,7 +2,7 @@
 """How long an operator waits for a list of instances.
 
 guestctl is that of the environment that runs the benchmarks.  The conductor is a real
-one, on PostgreSQL.
+one, on PostgreSQL, and the broker one with its defaults.
 """
 
 import contextlib
@@ -33,12 +33,15 @@ def instance_list(ground: bed.Bed) -> Iterator[report.Row]:
         folder = pathlib.Path(stopping.enter_context(tempfile.TemporaryDirectory()))
         database = servers.PostgreSQL(folder / 'postgresql')
         stopping.callback(database.remove)
+        # Not the bed's: pages of hundreds of KiB crawl through its small buffers.
+        broker = servers.RabbitMQ(folder / 'rabbitmq')
+        stopping.callback(broker.stop)
         urls = {}
         for count in TARGETS:
             name = f'ctl_{count}'
             connection = database.add(name)
             _fill(connection, count)
-            urls[str(count)] = ground.broker.add_vhost(name)
+            urls[str(count)] = broker.add_vhost(name)
             (folder / name).mkdir()
             conductor = stack.Conductor(
                 folder / name,
