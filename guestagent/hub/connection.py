@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One connection of the hub: frames in, frames out, and no waiting for anybody.
+
+What is sent is collected and written once a round of the loop.  A peer that does not
+read is sent no more messages, and is not read from either until it has read: what it
+costs the hub is bounded, and nobody else waits for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from typing import Any, Protocol
+
+from guestagent import logs
+from guestagent import loop as loops
+from guestagent.bus import framing
+from guestagent.bus.framing import Outcome
+from guestagent.hub import queues
+
+LOG = logging.getLogger(__name__)
+
+#: What is read at once, in bytes.
+CHUNK = 65536
+
+#: With so many bytes unsent, a peer counts as one that does not read.
+UNSENT_MAX = 1024 * 1024
+
+#: How long a peer may take to say who it is, in seconds.
+HELLO_SECONDS = 10.0
+
+_LIMIT = logs.RateLimit()
+
+
+class Owner(Protocol):
+    """What a connection is for: a program, or a guest."""
+
+    def received(self, frame: framing.Frame) -> None:
+        """Take a frame.
+
+        :raises ValueError, KeyError, TypeError: it makes no sense.
+        """
+
+    def room(self) -> None:
+        """The peer reads again."""
+
+    def lost(self, reason: str) -> None:
+        """The connection is closed."""
+
+
+class Writer:
+    """Flushes what was written in a round of the loop, before it waits."""
+
+    def __init__(self, loop: loops.Loop) -> None:
+        self._written: list[Connection] = []
+        loop.before_wait.append(self.flush)
+
+    def add(self, connection: Connection) -> None:
+        """Note that it has something to write."""
+        self._written.append(connection)
+
+    def flush(self) -> None:
+        """Write; what one connection does then may give another something to write."""
+        while self._written:
+            written, self._written = self._written, []
+            for connection in written:
+                connection.flush()
+
+
+class Connection:
+    """A socket with a peer behind it; a :class:`guestagent.hub.queues.Peer`.
+
+    :ivar name: what the log calls it.
+    :ivar owner: gets what comes.
+    """
+
+    __slots__ = (
+        '_decoder',
+        '_dirty',
+        '_events',
+        '_hello',
+        '_loop',
+        '_out',
+        '_sock',
+        '_writer',
+        'closed',
+        'name',
+        'owner',
+        'problem',
+    )
+
+    owner: Owner
+
+    def __init__(
+        self,
+        loop: loops.Loop,
+        writer: Writer,
+        sock: socket.socket,
+        name: str,
+        body_max: int,
+    ) -> None:
+        self._loop = loop
+        self._writer = writer
+        self._sock = sock
+        self._decoder = framing.Decoder(body_max)
+        self._out = bytearray()
+        self._dirty = False
+        self._events = loops.READ
+        self.name = name
+        self.problem = ''
+        self.closed = False
+        self._hello: loops.Timer | None = loop.call_later(HELLO_SECONDS, self._no_hello)
+
+    def start(self) -> None:
+        """Read what comes; :attr:`owner` is set."""
+        self._loop.watch(self._sock.fileno(), self._events, self._ready)
+
+    def met(self) -> None:
+        """The peer has said who it is."""
+        if self._hello is not None:
+            self._hello.cancel()
+            self._hello = None
+
+    @property
+    def has_room(self) -> bool:
+        """See :class:`guestagent.hub.queues.Peer`."""
+        return not self.closed and len(self._out) < UNSENT_MAX
+
+    def send(self, header: dict[str, Any], body: bytes = b'') -> None:
+        """Send a frame at the end of this round."""
+        if self.closed:
+            return
+        self._out += framing.encode(header, body)
+        if not self._dirty:
+            self._dirty = True
+            self._writer.add(self)
+
+    def deliver(
+        self, subscription: queues.Subscription, tag: int, message: queues.Message
+    ) -> None:
+        """See :class:`guestagent.hub.queues.Peer`."""
+        header: dict[str, Any] = {
+            'op': 'deliver',
+            'sub': subscription.number,
+            'tag': tag,
+        }
+        if message.redelivered:
+            header['redelivered'] = True
+        self.send(header, message.body)
+
+    def settle(self, number: int, outcome: Outcome, reason: str) -> None:
+        """See :class:`guestagent.hub.queues.Peer`."""
+        header: dict[str, Any] = {
+            'op': 'settled',
+            'id': number,
+            'outcome': outcome.value,
+        }
+        if reason:
+            header['reason'] = reason
+        self.send(header)
+
+    def flush(self) -> None:
+        """Write what the socket takes now."""
+        self._dirty = False
+        if self.closed:
+            return
+        had_room = len(self._out) < UNSENT_MAX
+        try:
+            while self._out:
+                sent = self._sock.send(self._out)
+                del self._out[:sent]
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self.close(f'{error.strerror or error}')
+            return
+        self._watch()
+        if not had_room and self.has_room:
+            self.owner.room()
+
+    def refuse(self, reason: str) -> None:
+        """Say why, and close."""
+        self.send({'op': 'bye', 'reason': reason})
+        self.flush()
+        self.close(reason)
+
+    def close(self, reason: str) -> None:
+        """Close, and tell the owner."""
+        if self.closed:
+            return
+        self.closed = True
+        self.met()
+        self._loop.unwatch(self._sock.fileno())
+        self._sock.close()
+        self._out = bytearray()
+        self.owner.lost(reason)
+
+    def _watch(self) -> None:
+        """Wait for what is of use: nothing is read from who does not read."""
+        events = loops.READ if len(self._out) < UNSENT_MAX else 0
+        if self._out:
+            events |= loops.WRITE
+        if events != self._events:
+            self._events = events
+            self._loop.watch(self._sock.fileno(), events, self._ready)
+
+    def _ready(self, events: int) -> None:
+        if events & loops.WRITE:
+            self._writer.add(self)
+        if events & ~loops.WRITE:
+            self._read()
+
+    def _read(self) -> None:
+        """Read once: the others have their turn before the rest."""
+        try:
+            data = self._sock.recv(CHUNK)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self.close(f'{error.strerror or error}')
+            return
+        if not data:
+            self.close('it closed the connection')
+            return
+        broken = self._decoder.broken
+        for frame in self._decoder.feed(data):
+            if self.closed:
+                return
+            self._take(frame)
+        if self._decoder.broken != broken:
+            self._complain('sent a frame that is not one: ' + self._decoder.problem)
+
+    def _take(self, frame: framing.Frame) -> None:
+        if frame.op == 'ping':
+            self.send({'op': 'pong'})
+            return
+        try:
+            self.owner.received(frame)
+        except (ValueError, KeyError, TypeError) as error:
+            what = f'{type(error).__name__}: {error}'
+            self._complain(f'sent a {frame.op!r:.40} that makes no sense: {what:.200}')
+
+    def _no_hello(self) -> None:
+        self._hello = None
+        self.refuse(f'no hello within {HELLO_SECONDS:g} s')
+
+    def _complain(self, text: str) -> None:
+        held = _LIMIT.allow(self.name)
+        if held is not None:
+            LOG.warning(
+                '%s %s (%d more since the last line like this)', self.name, text, held
+            )
