@@ -44,7 +44,7 @@ def parse(text: str, default_port: int = 5672) -> Url:
     if parts.scheme not in _SCHEMES:
         raise errors.ConfigError(
             f'transport_url: scheme {parts.scheme!r} is not known; this agent takes '
-            f'rabbit://user:password@host:port/vhost'
+            f'rabbit://user:password@host:port/vhost or channel:///folder'
         )
     username, password = 'guest', 'guest'
     brokers = []

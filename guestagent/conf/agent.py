@@ -15,7 +15,8 @@ OPTIONS = [
         secret=True,
         help='The bus, as oslo.messaging writes it: '
         'rabbit://user:password@host:port[,user:password@host2:port]/vhost'
-        '. The special characters of a password are percent-encoded.',
+        '. The special characters of a password are percent-encoded. '
+        'channel:// and an absolute path: a hub in that folder, with no broker.',
     ),
     cfg.StrOpt(
         'control_exchange',
