@@ -118,6 +118,12 @@ class ExtensionUnavailable(GuestError):
     code = 'unavailable'
 
 
+class ExtensionDied(GuestError):
+    """The process of an isolated extension ended, or does not start."""
+
+    code = 'extension-died'
+
+
 class Refused(GuestAgentError):
     """The guest does not let this caller do this."""
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Find, load and start extensions: those that are enabled, and no others.
 
-stevedore loads them.  The list of entry points is read here, once, so that each
-extension's distribution is known and no cache file is written into a home folder.
+stevedore loads them, except those that run in a process of their own.  The list of
+entry points is read here, once, so that each extension's distribution is known and no
+cache file is written into a home folder.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from stevedore import named
 
 from guestagent import errors, extension
 from guestagent.agent import signature
+from guestagent.conf import isolation
 
 LOG = logging.getLogger(__name__)
 
@@ -205,10 +207,17 @@ class Registry:
                 _distribution(entry),
             )
 
-        manager = _Manager(wanted, found, failed)
+        sources = {entry.name: entry for entry in found}
+        for name in wanted:
+            isolation.register(self._conf, name, name in sources)
+        apart = {name for name in wanted if self._is_apart(name, name in sources)}
+        here = [name for name in wanted if name not in apart]
+        manager = _Manager(here, found, failed)
         plugins = {plugin.name: plugin for plugin in manager.extensions}
         for name in wanted:
-            if name in plugins:
+            if name in apart:
+                self._load_apart(name, sources.get(name))
+            elif name in plugins:
                 entry = plugins[name].entry_point
                 self.make(name, plugins[name].plugin, entry.value, _distribution(entry))
             elif name not in self._failed:
@@ -220,6 +229,28 @@ class Registry:
                 )
         if required:
             self._require()
+
+    def _is_apart(self, name: str, installed: bool) -> bool:
+        """Whether an extension runs in a process of its own."""
+        section = self._conf[name]
+        return bool(section.isolate if installed else section.command)
+
+    def _load_apart(
+        self, name: str, entry: importlib.metadata.EntryPoint | None
+    ) -> None:
+        """Ask the process of an extension what it is, and make what stands for it."""
+        from guestagent.agent.isolation import loading  # few agents have one
+
+        about = _distribution(entry) if entry is not None else {}
+        try:
+            value = entry.value if entry is not None else None
+            argv = loading.program(name, self._conf, value)
+            plugin = loading.load(name, self._conf, argv)
+        except Exception as error:
+            LOG.debug('loading extension %s', name, exc_info=True)
+            self._fail(name, str(error), about)
+        else:
+            self.make(name, plugin, ' '.join(argv), about)
 
     def start(self, required: bool) -> None:
         """Start the extensions, in the order in which they were named."""

@@ -94,14 +94,15 @@ def names(
     for setting in _settings(conf):
         if setting.key in known:
             continue
-        if setting.key[0] in sections:
-            problems.append(
-                f'{setting.place}: there is no such option{_hint(setting, known)}'
-            )
-        elif setting.key[0] in spare:
+        # First: the options that each extension has are registered for these too.
+        if setting.key[0] in spare:
             warnings.append(
                 f'{setting.file}: [{setting.section}] is not read: no extension of '
                 f'this name is loaded'
+            )
+        elif setting.key[0] in sections:
+            problems.append(
+                f'{setting.place}: there is no such option{_hint(setting, known)}'
             )
         else:
             problems.append(

@@ -1,0 +1,327 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Host an extension in Python in a process of its own (doc/stdio.rst).
+
+::
+
+    python -m guestagent.agent.isolation.child NAME [MODULE:CLASS]
+
+The agent starts it.  What the extension prints goes to the standard error; the standard
+output carries the protocol.  The end of the standard input ends it.
+"""
+
+from __future__ import annotations
+
+import collections
+import importlib
+import itertools
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from guestagent import errors, extension, imports
+from guestagent.agent.isolation import description, stdio
+
+# Types of options that hardly an extension has: a fifth of a second of each start.
+imports.defer('netaddr', 'rfc3986')
+
+LOG = logging.getLogger(__name__)
+
+#: How many threads wait for the next request; one more would end.
+_SPARE = 4
+_CHUNK = 65536
+
+
+class _Host(extension.Host):
+    """Passes on to the agent what the extension reports, and what it asks."""
+
+    def __init__(self, child: Child) -> None:
+        self._child = child
+
+    def report_facts(self, extension: str, facts: Mapping[str, Any]) -> None:
+        """See the base class."""
+        self._child.send({'type': 'facts', 'facts': dict(facts)})
+
+    def report_event(self, extension: str, name: str, data: Mapping[str, Any]) -> None:
+        """See the base class."""
+        self._child.send({'type': 'event', 'name': name, 'data': dict(data)})
+
+    def call(
+        self,
+        extension: str,
+        method: str,
+        arguments: Mapping[str, Any],
+        context: extension.Context | None,
+    ) -> Any:
+        """See the base class."""
+        return self._child.ask(extension, method, arguments, context)
+
+
+class Child:
+    """Serves one extension on two descriptors.
+
+    One of its threads reads.  It does itself what it has read, while the next thread
+    reads: to hand it over would take as long as the rest of a short command.
+
+    :param reads: where the agent's messages come from.
+    :param writes: where ours go.
+    """
+
+    def __init__(
+        self, name: str, kind: type[extension.Extension], reads: int, writes: int
+    ) -> None:
+        self._name = name
+        self._kind = kind
+        self._reads, self._writes = reads, writes
+        self._lock = threading.Lock()
+        self._turn = threading.Lock()
+        self._counting = threading.Lock()
+        self._spare = 0
+        self._lines = stdio.Lines(sys.maxsize)
+        self._read: collections.deque[stdio.Message] = collections.deque()
+        self._over = threading.Event()
+        self._made: extension.Extension | None = None
+        self._started: extension.Extension | None = None
+        self._health = 'ok'
+        self._line_max = stdio.LINE_MAX
+        self._contexts: dict[int, extension.Context] = {}
+        self._ids = itertools.count(1)
+        self._asked: dict[int, _Asked] = {}
+
+    def serve(self) -> None:
+        """Answer until the agent says stop, or has gone."""
+        self.send({'type': 'hello', **description.describe(self._kind)})
+        self._start_thread()
+        self._over.wait()
+        if self._started is not None:
+            self._started.stop()
+
+    def _start_thread(self) -> None:
+        self._spare += 1
+        threading.Thread(target=self._work, name='worker', daemon=True).start()
+
+    def _work(self) -> None:
+        """Read a message and do what it asks, again and again; a thread."""
+        while True:
+            with self._turn:
+                message = self._next()
+                if message is not None and message['type'] == 'call':
+                    # Before another thread can read that it is cancelled.
+                    self._contexts[message['id']] = _context(message['context'])
+                with self._counting:
+                    self._spare -= 1
+                    if not self._spare:
+                        self._start_thread()
+            if message is None or message['type'] == 'stop':
+                self._over.set()
+                return
+            self._take(message)
+            with self._counting:
+                if self._spare >= _SPARE:
+                    return
+                self._spare += 1
+
+    def _next(self) -> stdio.Message | None:
+        """Return the next message, ``None`` when the agent has gone."""
+        while not self._read:
+            data = os.read(self._reads, _CHUNK)
+            if not data:
+                return None
+            self._read.extend(self._lines.feed(data))
+        return self._read.popleft()
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Send a message to the agent; from any thread.
+
+        :raises TypeError, ValueError, RecursionError: JSON cannot carry it.
+        """
+        self._write(stdio.encode(message))
+
+    def ask(
+        self,
+        name: str,
+        method: str,
+        arguments: Mapping[str, Any],
+        context: extension.Context | None,
+    ) -> Any:
+        """Have the agent run another extension's command.
+
+        :raises: what that raises.
+        """
+        number = next(self._ids)
+        asked = self._asked[number] = _Asked()
+        running = (key for key, one in list(self._contexts.items()) if one is context)
+        self.send(
+            {
+                'type': 'call',
+                'id': number,
+                'extension': name,
+                'method': method,
+                'args': dict(arguments),
+                'for': next(running, 0),
+            }
+        )
+        asked.done.wait()
+        if asked.error is not None:
+            raise asked.error
+        return asked.result
+
+    def _write(self, line: bytes) -> None:
+        with self._lock:
+            while line:
+                line = line[os.write(self._writes, line) :]
+
+    def _take(self, message: stdio.Message) -> None:
+        kind = message['type']
+        if kind in ('result', 'error'):
+            self._take_answer(message)
+        elif kind == 'cancel':
+            context = self._contexts.get(message['id'])
+            error = stdio.error(message)
+            if context is not None and isinstance(error, errors.GuestError):
+                context.cancel(error)
+        else:
+            self._run(message)
+
+    def _take_answer(self, message: stdio.Message) -> None:
+        asked = self._asked.pop(message['id'], None)
+        if asked is not None:
+            if message['type'] == 'error':
+                asked.error = stdio.error(message)
+            asked.result = message.get('result')
+            asked.done.set()
+
+    def _run(self, message: stdio.Message) -> None:
+        """Do what one request asks for, and answer it; on a worker."""
+        number = message['id']
+        try:
+            line = self._line(number, self._do(message))
+        except Exception as error:
+            if not isinstance(error, errors.GuestAgentError):
+                LOG.exception('%s failed', message.get('method', message['type']))
+            answer = {'type': 'error', 'id': number, **stdio.failure(error)}
+            line = stdio.encode(answer)
+        self._write(line)
+        self._tell_health()
+
+    def _line(self, number: int, result: Any) -> bytes:
+        """Return the line that carries a result.
+
+        :raises guestagent.errors.BadResult: JSON cannot carry it.
+        :raises guestagent.errors.ResultTooLarge: the agent would not read it.
+        """
+        try:
+            line = stdio.encode({'type': 'result', 'id': number, 'result': result})
+        except (TypeError, ValueError, RecursionError) as error:
+            raise errors.BadResult(
+                f'the result cannot be sent as JSON: {error}'
+            ) from None
+        if len(line) > self._line_max:
+            raise errors.ResultTooLarge(
+                f'the result takes {len(line)} bytes; the agent reads {self._line_max}'
+            )
+        return line
+
+    def _do(self, message: stdio.Message) -> Any:
+        kind = message['type']
+        if kind == 'configure':
+            self._line_max = message['line_max']
+            section = description.section(self._name, self._kind, message['options'])
+            self._made = self._kind(self._name, section, _Host(self))
+            return None
+        if self._made is None:
+            raise errors.GuestError('it was not configured')
+        if kind == 'start':
+            self._made.start()
+            self._started = self._made
+            return None
+        if kind == 'periodic':
+            return getattr(self._made, message['method'])()
+        if kind == 'call':
+            return self._call(self._made, message)
+        raise errors.GuestError(f'there is no request {kind!r} in this version')
+
+    def _call(self, made: extension.Extension, message: stdio.Message) -> Any:
+        number = message['id']
+        context = self._contexts[number]
+        try:
+            return getattr(made, message['method'])(context, **message['args'])
+        finally:
+            del self._contexts[number]
+
+    def _tell_health(self) -> None:
+        """Tell the agent of the extension's health if it has changed."""
+        if self._made is not None:
+            health = str(self._made.health())
+            if health != self._health:
+                self._health = health
+                self.send({'type': 'health', 'text': health})
+
+
+class _Asked:
+    """What the answer to one of our questions comes in."""
+
+    __slots__ = ('done', 'error', 'result')
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.error: Exception | None = None
+        self.result: Any = None
+
+
+def _context(about: Mapping[str, Any]) -> extension.Context:
+    seconds = about['seconds']
+    return extension.Context(
+        about['caller'],
+        about['command_id'],
+        about['values'],
+        None if seconds is None else time.monotonic() + seconds,
+    )
+
+
+def _find(name: str) -> str:
+    """Return where an installed package has the extension.
+
+    :raises SystemExit: none has it.
+    """
+    import importlib.metadata as metadata  # the agent has done this already
+
+    for entry in metadata.entry_points(group='guestagent.extensions', name=name):
+        return entry.value
+    raise SystemExit(f'no installed package has the extension {name!r}')
+
+
+def main(argv: list[str]) -> int:
+    """Host an extension until it is told to stop; return the exit code."""
+    if len(argv) not in (1, 2):
+        sys.stderr.write('usage: child NAME [MODULE:CLASS]\n')
+        return 2
+    name, value = argv[0], argv[1] if len(argv) == 2 else _find(argv[0])
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO,
+        format='%(levelname)s %(name)s %(message)s',
+    )
+    # What the extension prints, or runs, must not meet the protocol.
+    reads, writes = os.dup(0), os.dup(1)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
+    module, _, attribute = value.partition(':')
+    kind = importlib.import_module(module)
+    for part in attribute.split('.'):
+        kind = getattr(kind, part)
+    served: Any = kind
+    try:
+        Child(name, served, reads, writes).serve()
+    except BrokenPipeError:
+        return 1  # the agent has gone
+    # Threads that an extension has left behind must not keep the process.
+    sys.stderr.flush()
+    os._exit(0)
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:]))

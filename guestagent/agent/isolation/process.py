@@ -1,0 +1,341 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A child process with its three pipes, and the one thread that listens to it.
+
+The thread reads what the process writes, writes what did not fit into the pipe at once,
+keeps the deadlines, and sees the end.  The process leads a session of its own, so that
+what it forks ends with it.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import logging
+import os
+import select
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from guestagent.agent.isolation import limits, spawn, stdio
+
+LOG = logging.getLogger(__name__)
+
+#: Seconds from the request to stop until SIGTERM, and from that until SIGKILL.
+STOP_SECONDS, TERM_SECONDS = 5.0, 2.0
+
+#: What is kept of the last lines on standard error: how many, and how much of each.
+TAIL_LINES, TAIL_LENGTH = 20, 400
+
+#: How many messages that nobody asked for are read in a second.
+FLOOD = 1000
+
+_CHUNK = 65536
+#: How many chunks a pipe may still hold when the process has ended.
+_LEFT = 32
+
+#: How many lines of standard error are logged in a second.
+LOGGED = 100
+
+
+class End(NamedTuple):
+    """How a process ended.
+
+    :ivar reason: in a few words.
+    :ivar stderr: its last lines there, the newest last.
+    :ivar wanted: whether it was asked to stop.
+    """
+
+    reason: str
+    stderr: list[str]
+    wanted: bool
+
+
+class Process:
+    """A running process.
+
+    :param took: is given each message; on the thread that listens, so not for long.
+    :param ended: is told of the end, once, after the last message.
+    :raises OSError: the guest is short of what it takes.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        argv: Sequence[str],
+        bounds: limits.Limits,
+        took: Callable[[stdio.Message], None],
+        ended: Callable[[End], None],
+    ) -> None:
+        self._name = name
+        self._took, self._told = took, ended
+        self._cgroup = limits.make_cgroup(name, bounds)
+        self._lines = stdio.Lines()
+        self._tail: collections.deque[str] = collections.deque(maxlen=TAIL_LINES)
+        self._rest = b''
+        self._lock = threading.Lock()
+        self._unsent: list[memoryview] = []
+        self._deadlines: list[tuple[float, Callable[[], None]]] = []
+        self._first: float | None = None
+        self._messages, self._logged = _Rate(), _Rate()
+        self._fault = ''
+        self._stopping = self._over = False
+        self.ended = threading.Event()
+        self._wake_up = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        try:
+            self._pipes = spawn.spawn(name, argv, bounds, self._cgroup)
+        except OSError:
+            os.close(self._wake_up)
+            raise
+        self._poll = select.poll()
+        for fd in (self._pipes.stdout, self._pipes.stderr, self._pipes.pidfd):
+            self._poll.register(fd, select.POLLIN)
+        self._poll.register(self._wake_up, select.POLLIN)
+        threading.Thread(
+            target=self._run, name=f'extension {name}', daemon=True
+        ).start()
+
+    def send(self, message: stdio.Message) -> None:
+        """Send a message, now or when there is room; to one that ended: nowhere.
+
+        :raises TypeError, ValueError, RecursionError: JSON cannot carry it.
+        """
+        data = memoryview(stdio.encode(message))
+        with self._lock:
+            if self._over:
+                return
+            if not self._unsent:
+                data = self._write(data)
+            if not data:
+                return
+            self._unsent.append(data)
+        self._wake()
+
+    def at(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call back in so many seconds on the thread that listens, if it still does."""
+        with self._lock:
+            if self._over:
+                return
+            due = time.monotonic() + seconds
+            self._deadlines.append((due, call))
+            self._first = due if self._first is None else min(due, self._first)
+        self._wake()
+
+    def stop(self, message: stdio.Message) -> None:
+        """Ask it to end by ``message``; make it if it does not."""
+        with self._lock:
+            if self._stopping:
+                return
+            self._stopping = True
+        self.send(message)
+        self.at(STOP_SECONDS, lambda: self._signal(signal.SIGTERM))
+        self.at(STOP_SECONDS + TERM_SECONDS, lambda: self._signal(signal.SIGKILL))
+
+    def kill(self, fault: str) -> None:
+        """End it at once for what it did; from any thread."""
+        self._fault = self._fault or fault
+        self._signal(signal.SIGKILL)
+
+    def _write(self, data: memoryview) -> memoryview:
+        """Write what the pipe takes; return the rest.  Under the lock."""
+        try:
+            return data[os.write(self._pipes.stdin, data) :]
+        except BlockingIOError:
+            return data
+        except BrokenPipeError:
+            return data[:0]  # it reads no more: its end will be seen, or its silence
+
+    def _wake(self) -> None:
+        with self._lock:
+            if not self._over:
+                os.eventfd_write(self._wake_up, 1)
+
+    def _signal(self, number: signal.Signals) -> None:
+        """Signal the process and what it has forked in its session."""
+        with self._lock:
+            if not self._over:
+                # Its id is ours until it is waited for, and so is the group's.
+                os.killpg(self._pipes.pid, number)
+
+    def _run(self) -> None:
+        """Listen until the process has ended; the thread."""
+        try:
+            while not self._turn():
+                pass
+        except Exception:
+            LOG.exception(
+                'extension %s: the thread that listens to it failed', self._name
+            )
+            self.kill('the agent failed to listen to it')
+        self._finish()
+
+    def _turn(self) -> bool:
+        """Wait for what comes next and do it; return whether the process has ended."""
+        over = False
+        for fd, _ in self._poll.poll(self._timeout()):
+            if fd == self._pipes.stdout:
+                self._read_stdout()
+            elif fd == self._pipes.stderr:
+                self._read_stderr()
+            elif fd == self._pipes.stdin:
+                self._flush(True)
+            elif fd == self._pipes.pidfd:
+                over = True
+            else:
+                os.eventfd_read(self._wake_up)
+                self._flush(False)
+        for call in self._due():
+            call()
+        return over
+
+    def _timeout(self) -> float | None:
+        """Return the milliseconds until the next deadline."""
+        first = self._first
+        if first is None:
+            return None
+        return max(0.0, first - time.monotonic()) * 1000 + 1
+
+    def _due(self) -> list[Callable[[], None]]:
+        """Return what is due, and forget it."""
+        now = time.monotonic()
+        if self._first is None or now < self._first:
+            return []
+        with self._lock:
+            due = [call for when, call in self._deadlines if when <= now]
+            self._deadlines = [each for each in self._deadlines if each[0] > now]
+            self._first = min((when for when, _ in self._deadlines), default=None)
+        return due
+
+    def _flush(self, ready: bool) -> None:
+        """Write what waits; have the poll tell when there is room for more."""
+        with self._lock:
+            while self._unsent:
+                self._unsent[0] = self._write(self._unsent[0])
+                if self._unsent[0]:
+                    self._poll.register(self._pipes.stdin, select.POLLOUT)
+                    return
+                del self._unsent[0]
+        if ready:
+            self._poll.unregister(self._pipes.stdin)
+
+    def _read_stdout(self) -> bool:
+        """Take what has come; return whether there may be more."""
+        data = _read(self._pipes.stdout)
+        if not data:
+            return self._no_more_stdout(data)
+        try:
+            for message in self._lines.feed(data):
+                self._took(message)
+                self._bound(message)
+        except stdio.Broken as error:
+            self._deafen()
+            self.kill(str(error))
+            return False
+        return True
+
+    def _no_more_stdout(self, data: bytes | None) -> bool:
+        if data is not None:
+            self._deafen()
+            # Its end follows, if it meant to; else it has left us.
+            self.at(TERM_SECONDS, self._judge_silence)
+        return False
+
+    def _judge_silence(self) -> None:
+        if not self._stopping:
+            self.kill('it closed its output')
+
+    def _deafen(self) -> None:
+        """Read no more of what it writes."""
+        with contextlib.suppress(KeyError):
+            self._poll.unregister(self._pipes.stdout)
+
+    def _listen(self) -> None:
+        self._poll.register(self._pipes.stdout, select.POLLIN)
+
+    def _bound(self, message: stdio.Message) -> None:
+        """Let one that floods wait: its pipe fills, and it blocks."""
+        if message['type'] in ('result', 'error') or self._messages.add() != FLOOD:
+            return
+        LOG.warning(
+            'extension %s sends more than %d messages a second; it is held back',
+            self._name,
+            FLOOD,
+        )
+        self._deafen()
+        self.at(1.0, self._listen)
+
+    def _read_stderr(self) -> bool:
+        """Keep and log what has come; return whether there may be more."""
+        data = _read(self._pipes.stderr)
+        if data == b'':
+            with contextlib.suppress(KeyError):
+                self._poll.unregister(self._pipes.stderr)
+        *lines, self._rest = (self._rest + (data or b'')).split(b'\n')
+        if len(self._rest) > TAIL_LENGTH or data == b'':
+            lines, self._rest = [*lines, self._rest], b''
+        for line in lines:
+            text = line[:TAIL_LENGTH].decode('utf-8', 'replace').rstrip()
+            if text:
+                self._tail.append(text)
+                if self._logged.add() <= LOGGED:
+                    LOG.info('extension %s: %s', self._name, text)
+        return bool(data)
+
+    def _finish(self) -> None:
+        """End what it forked, read what is left, and tell."""
+        pid = self._pipes.pid
+        # The group of a leader that was not waited for is still its own.
+        os.killpg(pid, signal.SIGKILL)
+        for read in (self._read_stdout, self._read_stderr):
+            for _ in range(_LEFT):
+                if not read():
+                    break
+        with self._lock:
+            _, status = os.waitpid(pid, 0)
+            self._over = True
+            self._unsent.clear()
+            self._pipes.close()
+            os.close(self._wake_up)
+        reason = self._reason(os.waitstatus_to_exitcode(status))
+        if self._cgroup is not None:
+            self._cgroup.end()
+        wanted = self._stopping and not self._fault
+        try:
+            self._told(End(reason, list(self._tail), wanted))
+        finally:
+            self.ended.set()
+
+    def _reason(self, code: int) -> str:
+        if self._fault:
+            return f'{self._fault}; it was killed'
+        if code >= 0:
+            return f'it ended with exit code {code}'
+        name = signal.Signals(-code).name
+        if self._cgroup is not None and self._cgroup.out_of_memory():
+            return f'it was killed by {name}: its memory was used up'
+        return f'it was killed by {name}'
+
+
+class _Rate:
+    """Counts within a second of the clock."""
+
+    def __init__(self) -> None:
+        self._second = self._count = 0
+
+    def add(self) -> int:
+        """Count one; return how many there were in this second."""
+        second = int(time.monotonic())
+        if second != self._second:
+            self._second, self._count = second, 0
+        self._count += 1
+        return self._count
+
+
+def _read(fd: int) -> bytes | None:
+    """Return what has come, empty at the end, ``None`` if nothing has."""
+    try:
+        return os.read(fd, _CHUNK)
+    except BlockingIOError:
+        return None
