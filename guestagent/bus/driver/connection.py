@@ -1,0 +1,401 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A program's connection to the hub, for threads: it comes back by itself.
+
+One thread reads, whoever has something to send writes.  The connection begins with the
+first use, so that a program may fork before.  After a loss it is made again, what was
+consumed is consumed again, and what the hub has not confirmed is sent again; it is the
+receiver who recognises a repeat, by its ``_unique_id``.
+"""
+
+from __future__ import annotations
+
+import collections
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from guestagent.bus import attempts, framing
+from guestagent.bus.driver import line as lines
+from guestagent.bus.framing import Outcome
+
+LOG = logging.getLogger(__name__)
+
+RETRY = attempts.Retry(delay=0.2, splay=0.2, longest=5.0)
+
+#: How many messages are kept to be sent again, and how many bytes of them.
+KEPT_COUNT = 1000
+KEPT_BYTES = 32 * 1024 * 1024
+
+Deliver = Callable[[lines.Line, dict[str, Any], bytes], None]
+
+
+class Down(ConnectionError):
+    """There is no connection to the hub; says why."""
+
+
+class Refused(Exception):
+    """The hub has not taken a message, or could not deliver it.
+
+    :ivar outcome: how it put that.
+    """
+
+    def __init__(self, outcome: Outcome, reason: str) -> None:
+        super().__init__(reason or outcome.value)
+        self.outcome = outcome
+
+
+class _Waiter:
+    """Waits for the hub's first word on a message.
+
+    :param retry: how many connections may fail meanwhile; ``None``: any number.
+    """
+
+    def __init__(self, retry: int | None) -> None:
+        self._event = threading.Event()
+        self._left = retry
+        self._problem: Exception | None = None
+
+    def end(self, problem: Exception | None) -> None:
+        """It has come: ``None`` for a good one."""
+        self._problem = problem
+        self._event.set()
+
+    def failed(self, problem: Exception) -> None:
+        """A connection was lost, or did not come about."""
+        if self._left is None:
+            return
+        self._left -= 1
+        if self._left < 0:
+            self.end(problem)
+
+    def wait(self, seconds: float | None) -> None:
+        """Return when the hub has the message.
+
+        :raises Down, Refused, TimeoutError: it has not.
+        """
+        if not self._event.wait(seconds):
+            raise TimeoutError('the hub did not answer in time')
+        if self._problem is not None:
+            raise self._problem
+
+
+class _Kept:
+    """Messages that the hub has not confirmed, by their numbers; the latest of them."""
+
+    def __init__(self) -> None:
+        self._kept: collections.OrderedDict[int, tuple[dict[str, Any], bytes]]
+        self._kept = collections.OrderedDict()
+        self._bytes = 0
+
+    def add(self, number: int, header: dict[str, Any], body: bytes) -> None:
+        """Keep a message, and forget the oldest if there is no room."""
+        self._kept[number] = header, body
+        self._bytes += len(body)
+        while len(self._kept) > KEPT_COUNT or (
+            self._bytes > KEPT_BYTES and len(self._kept) > 1
+        ):
+            self.pop(next(iter(self._kept)))
+
+    def pop(self, number: int) -> None:
+        """Forget a message."""
+        found = self._kept.pop(number, None)
+        if found is not None:
+            self._bytes -= len(found[1])
+
+    def all(self) -> list[tuple[dict[str, Any], bytes]]:
+        """Return them in order."""
+        return list(self._kept.values())
+
+
+class Connection:
+    """A program's way to a hub, over one socket after the other.
+
+    :param path: of the hub's socket for programs.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._changed = threading.Condition()
+        # All that follows is used with it held.
+        self._line: lines.Line | None = None
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self._failures = 0
+        self._problem = Down(f'hub at {path}: not connected yet')
+        self._kept = _Kept()
+        self._waiters: dict[int, _Waiter] = {}
+        self._failed: dict[int, Callable[[Exception], None]] = {}
+        self._subscriptions: dict[int, tuple[dict[str, Any], Deliver]] = {}
+        self._consuming: dict[int, threading.Event] = {}
+        self._numbers = itertools.count(1)
+        self._hurry = threading.Event()
+
+    def publish(
+        self,
+        header: Mapping[str, Any],
+        body: bytes,
+        seconds: float | None = None,
+        retry: int | None = None,
+    ) -> None:
+        """Send a message that nobody answers; return when the hub has it.
+
+        It is sent again after a loss, until the hub says that it was acknowledged.
+
+        :param seconds: how long to wait; ``None``: as long as it takes.
+        :param retry: how many connections may fail; ``None``: any number.
+        :raises Down: as many have.
+        :raises Refused: the hub does not take it.
+        :raises TimeoutError: it took too long.
+        """
+        deadline = None if seconds is None else time.monotonic() + seconds
+        line = self.wait_connected(seconds, retry)
+        waiter = _Waiter(retry)
+        with self._changed:
+            number = next(self._numbers)
+            kept = {**header, 'id': number, 'held': True, 'done': True}
+            self._waiters[number] = waiter
+            self._kept.add(number, kept, body)
+        try:
+            try:
+                line.send(kept, body)
+            except OSError as error:
+                LOG.debug('not sent yet: %s', error)
+            left = None if deadline is None else max(0, deadline - time.monotonic())
+            waiter.wait(left)
+        except BaseException:
+            with self._changed:
+                self._kept.pop(number)
+            raise
+        finally:
+            with self._changed:
+                self._waiters.pop(number, None)
+
+    def request(
+        self,
+        header: Mapping[str, Any],
+        body: bytes,
+        failed: Callable[[Exception], None],
+        seconds: float | None = None,
+        retry: int | None = None,
+    ) -> int:
+        """Send a message that is answered at a reply queue; return its number.
+
+        :param failed: called, by the thread that reads, when there will be no answer:
+            with what :meth:`publish` raises.
+        :raises Down, TimeoutError: as :meth:`publish`.
+        """
+        line = self.wait_connected(seconds, retry)
+        with self._changed:
+            number = next(self._numbers)
+            self._failed[number] = failed
+        try:
+            line.send({**header, 'id': number}, body)
+        except OSError as error:
+            self.forget(number)
+            raise Down(f'hub at {self._path}: {error}') from error
+        except BaseException:
+            self.forget(number)
+            raise
+        return number
+
+    def forget(self, number: int) -> None:
+        """Nobody waits for the answer to this request any more."""
+        with self._changed:
+            self._failed.pop(number, None)
+
+    def consume(self, header: Mapping[str, Any], deliver: Deliver) -> int:
+        """Take messages from now on; return the subscription's number.
+
+        Where there is a hub, it has taken note when this returns.
+
+        :param deliver: called by the thread that reads with each.
+        """
+        number = next(self._numbers)
+        kept = {**header, 'op': 'consume', 'sub': number}
+        noted = threading.Event()
+        with self._changed:
+            self._start()
+            self._subscriptions[number] = kept, deliver
+            self._consuming[number] = noted
+            if self._line is not None:
+                self._try_send(self._line, kept)
+        noted.wait(lines.ANSWER_SECONDS if self._connected_soon() else 0)
+        return number
+
+    def prefetch(self, subscription: int, count: int) -> None:
+        """Change how many messages may be unacknowledged; 0: take no more."""
+        with self._changed:
+            header, deliver = self._subscriptions[subscription]
+            self._subscriptions[subscription] = {**header, 'prefetch': count}, deliver
+            if self._line is not None:
+                change = {'op': 'prefetch', 'sub': subscription, 'prefetch': count}
+                self._try_send(self._line, change)
+
+    def cancel(self, subscription: int) -> None:
+        """Take no more; what is unacknowledged is delivered to somebody else."""
+        with self._changed:
+            self._subscriptions.pop(subscription, None)
+            if self._line is not None:
+                self._try_send(self._line, {'op': 'cancel', 'sub': subscription})
+
+    def wait_connected(self, seconds: float | None, retry: int | None) -> lines.Line:
+        """Return the present connection, when there is one.
+
+        :raises Down, TimeoutError: as :meth:`publish`.
+        """
+        with self._changed:
+            self._start()
+            if self._line is not None:
+                return self._line
+            self._hurry.set()
+            most = None if retry is None else self._failures + retry
+
+            def settled() -> bool:
+                failed = most is not None and self._failures > most
+                return self._line is not None or self._closed or failed
+
+            if not self._changed.wait_for(settled, seconds):
+                raise TimeoutError(str(self._problem))
+            return self._present()
+
+    def _present(self) -> lines.Line:
+        if self._line is None:
+            raise self._problem
+        return self._line
+
+    def close(self) -> None:
+        """Take leave of the hub, and end the thread."""
+        with self._changed:
+            self._closed = True
+            self._problem = Down('the transport was closed')
+            if self._line is not None:
+                self._try_send(self._line, {'op': 'bye', 'reason': 'closed'})
+                self._line.shut()
+            self._changed.notify_all()
+        self._hurry.set()
+        if self._thread not in (None, threading.current_thread()):
+            self._thread.join(lines.ANSWER_SECONDS)
+
+    # The thread
+
+    def _start(self) -> None:
+        if self._thread is None and not self._closed:
+            self._thread = threading.Thread(
+                target=self._run, name='channel', daemon=True
+            )
+            self._thread.start()
+
+    def _connected_soon(self) -> bool:
+        """Whether there is a hub, as far as the first attempt tells."""
+        try:
+            self.wait_connected(lines.ANSWER_SECONDS, 0)
+        except OSError:  # both Down and TimeoutError are
+            return False
+        return True
+
+    def _run(self) -> None:
+        backoff = attempts.Backoff(RETRY)
+        while not self._closed:
+            try:
+                line = self._connect()
+            except (OSError, ValueError, KeyError) as error:
+                self._note_failure(error)
+            else:
+                backoff.succeeded()
+                try:
+                    self._read(line)
+                except OSError as error:
+                    self._lose(line, error)
+            if not self._closed:
+                self._hurry.clear()
+                self._hurry.wait(backoff.failed())
+
+    def _connect(self) -> lines.Line:
+        line = lines.Line(self._path)
+        try:
+            line.greet()
+            with self._changed:
+                # What is consumed comes last: while we do not read, we can send only
+                # as long as nothing comes.
+                for header, body in self._kept.all():
+                    line.send(header, body)
+                for header, _ in self._subscriptions.values():
+                    line.send(header)
+                self._line = line
+                self._changed.notify_all()
+        except BaseException:
+            line.close()
+            raise
+        return line
+
+    def _note_failure(self, error: Exception) -> None:
+        reason = getattr(error, 'strerror', None) or str(error)
+        LOG.debug('hub at %s: %s', self._path, reason)
+        with self._changed:
+            if not self._closed:
+                self._problem = Down(f'hub at {self._path}: {reason}')
+            self._failures += 1
+            for waiter in list(self._waiters.values()):
+                waiter.failed(self._problem)
+            self._changed.notify_all()
+
+    def _lose(self, line: lines.Line, error: Exception) -> None:
+        """Note that the connection has ended: whoever waits for an answer gets none."""
+        if not self._closed:
+            LOG.warning('hub at %s: %s; connecting again', self._path, error)
+        with self._changed:
+            self._line = None
+            failed, self._failed = self._failed, {}
+        line.close()
+        problem = Down(f'hub at {self._path}: {error}')
+        for callback in failed.values():
+            callback(problem)
+        self._note_failure(error)
+
+    def _read(self, line: lines.Line) -> None:
+        while True:
+            for frame in line.read():
+                self._take(line, frame)
+
+    def _take(self, line: lines.Line, frame: framing.Frame) -> None:
+        header = frame.header
+        if frame.op == 'deliver':
+            found = self._subscriptions.get(header['sub'])
+            if found is not None:
+                found[1](line, header, frame.body)
+        elif frame.op == 'settled':
+            self._settle(header)
+        elif frame.op == 'consuming':
+            noted = self._consuming.pop(header['sub'], None)
+            if noted is not None:
+                noted.set()
+        elif frame.op == 'ping':
+            self._try_send(line, {'op': 'pong'})
+        elif frame.op == 'bye':
+            LOG.info('the hub said: %s', header.get('reason'))
+
+    def _settle(self, header: dict[str, Any]) -> None:
+        number, outcome = header['id'], Outcome(header['outcome'])
+        good = outcome in (Outcome.HELD, Outcome.ACKNOWLEDGED)
+        problem = None if good else Refused(outcome, header.get('reason', ''))
+        with self._changed:
+            if outcome is not Outcome.HELD:
+                self._kept.pop(number)
+            waiter = self._waiters.pop(number, None)
+            failed = None if good else self._failed.pop(number, None)
+        if waiter is not None:
+            waiter.end(problem)
+        elif problem is not None and failed is not None:
+            failed(problem)
+        elif problem is not None:
+            LOG.warning('a message was %s: %s', outcome.value, problem)
+
+    def _try_send(self, line: lines.Line, header: dict[str, Any]) -> None:
+        try:
+            line.send(header)
+        except OSError as error:
+            # The thread that reads notices, and all is said again.
+            LOG.debug('hub at %s: %s', self._path, error)
