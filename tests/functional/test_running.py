@@ -109,7 +109,7 @@ def test_check_config_finds_nothing_and_connects_nowhere(program, tmp_path):
 def test_check_config_tells_the_agents_mistakes_all_at_once(tmp_path):
     path = tmp_path / 'x.conf'
     path.write_text(
-        '[DEFAULT]\ninstance_id = a b\ntransport_url = carrier-pigeon://h/\n'
+        '[DEFAULT]\ninstance_id = a b\n'
         'enabled_extensions = exec,nope\ndebug = maybe\n'
         '[dispatcher]\nworkers = 0\nbacklogg = 3\n'
         '[exec]\nkill_grace = long\npth = /bin\n'
@@ -130,10 +130,24 @@ def test_check_config_tells_the_agents_mistakes_all_at_once(tmp_path):
         f'guestagent: warning: {path}: [monitoring] is not read',
         'guestagent: warning: extension nope: no installed package has',
         "guestagent: [DEFAULT] instance_id: instance id 'a b'",
-        'guestagent: transport_url: ',
     ):
         assert expected in err
     assert 'Traceback' not in err
+
+
+@pytest.mark.parametrize('program', ['guestagent', 'guestagent-conductor'])
+def test_check_config_knows_what_a_bus_is(program, tmp_path):
+    options = {'DEFAULT': {'transport_url': 'carrier-pigeon://u:hunter2@h/'}}
+    if program == 'guestagent':
+        options['DEFAULT']['instance_id'] = 'vm'
+    stack.write_config(tmp_path / 'x.conf', options)
+
+    code, out, err = run_to_end(program, tmp_path / 'x.conf', '--check-config')
+
+    assert (code, out) == (2, '')
+    assert err.startswith(f'{program}: transport_url: ')
+    assert err.count('\n') == 1
+    assert 'hunter2' not in err
 
 
 def test_a_required_extension_that_is_missing_is_a_mistake(tmp_path):
