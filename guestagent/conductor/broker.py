@@ -19,7 +19,7 @@ import kombu
 import oslo_messaging
 
 from guestagent import errors
-from guestagent.bus import frames, tls, topics
+from guestagent.bus import frames, tls, topics, where
 from guestagent.conductor import deliveries
 
 #: What may go wrong with a connection; none of it is final.
@@ -61,16 +61,20 @@ class Queue(NamedTuple):
 
 
 def hosts(conf: Any) -> list[Host]:
-    """Return the brokers of ``transport_url``, in random order.
+    """Return the brokers of ``transport_url``, in random order; or the one hub.
 
     :param conf: a transport's, in which the options of the URL's query count.
-    :raises guestagent.errors.ConfigError: it is not a URL of RabbitMQ.
+    :raises guestagent.errors.ConfigError: it is neither a URL of RabbitMQ nor of a hub.
     """
     url = oslo_messaging.TransportURL.parse(conf)
+    if url.transport == where.SCHEME:
+        path = where.programs_socket(str(url))
+        return [Host(path, {'path': path})]
     if url.transport.removeprefix('kombu+') not in ('rabbit', 'amqp'):
         raise errors.ConfigError(
-            f'transport_url: the conductor takes reports from RabbitMQ only '
-            f'(rabbit://user:password@host:port/vhost), not {url.transport}://'
+            f'transport_url: the conductor takes reports from RabbitMQ '
+            f'(rabbit://user:password@host:port/vhost) or a hub (channel:///folder), '
+            f'not {url.transport}://'
         )
     rabbit = conf.oslo_messaging_rabbit
     found = [

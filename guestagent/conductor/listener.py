@@ -15,7 +15,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import amqp
 import sqlalchemy.exc
@@ -43,6 +43,24 @@ class Settings(NamedTuple):
     batch_timeout: float
 
 
+class Consumer(Protocol):
+    """What the listener takes from; :class:`guestagent.conductor.broker.Consumer`."""
+
+    backlog: int
+
+    def take(self, limit: int, idle: float, fill: float) -> list[deliveries.Delivery]:
+        """Return a batch."""
+
+    def acknowledge(self, delivery: deliveries.Delivery) -> None:
+        """Acknowledge this one and all before it."""
+
+    def close(self) -> None:
+        """Take leave."""
+
+    def drop(self) -> None:
+        """Close without a word."""
+
+
 class Listener:
     """The thread that owns the connection of reports.
 
@@ -53,7 +71,7 @@ class Listener:
 
     def __init__(
         self,
-        consume: Callable[[broker.Host], broker.Consumer],
+        consume: Callable[[broker.Host], Consumer],
         hosts: Sequence[broker.Host],
         records: store.Store,
         settings: Settings,
@@ -128,7 +146,7 @@ class Listener:
             raise
         consumer.close()
 
-    def _take(self, consumer: broker.Consumer) -> None:
+    def _take(self, consumer: Consumer) -> None:
         """Take one batch, write it, acknowledge it."""
         settings = self._settings
         messages = consumer.take(settings.batch_size, _IDLE, settings.batch_timeout)

@@ -18,7 +18,7 @@ import sqlalchemy.exc
 from prometheus_client import core
 
 from guestagent import http
-from guestagent.conductor import broker, health, listener
+from guestagent.conductor import broker, health, hub, listener
 from guestagent.conductor import report as reports
 from guestagent.conductor.db import census, engine, store
 
@@ -154,8 +154,10 @@ class _Collector:
         )
 
 
-class Consumer(broker.Consumer):
-    """A consumer that is measured."""
+class _Measured:
+    """Measures the consumer that stands behind it in a class's bases."""
+
+    backlog: int
 
     def __init__(
         self, host: broker.Host, queue: broker.Queue, metrics: Metrics
@@ -163,7 +165,7 @@ class Consumer(broker.Consumer):
         self._metrics = metrics
         metrics.health.beat()
         metrics.health.broker = f'{host.name} does not answer'
-        super().__init__(host, queue)
+        super().__init__(host, queue)  # type: ignore[call-arg]
         metrics.health.broker = ''
         metrics.connects.inc()
 
@@ -171,7 +173,7 @@ class Consumer(broker.Consumer):
         """See the base class."""
         metrics = self._metrics
         metrics.health.beat()
-        taken = super().take(*args, **kwargs)
+        taken = super().take(*args, **kwargs)  # type: ignore[misc]
         metrics.health.beat()
         metrics.backlog.set(self.backlog)
         if taken:
@@ -181,7 +183,23 @@ class Consumer(broker.Consumer):
     def drop(self) -> None:
         """See the base class."""
         self._metrics.health.broker = 'the connection was lost'
-        super().drop()
+        super().drop()  # type: ignore[misc]
+
+
+class Consumer(_Measured, broker.Consumer):
+    """A consumer of RabbitMQ's that is measured."""
+
+
+class HubConsumer(_Measured, hub.Consumer):
+    """A consumer of a hub's that is measured."""
+
+
+def consume(
+    host: broker.Host, queue: broker.Queue, metrics: Metrics
+) -> listener.Consumer:
+    """Return a consumer, as the kind of host wants it."""
+    kind = HubConsumer if hub.PATH in host.parameters else Consumer
+    return kind(host, queue, metrics)
 
 
 class Store(store.Store):

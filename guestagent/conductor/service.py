@@ -73,7 +73,7 @@ class Service:
             options.max_report_size,
         )
         self._listener = listener.Listener(
-            functools.partial(metrics.Consumer, queue=queue, metrics=counts),
+            functools.partial(metrics.consume, queue=queue, metrics=counts),
             broker.hosts(bus.conf),
             metrics.Store(
                 counts,

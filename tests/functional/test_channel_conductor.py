@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Agent, conductor and guestctl on one machine, with no broker."""
+
+import json
+
+import pytest
+
+from devstack import processes, stack
+from tests.functional import hubs
+
+pytestmark = pytest.mark.functional
+
+
+@pytest.fixture
+def hub(tmp_path, children):
+    made = hubs.Hub(tmp_path, '--guest', 'vm-1')
+    children.append(made)
+    return made
+
+
+@pytest.fixture
+def agent(hub, tmp_path, children):
+    made = stack.Agent(tmp_path, hub.url, 'vm-1')
+    children.append(made)
+    return made
+
+
+@pytest.fixture
+def start_conductor(hub, tmp_path, children):
+    def start():
+        made = stack.Conductor(tmp_path, hub.url)
+        children.append(made)
+        made.wait_line('taking reports from ')
+        return made
+
+    return start
+
+
+def is_up(hub):
+    done = stack.guestctl(hub.url, 'instance', 'show', 'vm-1', '-f', 'json')
+    if done.returncode:
+        return None
+    shown = json.loads(done.stdout)
+    return shown if shown['state'] == 'UP' else None
+
+
+def test_guestctl_asks_the_guest_and_the_conductor(hub, agent, start_conductor):
+    conductor = start_conductor()
+    done = stack.guestctl(hub.url, 'exec', 'vm-1', '--', 'echo', 'hello')
+    assert (done.returncode, done.stdout) == (0, 'hello\n'), done.stderr
+    processes.wait_for(lambda: is_up(hub), 'the guest is UP', 60)
+
+    assert conductor.stop() == 0
+    assert 'Traceback' not in conductor.output()
+
+
+def test_a_guest_that_nobody_knows(hub):
+    done = stack.guestctl(hub.url, 'ping', 'vm-2')
+    assert done.returncode
+    assert 'vm-2' in done.stderr
+    assert not hub.guest_socket('vm-2').exists()
+
+
+def test_all_come_back_when_the_hub_does(
+    hub, agent, start_conductor, tmp_path, children
+):
+    conductor = start_conductor()
+    processes.wait_for(lambda: is_up(hub), 'the guest is UP', 60)
+    before = len(conductor.output())
+    hub.kill()
+    children.append(hubs.Hub(tmp_path))
+    conductor.wait_for(
+        lambda: 'taking reports from ' in conductor.output()[before:],
+        'it takes reports again',
+        60,
+    )
+    done = stack.guestctl(hub.url, 'exec', 'vm-1', '--', 'echo', 'hello')
+    assert (done.returncode, done.stdout) == (0, 'hello\n'), done.stderr
+    processes.wait_for(lambda: is_up(hub), 'the guest is UP again', 60)
