@@ -80,7 +80,7 @@ def main():
         [Endpoint(engine)],
         executor='threading',
     )
-    listener.start(override_pool_size=1)
+    listener.start()
     threading.Event().wait()
 
 
