@@ -176,9 +176,9 @@ def throughput(bench: bed.Bed) -> Iterator[report.Row]:
         unit='reports/s',
         ratio=statistics.median(ratios),
         target=report.Target('ratio', '>=', 1.6),
-        note=f'two conductors beside one; the {os.cpu_count()} processors, which broker '
-        f'and database need too, were {statistics.median(busy):.0%} busy, writing to the '
-        f'queue included: near 100 % they are what bounds it',
+        note=f'two conductors beside one; the {os.cpu_count()} processors, which broker'
+        f' and database need too, were {statistics.median(busy):.0%} busy, writing to'
+        f' the queue included: near 100 % they are what bounds it',
     )
 
 
