@@ -9,10 +9,8 @@ from collections.abc import Sequence
 
 from guestagent import imports
 
-# Types of options that the agent does not have, and a serializer that it does not
-# speak: 2.5 MiB of an idle agent.
+# Types of options that the agent does not have: megabytes of an idle agent.
 imports.defer('netaddr', 'rfc3986')
-imports.refuse('yaml')
 
 from oslo_config import cfg  # noqa: E402
 

@@ -36,7 +36,7 @@ PATHS = {
     'guestagent-conductor': [COMMON, CLIENT, CONDUCTOR],
 }
 
-#: oslo.config itself reads no YAML, and the agent refuses it (guestagent.cmd.agent).
+#: oslo.config needs it to write samples, and not in a program.
 _NOT_COMMON = ['pyyaml']
 
 
