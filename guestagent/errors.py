@@ -124,6 +124,30 @@ class ExtensionDied(GuestError):
     code = 'extension-died'
 
 
+class StorageError(GuestError):
+    """The guest cannot keep on its disk what it must."""
+
+    code = 'storage'
+
+
+class DiskFull(StorageError):
+    """There is no room on the guest's disk; repeat it later, with the same id."""
+
+    code = 'disk-full'
+
+
+class StorageHeld(StorageError):
+    """Another process has the file open."""
+
+    code = 'storage-held'
+
+
+class StorageTooNew(StorageError):
+    """A later version of the agent has written the file."""
+
+    code = 'storage-too-new'
+
+
 class Refused(GuestAgentError):
     """The guest does not let this caller do this."""
 
