@@ -48,6 +48,7 @@ class Agent(processes.Process):
     :param packages: a folder whose packages it finds beside the installed ones.
     :ivar instance: its instance id.
     :ivar config: its configuration file.
+    :ivar state: the folder with what it keeps.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Agent(processes.Process):
     ) -> None:
         self.instance = instance
         self.config = folder / f'agent-{instance}.conf'
+        self.state = folder / f'agent-{instance}.state'
         self._url = url
         write_config(
             self.config,
@@ -69,6 +71,7 @@ class Agent(processes.Process):
                     'instance_id': instance,
                     'control_exchange': 'guestagent',
                     'enabled_extensions': 'exec,monitoring',
+                    'state_dir': self.state,
                 },
                 'reports': {'heartbeat_interval': 1},
             },

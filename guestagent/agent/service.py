@@ -32,6 +32,7 @@ from guestagent.agent import (
     registry,
     reporter,
     rpc,
+    state,
     supervision,
 )
 from guestagent.agent.steps import arguments, limit, repeats, version
@@ -162,6 +163,7 @@ class Service:
             self.instance_id,
             ', '.join(item.name for item in self.registry.extensions()) or 'none',
         )
+        state.prepare(self._conf.state_dir)
         # The connection is made meanwhile; nothing is taken before the loop runs.
         self.bus.start(self.door.receive, self._connected)
         self.registry.start(self._conf.require_extensions)

@@ -31,6 +31,12 @@ OPTIONS = [
         'the instance id of cloud-init, else the UUID that the firmware '
         'names, else /etc/machine-id.',
     ),
+    cfg.StrOpt(
+        'state_dir',
+        default='/var/lib/guestagent',
+        help='The folder in which the agent keeps what must survive a crash. Only '
+        'one agent may use it, on a disk of the guest; it is made if it is missing.',
+    ),
     cfg.ListOpt(
         'enabled_extensions',
         default=['exec', 'monitoring'],

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -108,6 +109,8 @@ class Agent:
     :param options: ``{'dispatcher': {'workers': 1}, 'uptime': {...}}``.
     :param instance: the guest's id.
     :param conductor: of an agent before this one, that is the same guest.
+    :param state_dir: the folder of an agent before this one, to go on with what it
+        has kept; ``None``: one of its own, that is removed when it stops.
     :raises oslo_config.cfg.Error: there is no such option.
     """
 
@@ -118,12 +121,17 @@ class Agent:
         options: Options | None = None,
         instance: str = 'guest',
         conductor: conductors.Conductor | None = None,
+        state_dir: str | None = None,
     ) -> None:
+        self._folder = None
+        if state_dir is None:
+            self._folder = tempfile.TemporaryDirectory(prefix='guestagent-')
+            state_dir = self._folder.name
         self.conductor = conductors.Conductor() if conductor is None else conductor
         self._calls: dict[str, Call] = {}
         self._stopped = False
         self._service = _Service(
-            _configuration(extensions, instance, options or {}),
+            _configuration(extensions, instance, state_dir, options or {}),
             self._make_bus,
             extensions,
         )
@@ -230,6 +238,8 @@ class Agent:
         if not self._stopped:
             self._stopped = True
             self._service.stop()
+            if self._folder is not None:
+                self._folder.cleanup()
 
     def _make_bus(self, _conf: Any, loop: loops.Loop, _instance: str) -> buses.Bus:
         self.bus = buses.Bus(loop, self._take_reply, self.conductor.take)
@@ -241,7 +251,10 @@ class Agent:
 
 
 def _configuration(
-    extensions: Mapping[str, type[extension.Extension]], instance: str, options: Options
+    extensions: Mapping[str, type[extension.Extension]],
+    instance: str,
+    state_dir: str,
+    options: Options,
 ) -> config.Config:
     """Return the configuration of an agent that no file of this machine changes."""
     conf = config.Config()
@@ -250,6 +263,7 @@ def _configuration(
     for name, kind in extensions.items():
         conf.register_opts(kind.options, group=name)
     conf.set_override('instance_id', instance)
+    conf.set_override('state_dir', state_dir)
     for section, values in options.items():
         group = None if section == 'DEFAULT' else section
         for name, value in values.items():

@@ -34,6 +34,7 @@ transport_url = {url}
 instance_id = {instance}
 control_exchange = {exchange}
 enabled_extensions = {extensions}
+state_dir = {state}
 require_extensions = true
 """
 
@@ -213,6 +214,7 @@ class Bed:
                 instance=instance,
                 exchange=EXCHANGE,
                 extensions=','.join(extensions),
+                state=self._folder / f'{instance}.state',
             )
         )
         return [str(venv.program('guestagent')), '--config-file', str(config)]

@@ -312,3 +312,16 @@ def test_the_instance_is_found_without_configuration(tmp_path):
 def test_a_timeout_says_nothing_of_a_guest_that_is_not_there(stock_client):
     with pytest.raises(oslo_messaging.MessagingTimeout):
         stock_client('nobody', timeout=0.5).call({}, 'oslo_rpc_server_ping')
+
+
+def test_a_state_folder_that_cannot_be_is_named(tmp_path):
+    (tmp_path / 'file').write_text('')
+    options = {'DEFAULT': {'state_dir': tmp_path / 'file' / 'state'}}
+
+    code, output = run_to_end(tmp_path, options)
+
+    assert code == 2
+    last = output.strip().splitlines()[-1]
+    assert last.startswith('guestagent: [DEFAULT] state_dir: ')
+    assert 'Not a directory' in last
+    assert 'name another folder' in last
