@@ -24,6 +24,9 @@ from devstack import processes, servers, stack
 
 INSTANCE = 'vm-1'
 
+#: What may carry the messages: the project's own hub, or a private RabbitMQ node.
+BUSES = ('hub', 'rabbit')
+
 _CLIENT = os.path.relpath(pathlib.Path(__file__).with_name('stock_client.py'))
 
 _GOODBYE = """
@@ -42,12 +45,14 @@ Ctrl-C stops everything.
 class Demo:
     """The running pieces, and the steps that show what they do.
 
+    :param bus: one of :data:`BUSES`.
     :ivar step: the title of the step that is shown now.
     """
 
-    def __init__(self, folder: pathlib.Path) -> None:
+    def __init__(self, folder: pathlib.Path, bus: str) -> None:
         self.step = ''
         self._folder = folder
+        self._bus = bus
         self._stopping = contextlib.ExitStack()
         self._number = 0
         self._processes: dict[str, processes.Process] = {}
@@ -101,11 +106,10 @@ class Demo:
             time.sleep(0.5)
 
     def _start_all(self) -> None:
-        self._begin('Start a private RabbitMQ node')
-        broker = servers.RabbitMQ(self._folder / 'rabbitmq')
-        self._stopping.callback(broker.stop)
-        self._url = broker.url
-        _print(f'It listens on 127.0.0.1:{broker.port}, process {broker.pid}.')
+        if self._bus == 'rabbit':
+            self._start_rabbit()
+        else:
+            self._start_hub()
 
         self._begin('Start a conductor with SQLite')
         conductor = stack.Conductor(self._folder, self._url)
@@ -114,6 +118,19 @@ class Demo:
 
         self._begin(f'Start an agent as the guest "{INSTANCE}"')
         self._start_agent()
+
+    def _start_hub(self) -> None:
+        self._begin('Start a hub: it carries the messages, without a broker')
+        hub = stack.Hub(self._folder, '--guest', INSTANCE)
+        self._keep('hub', hub)
+        self._url = hub.url
+
+    def _start_rabbit(self) -> None:
+        self._begin('Start a private RabbitMQ node')
+        broker = servers.RabbitMQ(self._folder / 'rabbitmq')
+        self._stopping.callback(broker.stop)
+        self._url = broker.url
+        _print(f'It listens on 127.0.0.1:{broker.port}, process {broker.pid}.')
 
     def _ask(self) -> None:
         self._begin('The conductor knows the guest')
@@ -224,19 +241,22 @@ def main() -> int:
         action='store_true',
         help='stop after the show instead of waiting for Ctrl-C',
     )
+    parser.add_argument(
+        '--bus', choices=BUSES, default=BUSES[0], help='what carries the messages'
+    )
     arguments = parser.parse_args()
     # Both end the show wherever it is, even where a shell had SIGINT ignored.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
         with tempfile.TemporaryDirectory(prefix='guestagent-demo-') as folder:
-            return _run_in(pathlib.Path(folder), arguments.once)
+            return _run_in(pathlib.Path(folder), arguments.bus, arguments.once)
     except KeyboardInterrupt:
         return 0
 
 
-def _run_in(folder: pathlib.Path, once: bool) -> int:
-    demo = Demo(folder)
+def _run_in(folder: pathlib.Path, bus: str, once: bool) -> int:
+    demo = Demo(folder, bus)
     try:
         with demo:
             demo.show()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The project's own programs as child processes: agent, conductor, guestctl.
+"""The project's own programs as child processes: hub, agent, conductor, guestctl.
 
 They are the console scripts of the environment that runs this, each with a
 configuration file of its own in a folder that the caller gives.
@@ -16,6 +16,7 @@ from collections.abc import Mapping
 import amqp
 
 from devstack import processes
+from guestagent.bus import where
 
 #: Options by section and name.
 Options = Mapping[str, Mapping[str, object]]
@@ -40,6 +41,37 @@ def write_config(path: pathlib.Path, *layers: Options) -> None:
         lines.append(f'[{section}]')
         lines += [f'{name} = {value}' for name, value in values.items()]
     path.write_text('\n'.join(lines) + '\n')
+
+
+class Hub(processes.Process):
+    """A real ``guestagent-hub``; it serves when it is made.
+
+    :param options: more of its command line, as ``'--guest', 'vm-1'``.
+    :ivar folder: the folder of its sockets.
+    :raises devstack.processes.Failed: it does not come up.
+    """
+
+    def __init__(self, folder: pathlib.Path, *options: str) -> None:
+        self.folder = folder / 'hub'
+        super().__init__(
+            'hub',
+            [script('guestagent-hub'), '--listen', self.folder, *options],
+            folder / 'hub.log',
+        )
+        try:
+            self.wait_line(r'INFO guestagent.hub.service hub in ')
+        except processes.Failed:
+            self.kill()
+            raise
+
+    @property
+    def url(self) -> str:
+        """The transport URL of programs and agents."""
+        return f'channel://{self.folder}'
+
+    def guest_socket(self, instance: str) -> pathlib.Path:
+        """Return the socket of a guest."""
+        return self.folder / 'guests' / f'{instance}.sock'
 
 
 class Agent(processes.Process):
@@ -89,6 +121,9 @@ class Agent(processes.Process):
 
         :raises devstack.processes.Failed: it ended, or does not.
         """
+        if where.is_channel(self._url):
+            self.wait_line('connected to the hub at ')
+            return
         queue = f'guestagent.{self.instance}'
         self.wait_for(
             functools.partial(consumers, self._url, queue), f'{queue} has a consumer'
@@ -128,6 +163,10 @@ class Conductor(processes.Process):
 
         :raises devstack.processes.Failed: it ended, or does not.
         """
+        if where.is_channel(self._url):
+            self.wait_line('taking reports from ')
+            self.wait_line('answering queries on topic ')
+            return
         for queue in ('guestagent_reports.info', 'guestagent-conductor'):
             self.wait_for(
                 functools.partial(consumers, self._url, queue),

@@ -6,34 +6,18 @@ import pathlib
 import socket
 import time
 
-from devstack import processes, stack
+from devstack import stack
 from guestagent.bus import framing
 
 
-class Hub(processes.Process):
+class Hub(stack.Hub):
     """A real ``guestagent-hub``; once made, it serves."""
-
-    def __init__(self, folder: pathlib.Path, *options: str) -> None:
-        self.folder = folder / 'hub'
-        super().__init__(
-            'hub',
-            [stack.script('guestagent-hub'), '--listen', self.folder, *options],
-            folder / 'hub.log',
-        )
-        self.wait_line(r'INFO guestagent.hub.service hub in ')
-
-    @property
-    def url(self) -> str:
-        return f'channel://{self.folder}'
 
     def rss(self) -> int:
         """Its resident memory in bytes."""
         status = pathlib.Path(f'/proc/{self.pid}/status').read_text()
         line = next(line for line in status.splitlines() if line.startswith('VmRSS'))
         return int(line.split()[1]) * 1024
-
-    def guest_socket(self, instance: str) -> pathlib.Path:
-        return self.folder / 'guests' / f'{instance}.sock'
 
 
 class Peer:

@@ -8,6 +8,8 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -19,27 +21,30 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def folder(tmp_path: pathlib.Path) -> pathlib.Path:
-    """The folder in which the demo makes its own."""
-    path = tmp_path / 'tmp'
-    path.mkdir()
-    return path
+def folder() -> Iterator[pathlib.Path]:
+    """The folder in which the demo makes its own; sockets need a short path."""
+    with tempfile.TemporaryDirectory() as name:
+        yield pathlib.Path(name)
 
 
 @pytest.fixture
-def demo(
+def start(
     tmp_path: pathlib.Path, folder: pathlib.Path, children: list[processes.Process]
-) -> processes.Process:
-    """The demo, just started."""
-    child = processes.Process(
-        'demo',
-        [sys.executable, '-m', 'devstack.demo'],
-        tmp_path / 'demo.log',
-        env={**os.environ, 'TMPDIR': str(folder)},
-        cwd=ROOT,
-    )
-    children.append(child)
-    return child
+) -> Callable[..., processes.Process]:
+    """``start(*options)``: start the demo."""
+
+    def start(*options: str) -> processes.Process:
+        child = processes.Process(
+            'demo',
+            [sys.executable, '-m', 'devstack.demo', *options],
+            tmp_path / 'demo.log',
+            env={**os.environ, 'TMPDIR': str(folder)},
+            cwd=ROOT,
+        )
+        children.append(child)
+        return child
+
+    return start
 
 
 def processes_of(folder: pathlib.Path) -> dict[int, str]:
@@ -61,10 +66,17 @@ def assert_nothing_is_left(folder: pathlib.Path) -> None:
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ('options', 'scheme'), [([], 'channel'), (['--bus', 'rabbit'], 'rabbit')]
+)
 def test_it_shows_all_and_stops_when_asked(
-    demo: processes.Process, folder: pathlib.Path
+    start: Callable[..., processes.Process],
+    folder: pathlib.Path,
+    options: list[str],
+    scheme: str,
 ) -> None:
     # Given the demo after its show,
+    demo = start(*options)
     demo.wait_line('^Ctrl-C stops everything', 120)
     text = demo.output()
     # then everything was shown, each state in its turn,
@@ -75,6 +87,7 @@ def test_it_shows_all_and_stops_when_asked(
     # what it tells its user to type works,
     url = re.search(f'export {stack.URL_VARIABLE}=(.*)', text)
     assert url is not None
+    assert url[1].startswith(f'{scheme}://')
     done = stack.guestctl(url[1], 'exec', 'vm-1', '--', 'echo', 'hello')
     assert (done.returncode, done.stdout) == (0, 'hello\n')
     # and Ctrl-C leaves nothing.
@@ -84,9 +97,11 @@ def test_it_shows_all_and_stops_when_asked(
 
 
 def test_a_failed_step_is_named_and_all_is_stopped(
-    demo: processes.Process, folder: pathlib.Path
+    start: Callable[..., processes.Process], folder: pathlib.Path
 ) -> None:
     # Given a conductor that dies while the demo starts,
+    demo = start()
+
     def conductor() -> int | None:
         return next(
             (
