@@ -25,7 +25,9 @@ _LAST_TIME = 253402300799.0
 _LAST_INTEGER = 2**63 - 1
 _HEALTH_LENGTH = 1000
 
-_OUTCOMES = frozenset(('done', 'failed', 'interrupted', 'withheld'))
+#: The outcome of a command of which nobody knows how far it got.
+INTERRUPTED = 'interrupted'
+_OUTCOMES = frozenset(('done', 'failed', INTERRUPTED, 'withheld'))
 
 
 class Rejected(Exception):
@@ -82,13 +84,17 @@ class Event(NamedTuple):
 
 
 class Report(NamedTuple):
-    """A report whose every field has been checked."""
+    """A report whose every field has been checked.
+
+    :ivar id: the same whenever it is sent; ``''``: generation and sequence are.
+    """
 
     instance: str
     generation: str
     sequence: int
     boot_id: str
     data: Heartbeat | Facts | Outcome | Event
+    id: str = ''
 
 
 def read(body: bytes | str) -> Report:
@@ -125,6 +131,7 @@ def parse(payload: Any) -> Report:
         sequence,
         _text('boot_id', get('boot_id'), least=0),
         reader(_object('data', get('data'))),
+        _text('id', get('id', ''), tables.REPORT_LENGTH, least=0),
     )
 
 

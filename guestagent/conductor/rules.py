@@ -67,7 +67,8 @@ def decide(
             _take_outcome(data, (number, report.sequence), report, known, changes)
         else:
             changes.events.setdefault(
-                (report.instance, (number, report.sequence)), data
+                (report.instance, report.id or f'{number}-{report.sequence}'),
+                ((number, report.sequence), data),
             )
     for report, data in beats.values():
         instance = known.instances[report.instance]
@@ -155,9 +156,14 @@ def _take_outcome(
     known: state.Known,
     changes: state.Changes,
 ) -> None:
-    """Keep one outcome of each command: the newest, should a guest report two."""
+    """Keep one outcome of each command: the newest, should a guest report two.
+
+    A copy of a guest, and one that was put back to a snapshot, report as interrupted
+    what they do not know the end of.  Whoever knows it is believed.
+    """
     key = (report.instance, data.caller, data.command_id, data.digest)
+    rank = (data.outcome != reports.INTERRUPTED, place)
     before = known.commands.get(key)
-    if before is None or before < place:
-        known.commands[key] = place
+    if before is None or before < rank:
+        known.commands[key] = rank
         changes.commands[key] = (place, data)

@@ -18,6 +18,8 @@ INTERVALS = 3
 Order: TypeAlias = tuple[int, int]
 #: (instance, generation, boot id): one agent process, whatever its name.
 GenerationKey: TypeAlias = tuple[str, str, str]
+#: (whether it is known how the command ended, order): the greater outcome is kept.
+Rank: TypeAlias = tuple[bool, Order]
 #: (instance, caller, command id, digest).
 CommandKey: TypeAlias = tuple[str, str, str, str]
 
@@ -87,13 +89,13 @@ class Known:
 
     :ivar generations: their numbers.
     :ivar facts: of the instances that report facts, by instance and name.
-    :ivar commands: the order of the outcomes on record, by key.
+    :ivar commands: the rank of the outcomes on record, by key.
     """
 
     instances: dict[str, Instance]
     generations: dict[GenerationKey, int] = dataclasses.field(default_factory=dict)
     facts: dict[str, dict[str, Fact]] = dataclasses.field(default_factory=dict)
-    commands: dict[CommandKey, Order] = dataclasses.field(default_factory=dict)
+    commands: dict[CommandKey, Rank] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(slots=True)
@@ -106,7 +108,7 @@ class Changes:
     :ivar renumbered: new numbers of those that were met before.
     :ivar extensions: by instance; all of its extensions, in place of those before.
     :ivar facts: by (instance, name); ``None``: forget it.
-    :ivar events: by (instance, order); what is on record already stays.
+    :ivar events: by (instance, id of the report); what is on record already stays.
     :ivar notices: the conductor's own events: (instance, type, data).
     """
 
@@ -121,7 +123,7 @@ class Changes:
     commands: dict[CommandKey, tuple[Order, reports.Outcome]] = dataclasses.field(
         default_factory=dict
     )
-    events: dict[tuple[str, Order], reports.Event] = dataclasses.field(
+    events: dict[tuple[str, str], tuple[Order, reports.Event]] = dataclasses.field(
         default_factory=dict
     )
     notices: list[tuple[str, str, dict[str, Any]]] = dataclasses.field(

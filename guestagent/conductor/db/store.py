@@ -207,6 +207,7 @@ def _load_commands(
             table.c.caller,
             table.c.command_id,
             table.c.digest,
+            table.c.outcome,
             table.c.generation,
             table.c.sequence,
         ).where(
@@ -214,8 +215,12 @@ def _load_commands(
             upsert.among(connection, table.c.command_id, {pair[1] for pair in wanted}),
         )
     ):
-        instance, caller, command_id, digest, generation, sequence = row
-        known.commands[instance, caller, command_id, digest] = (generation, sequence)
+        *key, outcome, generation, sequence = row
+        instance, caller, command_id, digest = key
+        known.commands[instance, caller, command_id, digest] = (
+            outcome != reports.INTERRUPTED,
+            (generation, sequence),
+        )
 
 
 def _write(connection: sa.Connection, changes: state.Changes, now: float) -> None:
@@ -241,16 +246,17 @@ def _write(connection: sa.Connection, changes: state.Changes, now: float) -> Non
     upsert.insert_missing(
         connection,
         tables.events,
-        ('instance', 'generation', 'sequence'),
+        ('instance', 'report'),
         [
             {
                 'instance': instance,
-                'generation': generation,
-                'sequence': sequence,
+                'report': report,
+                'generation': order[0],
+                'sequence': order[1],
                 'received': now,
                 **event._asdict(),
             }
-            for (instance, (generation, sequence)), event in changes.events.items()
+            for (instance, report), (order, event) in changes.events.items()
         ],
     )
     if changes.notices:

@@ -17,6 +17,7 @@ GENERATION_LENGTH = 200
 NAME_LENGTH = 255
 VERSION_LENGTH = 64
 RANGES_LENGTH = 1000
+REPORT_LENGTH = 64
 
 metadata = sa.MetaData()
 
@@ -159,14 +160,15 @@ events = sa.Table(
     metadata,
     sa.Column('id', _Counter, primary_key=True, autoincrement=True),
     sa.Column('instance', sa.String(INSTANCE_LENGTH), nullable=False),
-    # Both are NULL in the conductor's own events.
+    # NULL in the conductor's own events, as are the two below.
+    sa.Column('report', sa.String(REPORT_LENGTH)),
     sa.Column('generation', sa.Integer),
     sa.Column('sequence', sa.BigInteger),
     sa.Column('type', sa.String(NAME_LENGTH), nullable=False),
     sa.Column('at', sa.Double, nullable=False),
     sa.Column('received', sa.Double, nullable=False, index=True),
     sa.Column('data', _Text, nullable=False),
-    sa.UniqueConstraint('instance', 'generation', 'sequence', name='uq_events_report'),
+    sa.UniqueConstraint('instance', 'report', name='uq_events_report'),
     **_OPTIONS,
 )
 sa.Index('ix_events_page', events.c.instance, events.c.id)

@@ -41,6 +41,7 @@ def _payload(
     instance: str = 'i',
     generation: str = 'one',
     sequence: Any = 1,
+    id: str = '',
     **data: Any,
 ) -> dict[str, Any]:
     defaults: dict[str, Any] = {
@@ -50,6 +51,7 @@ def _payload(
         'event': {'type': 'test.x', 'at': 7.0, 'data': {}},
     }[kind]
     return {
+        'id': id,
         'instance': instance,
         'kind': kind,
         'generation': generation,

@@ -71,6 +71,7 @@ HELD: dict[str, dict[str, list[dict[str, Any]]]] = {
         ],
     },
     '0002': {},
+    '0003': {},
 }
 
 

@@ -492,3 +492,29 @@ def test_a_conflict_ends_when_the_older_is_not_heard_any_more(make):
     world.take(make(generation='two', sequence=50, interval=1), now=1050.0)
 
     assert world.instance.conflict is None
+
+
+def test_an_event_is_known_by_its_id_whatever_number_it_comes_with(make):
+    world = World()
+
+    world.take(make('event', sequence=1, id='a', type='x.a'))
+    world.take(make('event', generation='two', sequence=5, id='a', type='x.a'))
+    # A guest that was put back gives a number again that it had given before.
+    world.take(make('event', sequence=1, id='b', type='x.b'))
+
+    assert [event.type for _order, event in world.events.values()] == ['x.a', 'x.b']
+
+
+def test_who_knows_how_a_command_ended_is_believed(make):
+    # Given a guest that was copied, or put back, while a command ran
+    world = World()
+    lost = {'outcome': 'interrupted', 'error': {'code': 'interrupted'}}
+    world.take(make('outcome', 'i', 'one', 1))
+    world.take(make('outcome', 'i', 'two', 1, **lost))
+    world.take(make('outcome', 'i', 'one', 2, command_id='other'))
+    world.take(make('outcome', 'i', 'two', 2, command_id='third', **lost))
+    world.take(make('outcome', 'i', 'one', 3, command_id='third', outcome='failed'))
+
+    found = {key[2]: data.outcome for key, (_order, data) in world.outcomes.items()}
+
+    assert found == {'c': 'done', 'other': 'done', 'third': 'failed'}

@@ -109,15 +109,14 @@ def test_an_outcome_reported_again_is_replaced_in_its_place(database, records, m
         100.0,
     )
     records.apply(
-        [make('outcome', generation='two', command_id='a', outcome='interrupted')],
-        200.0,
+        [make('outcome', generation='two', command_id='a', outcome='failed')], 200.0
     )
     records.apply([make('outcome', sequence=1, command_id='a')], 300.0)
 
     found = [record for _, record in queries.commands(database, 'i', None, 10)]
     assert [(record['command_id'], record['outcome']) for record in found] == [
         ('b', 'done'),
-        ('a', 'interrupted'),
+        ('a', 'failed'),
     ]
 
 
@@ -197,3 +196,15 @@ def test_conductors_side_by_side_number_and_keep_the_same(database, make):
     assert len([kind for _, kind in events if kind == 'instance.up']) == 20
     for instance in queries.instances(database, None, None, 100):
         assert queries.instance(database, instance['id'])['generation'] == 4
+
+
+def test_what_a_guest_sends_again_under_another_number_is_kept_once(database, make):
+    records = store.Store(database)
+    for generation, sequence in (('one', 3), ('two', 1), ('one', 3)):
+        records.apply([make('event', 'i', generation, sequence, id='a')], 1.0)
+        records.apply([make('event', 'i', generation, sequence, id='b')], 1.0)
+    records.apply([make('outcome', 'i', 'one', 1)], 2.0)
+    records.apply([make('outcome', 'i', 'two', 1, outcome='interrupted')], 3.0)
+
+    assert _rows(database, tables.events, 'report') == [('a',), ('b',)]
+    assert _rows(database, tables.commands, 'outcome') == [('done',)]
