@@ -20,7 +20,10 @@ CONTEXT_CALLER = 'guestagent_caller'
 
 _INSTANCE = re.compile(r'[A-Za-z0-9_.\-]{1,200}\Z')
 _COMMAND_ID = re.compile(r'[A-Za-z0-9_.\-]{1,64}\Z')
-_REPLY_QUEUE = re.compile(r'reply_.', re.DOTALL)
+#: Without what UTF-8, and so AMQP, does not know.
+_REPLY_QUEUE = re.compile(r'reply_[^\ud800-\udfff]+\Z')
+#: AMQP's limit for a name, in bytes.
+_NAME_BYTES = 255
 
 
 def check_instance_id(instance_id: str) -> str:
@@ -42,7 +45,11 @@ def is_command_id(value: object) -> bool:
 
 def is_reply_queue(value: object) -> bool:
     """Whether a reply may go to this queue: the address is the caller's word."""
-    return isinstance(value, str) and _REPLY_QUEUE.match(value) is not None
+    return (
+        isinstance(value, str)
+        and _REPLY_QUEUE.match(value) is not None
+        and len(value.encode()) <= _NAME_BYTES
+    )
 
 
 def request_topic(instance_id: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import functools
+import inspect
 import logging
 import re
 import time
@@ -40,10 +41,15 @@ _END_OF_TIME = 1e11
 
 def _query(method: Callable[..., Record]) -> Callable[..., Record]:
     """Let a method's errors reach the caller as what they are, and not as crashes."""
+    signature = inspect.signature(method)
 
     @oslo_messaging.expected_exceptions(errors.GuestAgentError)
     @functools.wraps(method)
     def answer(*args: Any, **kwargs: Any) -> Record:
+        try:
+            signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise errors.InvalidArgument(f'{method.__name__}: {error}') from None
         try:
             return method(*args, **kwargs)
         except sqlalchemy.exc.SQLAlchemyError as error:

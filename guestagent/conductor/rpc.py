@@ -12,21 +12,31 @@ import threading
 from typing import Any
 
 import oslo_messaging
+from oslo_config import cfg
 from oslo_messaging import opts
-from oslo_messaging._drivers import amqpdriver
+from oslo_messaging._drivers import amqpdriver, impl_rabbit
+from oslo_messaging.rpc import server
 
 from guestagent import errors
 from guestagent.bus import topics
+from guestagent.conductor import chatter
 
 LOG = logging.getLogger(__name__)
 
 #: How long oslo.messaging's listener may sleep, in seconds: a stop waits for that.
 _LONGEST_SLEEP = 0.5
 
+#: For how long a reply is tried whose queue is not there, in seconds; 60 otherwise, and
+#: a few callers who are gone would have all workers wait for them.
+_REPLY_SECONDS = 1
+
 
 def set_defaults() -> None:
-    """Make this project's exchange the default; before the configuration is read."""
+    """Change what oslo.messaging does by default; before the configuration is read."""
     oslo_messaging.set_transport_defaults(control_exchange=topics.CONTROL_EXCHANGE)
+    cfg.set_defaults(
+        impl_rabbit.rabbit_opts, kombu_missing_consumer_retry_timeout=_REPLY_SECONDS
+    )
 
 
 def transport(conf: Any) -> Any:
@@ -80,6 +90,33 @@ def _register_forgotten(conf: Any) -> None:
         LOG.debug('this oslo.messaging has no metrics or no tracing')
 
 
+class NoReplyQueue(oslo_messaging.RPCDispatcherError):
+    """The answer to a query would go where no answers are taken."""
+
+
+class Dispatcher(oslo_messaging.RPCDispatcher):
+    """Calls a query's method, but for one whose reply address is no reply queue.
+
+    The address is the caller's word.  Another queue would get what it does not expect,
+    and a name that AMQP does not allow costs the connection.
+    """
+
+    def dispatch(self, incoming: Any) -> Any:
+        """Return what the method does.
+
+        :raises NoReplyQueue: it was not called, and nobody will get an answer.
+        """
+        wanted = hasattr(incoming, 'reply_q') and incoming.msg_id
+        if wanted and not topics.is_reply_queue(incoming.reply_q):
+            incoming.reply = _reply_to_nobody
+            raise NoReplyQueue(f'{incoming.reply_q!r:.100} is no reply queue (reply_*)')
+        return super().dispatch(incoming)
+
+
+def _reply_to_nobody(reply: object = None, failure: object = None) -> None:
+    """Take the place of an incoming message's ``reply``."""
+
+
 class Server:
     """Answers queries.
 
@@ -91,8 +128,9 @@ class Server:
         target = oslo_messaging.Target(
             topic=topics.CONDUCTOR_TOPIC, server=socket.gethostname()
         )
-        self._server = oslo_messaging.get_rpc_server(bus, target, [endpoint])
+        self._server = server.RPCServer(bus, target, Dispatcher([endpoint], None, None))
         self._workers = workers
+        chatter.quieten()
         self._started = threading.Event()
 
     def start(self) -> None:

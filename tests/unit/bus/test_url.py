@@ -69,6 +69,11 @@ def test_a_broker_is_printed_without_its_password():
         (None, False),
         (['reply_x'], False),
         ('xreply_1', False),
+        ('reply_host:program:1', True),
+        ('reply_' + 'x' * 249, True),
+        ('reply_' + 'x' * 250, False),
+        ('reply_' + 'ü' * 125, False),
+        ('reply_\ud800', False),
     ],
 )
 def test_replies_go_to_reply_queues_only(name, fine):

@@ -124,6 +124,8 @@ def test_an_unknown_instance_is_named(ask, method, arguments):
         ('event_list', {'newest': 'yes'}, 'newest'),
         ('event_list', {'after': -1}, 'after'),
         ('event_list', {'after': 10**30}, 'after'),
+        ('instance_show', {}, "instance_show: .*'instance'"),
+        ('instance_list', {'colour': 'red'}, "instance_list: .*'colour'"),
     ],
 )
 def test_a_wrong_argument_is_named(ask, method, arguments, name):
