@@ -52,7 +52,7 @@ class Conductor:
     ) -> Record:
         """Return a page: ``{'instances': [...], 'next': <marker> or None}``.
 
-        :param filters: ``name``, ``extension``, ``agent_version``.
+        :param filters: ``name``, ``extension``, ``agent_version``, ``conflict``.
         """
         return self._call(
             'instance_list', state=state, marker=marker, limit=limit, **filters

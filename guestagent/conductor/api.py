@@ -84,10 +84,12 @@ class Queries:
         name: str | None = None,
         extension: str | None = None,
         agent_version: str | None = None,
+        conflict: bool | None = None,
     ) -> Record:
         """Return a page of instances, by id: those that are as what is given says.
 
-        ``name`` is a pattern: ``*`` is any text, ``?`` one character.
+        ``name`` is a pattern: ``*`` is any text, ``?`` one character; ``conflict``
+        says whether two agents have this id.
         """
         if state is not None and state not in states.STATES:
             raise errors.InvalidArgument(
@@ -101,6 +103,7 @@ class Queries:
             name=_optional('name', name),
             extension=_optional('extension', extension),
             agent_version=_optional('agent_version', agent_version),
+            conflict=None if conflict is None else _flag('conflict', conflict),
         )
         return {
             'instances': found,

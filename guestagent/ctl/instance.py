@@ -35,22 +35,33 @@ class InstanceList(base.Lister):
             metavar='VERSION',
             help='only those whose agent has this version, as 0.1.0',
         )
+        parser.add_argument(
+            '--conflict',
+            action='store_true',
+            help='only those whose id two agents have',
+        )
         return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Any]]:
-        """Return the table."""
-        return self.table(
-            ('id', 'state', 'agent_version', 'last_seen', 'extensions'),
-            self.client.conductor.instances(
-                parsed_args.state,
-                name=parsed_args.name,
-                extension=parsed_args.extension,
-                agent_version=parsed_args.agent_version,
-            ),
-            parsed_args,
+        """Return the table; of a conflict only its begin where people read."""
+        records = self.client.conductor.instances(
+            parsed_args.state,
+            name=parsed_args.name,
+            extension=parsed_args.extension,
+            agent_version=parsed_args.agent_version,
+            conflict=parsed_args.conflict or None,
         )
+        if parsed_args.formatter not in ('json', 'yaml'):
+            records = map(_without_details, records)
+        columns = ('id', 'state', 'agent_version', 'last_seen', 'extensions')
+        return self.table((*columns, 'conflict'), records, parsed_args)
+
+
+def _without_details(record: dict[str, Any]) -> dict[str, Any]:
+    conflict = record.get('conflict')
+    return {**record, 'conflict': conflict and f'since {conflict["since"]}'}
 
 
 class InstanceShow(base.ShowOne):

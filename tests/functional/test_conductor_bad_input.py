@@ -112,7 +112,7 @@ def test_a_sequence_from_the_future_blocks_nothing(
 
 
 def test_two_agents_with_one_name_are_noticed_and_not_mixed(
-    conductor, publisher, query
+    conductor, publisher, query, guestctl
 ):
     conductor({'conductor': {'conflict_after': 1}})
     first = reports.Guest(publisher, 'web-1', 'one', 0.2, boot_id='boot-1')
@@ -135,6 +135,10 @@ def test_two_agents_with_one_name_are_noticed_and_not_mixed(
     shown = query('instance_show', instance='web-1')['conflict']
     assert shown['generations'] == [2, 1]
     assert shown['boot_ids'] == ['boot-2', 'boot-1']
+    listed = guestctl('instance', 'list', '--conflict', '-f', 'value')
+    assert listed.stdout.startswith('web-1 UP ')
+    assert listed.stdout.endswith(f' since {shown["since"]}\n')
+    assert 'boot-2' in guestctl('instance', 'show', 'web-1').stdout
     told = [
         event
         for event in reports.events(query, 'web-1')
@@ -154,4 +158,5 @@ def test_two_agents_with_one_name_are_noticed_and_not_mixed(
         return shown['boot_id'] == 'boot-1' and shown['state'] == 'UP'
 
     processes.wait_for(first_counts, 'the first counts again')
+    assert guestctl('instance', 'list', '--conflict', '-f', 'value').stdout == ''
     assert query('instance_show', instance='web-1')['conflict'] is None

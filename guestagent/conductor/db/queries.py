@@ -27,11 +27,13 @@ def instances(
     name: str | None = None,
     extension: str | None = None,
     agent_version: str | None = None,
+    conflict: bool | None = None,
 ) -> list[Record]:
     """Return instances in the order of their ids, those after ``marker``.
 
     :param name: a pattern (:mod:`guestagent.conductor.db.patterns`) of the id.
     :param extension: only those that have named this one in a heartbeat.
+    :param conflict: only those whose id two agents have, or only the others.
     """
     table, extensions = tables.instances, tables.extensions
     query = sa.select(table).order_by(table.c.id).limit(limit)
@@ -43,6 +45,8 @@ def instances(
         query = query.where(_matches(database, table.c.id, name))
     if agent_version is not None:
         query = query.where(table.c.agent_version == agent_version)
+    if conflict is not None:
+        query = query.where(table.c.conflict.is_not(None) == conflict)
     if extension is not None:
         query = query.where(
             sa.exists().where(
@@ -72,7 +76,6 @@ def instance(database: engine.Database, name: str) -> Record | None:
         'generation': row.heartbeat_generation,
         'interval': row.heartbeat_interval,
         'dropped': row.dropped,
-        'conflict': _conflict(row),
         'extensions': {
             item.name: {
                 'version': item.version,
@@ -256,6 +259,7 @@ def _instance(row: sa.Row[Any]) -> Record:
         'last_seen': _time(row.last_seen),
         'boot_id': row.boot_id,
         'started': _time(row.started),
+        'conflict': _conflict(row),
     }
 
 

@@ -113,6 +113,7 @@ def test_an_unknown_instance_is_named(ask, method, arguments):
         ('instance_list', {'name': 5}, 'name'),
         ('instance_list', {'extension': 'a\n'}, 'extension'),
         ('instance_list', {'agent_version': []}, 'agent_version'),
+        ('instance_list', {'conflict': 1}, 'conflict'),
         ('instance_delete', {'instance': 'i', 'force': 1}, 'force'),
         ('command_list', {'outcome': 'good'}, 'outcome'),
         ('command_list', {'outcome': []}, 'outcome'),
@@ -195,6 +196,25 @@ def test_instances_by_what_they_are(ask, fleet, filters, expected):
     found = ask('instance_list', **filters)['instances']
 
     assert sorted(item['id'] for item in found) == expected
+
+
+def test_instances_whose_id_two_agents_have(ask, records, make):
+    records.apply([make('heartbeat', 'single'), make('heartbeat', 'twin')], 100.0)
+    for second in range(1, 30):
+        records.apply(
+            [
+                make('heartbeat', 'twin', sequence=second + 1, interval=1),
+                make('heartbeat', 'twin', 'two', second, interval=1),
+            ],
+            100.0 + second,
+        )
+
+    [twin] = ask('instance_list', conflict=True)['instances']
+    [single] = ask('instance_list', conflict=False)['instances']
+
+    assert (twin['id'], single['id'], single['conflict']) == ('twin', 'single', None)
+    assert twin['conflict']['generations'] == [2, 1]
+    assert twin['conflict'] == ask('instance_show', instance='twin')['conflict']
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ from guestagent.bus import topics
 from guestagent.ctl import app, base
 
 TIME = '2026-01-02T03:04:05Z'
+#: Of an instance whose id two agents have.
+CONFLICT = {'since': TIME, 'generations': [2, 1], 'boot_ids': ['b', 'a']}
 
 
 class Ended(NamedTuple):
@@ -173,6 +175,7 @@ class ConductorStandIn:
                 'last_seen': TIME,
                 'boot_id': 'b',
                 'started': TIME,
+                'conflict': CONFLICT if name == 'vm-2' else None,
             }
             for name, state in (('vm-1', 'UP'), ('vm-2', 'DOWN'))
         }

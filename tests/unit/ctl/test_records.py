@@ -24,13 +24,14 @@ MISSING = errors.NoSuchRecord('no outcome yet')
 def test_instance_list_asks_for_what_is_wanted(conductor: Any, ctl: Any) -> None:
     ctl(
         *('instance', 'list', '--name', 'web-*', '--extension', 'exec'),
-        *('--agent-version', '0.1.0'),
+        *('--agent-version', '0.1.0', '--conflict'),
     )
 
     assert conductor.asked == {
         'name': 'web-*',
         'extension': 'exec',
         'agent_version': '0.1.0',
+        'conflict': True,
     }
 
 

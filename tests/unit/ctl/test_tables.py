@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+TIME = '2026-01-02T03:04:05Z'
+
 
 def table(out: bytes) -> list[list[str]]:
     """Return the cells of a printed table, the head first."""
@@ -21,9 +23,18 @@ def test_instance_list(conductor: Any, ctl: Any) -> None:
 
     assert (ended.code, ended.err) == (0, '')
     assert table(ended.out) == [
-        ['id', 'state', 'agent_version', 'last_seen', 'extensions'],
-        ['vm-1', 'UP', '0.1.0', '2026-01-02T03:04:05Z', 'exec, monitoring'],
-        ['vm-2', 'DOWN', '0.1.0', '2026-01-02T03:04:05Z', 'exec, monitoring'],
+        ['id', 'state', 'agent_version', 'last_seen', 'extensions', 'conflict'],
+        ['vm-1', 'UP', '0.1.0', TIME, 'exec, monitoring', ''],
+        ['vm-2', 'DOWN', '0.1.0', TIME, 'exec, monitoring', f'since {TIME}'],
+    ]
+
+
+def test_a_conflict_has_its_details_for_programs(conductor: Any, ctl: Any) -> None:
+    ended = ctl('instance', 'list', '-f', 'json')
+
+    assert [record['conflict'] for record in json.loads(ended.out)] == [
+        None,
+        {'since': TIME, 'generations': [2, 1], 'boot_ids': ['b', 'a']},
     ]
 
 
