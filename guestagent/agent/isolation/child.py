@@ -30,6 +30,10 @@ imports.defer('netaddr', 'rfc3986')
 
 LOG = logging.getLogger(__name__)
 
+#: How often its health is asked for, where it has something to say of it.
+_HEALTH_SECONDS = 5.0
+#: Seconds that it may take to stop.
+_STOP_SECONDS = 10.0
 #: How many threads wait for the next request; one more would end.
 _SPARE = 4
 _CHUNK = 65536
@@ -95,7 +99,14 @@ class Child:
         """Answer until the agent says stop, or has gone."""
         self.send({'type': 'hello', **description.describe(self._kind)})
         self._start_thread()
-        self._over.wait()
+        if self._kind.health is extension.Extension.health:
+            self._over.wait()
+        while not self._over.wait(_HEALTH_SECONDS):
+            self._tell_health()
+        # Where the agent has gone nobody else ends what does not stop.
+        last = threading.Timer(_STOP_SECONDS, os._exit, (1,))
+        last.daemon = True
+        last.start()
         if self._started is not None:
             self._started.stop()
 
@@ -118,7 +129,10 @@ class Child:
             if message is None or message['type'] == 'stop':
                 self._over.set()
                 return
-            self._take(message)
+            try:
+                self._take(message)
+            except Exception:
+                LOG.exception('%r failed', message['type'])
             with self._counting:
                 if self._spare >= _SPARE:
                     return
@@ -255,7 +269,11 @@ class Child:
     def _tell_health(self) -> None:
         """Tell the agent of the extension's health if it has changed."""
         if self._made is not None:
-            health = str(self._made.health())
+            try:
+                health = str(self._made.health())
+            except Exception as error:
+                LOG.exception('health() failed')
+                health = f'health() failed: {error}'
             if health != self._health:
                 self._health = health
                 self.send({'type': 'health', 'text': health})
@@ -309,6 +327,7 @@ def main(argv: list[str]) -> int:
     reads, writes = os.dup(0), os.dup(1)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
+    os.environ.pop('PYTHONPATH', None)  # not for the programs that it runs
     module, _, attribute = value.partition(':')
     kind = importlib.import_module(module)
     for part in attribute.split('.'):

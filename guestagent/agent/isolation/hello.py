@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import keyword
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -12,6 +14,13 @@ from guestagent.agent.isolation import kinds, stdio
 
 _NAME = re.compile(r'[A-Za-z][A-Za-z0-9_]*\Z')
 _VERSION = re.compile(r'\d+\.\d+\Z')
+
+#: What the class that stands in for the extension needs for itself.
+_TAKEN = {name for name in dir(extension.Extension) if not name.startswith('_')} | {
+    'conf',
+    'name',
+    'plan',
+}
 
 
 class Argument(NamedTuple):
@@ -70,22 +79,36 @@ def read(message: Mapping[str, Any]) -> Hello:
     version = _get(message, 'version', str, '1.0')
     if not _VERSION.match(version):
         raise stdio.Broken(f'version {version!r} is not as 1.0')
-    return Hello(
+    said = Hello(
         version,
         _get(message, 'doc', str, ''),
         {name: _command(name, about) for name, about in _named(message, 'commands')},
         {name: _periodic(about) for name, about in _named(message, 'periodics')},
         {name: _option(about) for name, about in _named(message, 'options')},
     )
+    _check(said)
+    return said
+
+
+def _check(said: Hello) -> None:
+    """Judge the names together."""
+    for name in (*said.commands, *said.periodics):
+        if name in _TAKEN or (name in said.commands and name in said.periodics):
+            raise stdio.Broken(f'the name {name!r} is taken; choose another')
+    for name, info in said.periodics.items():
+        if info.option is not None and info.option not in said.options:
+            raise stdio.Broken(
+                f'periodic method {name!r} has the option {info.option!r}, '
+                f'which does not exist'
+            )
 
 
 def _command(name: str, about: Mapping[str, Any]) -> Command:
     if 'mutates' not in about:
         raise stdio.Broken(f'command {name!r} does not say whether it mutates')
-    timeout = _get(about, 'timeout', (int, float, type(None)), 60)
     info = extension.CommandInfo(
         _get(about, 'mutates', bool, True),
-        None if timeout is None else float(timeout),
+        None if about.get('timeout', 60) is None else _number(about, 'timeout', 60),
         _get(about, 'repeatable', bool, False),
         frozenset(map(str, _get(about, 'sensitive', list, []))),
     )
@@ -101,20 +124,21 @@ def _command(name: str, about: Mapping[str, Any]) -> Command:
 def _argument(about: Any) -> Argument:
     if not isinstance(about, dict) or not _is_name(about.get('name')):
         raise stdio.Broken(f'{about!r} describes no argument')
+    if keyword.iskeyword(about['name']):
+        raise stdio.Broken(f'no argument can have the name {about["name"]!r}')
     annotation = kinds.read(about.get('type', 'any'))
     required = 'default' not in about
     return Argument(about['name'], annotation, required, about.get('default'))
 
 
 def _periodic(about: Mapping[str, Any]) -> extension.PeriodicInfo:
-    spacing = _get(about, 'spacing', (int, float), 60)
-    jitter = _get(about, 'jitter', (int, float), 0.1)
-    if spacing < 0 or not 0 <= jitter <= 1:
-        raise stdio.Broken(f'spacing {spacing!r} or jitter {jitter!r} makes no sense')
+    jitter = _number(about, 'jitter', 0.1)
+    if jitter > 1:
+        raise stdio.Broken(f'jitter is {jitter!r}, more than 1')
     return extension.PeriodicInfo(
-        float(spacing),
+        _number(about, 'spacing', 60),
         _get(about, 'option', (str, type(None)), None),
-        float(jitter),
+        jitter,
         _get(about, 'immediately', bool, True),
     )
 
@@ -140,6 +164,17 @@ def _named(message: Mapping[str, Any], key: str) -> list[tuple[str, dict[str, An
 
 def _is_name(value: Any) -> bool:
     return isinstance(value, str) and _NAME.match(value) is not None
+
+
+def _number(about: Mapping[str, Any], key: str, default: float) -> float:
+    value = _get(about, key, (int, float), default)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not 0 <= number < math.inf:
+        raise stdio.Broken(f'{key} is {value!r:.80}')
+    return number
 
 
 def _get(about: Mapping[str, Any], key: str, kind: Any, default: Any) -> Any:

@@ -146,6 +146,7 @@ class Keeper:
                 self._name, self._plan.argv, self._plan.bounds, self._host, self._ended
             )
         except OSError as error:
+            self._note(f'its process cannot be made: {error}')
             raise errors.ExtensionDied(
                 f'the process of extension {self._name} cannot be made: {error}'
             ) from None

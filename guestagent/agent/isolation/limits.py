@@ -8,10 +8,12 @@ Elsewhere the kernel's limits of a process are all there is.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import pathlib
 import resource
+import signal
 from typing import NamedTuple
 
 LOG = logging.getLogger(__name__)
@@ -48,6 +50,8 @@ class Cgroup:
 
     def __init__(self, folder: pathlib.Path) -> None:
         self._folder = folder
+        # A former process's, if the cgroup could not be removed after its end.
+        self._killed_before = self._killed()
 
     def add(self, pid: int) -> None:
         """Let a process be in it.
@@ -58,22 +62,35 @@ class Cgroup:
 
     def out_of_memory(self) -> bool:
         """Whether the kernel killed something in it for want of memory."""
-        try:
-            text = (self._folder / 'memory.events').read_text()
-        except OSError:
-            return False
-        fields = dict(line.split() for line in text.splitlines())
-        return int(fields.get('oom_kill', 0)) > 0
+        return self._killed() > self._killed_before
 
     def end(self) -> None:
         """Kill all that is left in it, and remove it."""
         try:
-            (self._folder / 'cgroup.kill').write_text('1')
+            self._kill()
             self._folder.rmdir()
         except OSError as error:
             # A process that is just ending keeps it a moment longer; the next
             # process of the extension uses it again.
             LOG.debug('cgroup %s: %s', self._folder, error)
+
+    def _killed(self) -> int:
+        try:
+            text = (self._folder / 'memory.events').read_text()
+        except OSError:
+            return 0
+        fields = dict(line.split() for line in text.splitlines())
+        return int(fields.get('oom_kill', 0))
+
+    def _kill(self) -> None:
+        kill = self._folder / 'cgroup.kill'
+        if kill.exists():
+            kill.write_text('1')
+            return
+        # Before Linux 5.14.
+        for pid in (self._folder / 'cgroup.procs').read_text().split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
 
 
 def make_cgroup(

@@ -8,6 +8,8 @@ annotations and the docstrings of the commands that the process has named.
 from __future__ import annotations
 
 import inspect
+import logging
+import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,6 +18,8 @@ from oslo_config import cfg
 
 from guestagent import errors, extension
 from guestagent.agent.isolation import hello, keeper, limits, process, session, spawn
+
+LOG = logging.getLogger(__name__)
 
 #: Where the host of extensions in Python is.
 _CHILD = 'guestagent.agent.isolation.child'
@@ -62,6 +66,8 @@ class Isolated(extension.Extension):
         """Have the process run a periodic method; one that is away runs none."""
         try:
             self._keeper.ask('periodic', {'method': method})
+        except errors.ExtensionDied as error:
+            LOG.error('%s', error)
         except errors.Transient:
             pass  # it died and waits for its next start, as the log says
 
@@ -91,6 +97,7 @@ def load(name: str, conf: Any, argv: Sequence[str]) -> type[Isolated]:
     The process is started, asked, given its options to judge, and ended.
 
     :raises guestagent.errors.ExtensionDied: it does not answer as it should.
+    :raises guestagent.errors.ConfigError: a period is no number of seconds.
     :raises: what it says of its options.
     """
     section = conf[name]
@@ -109,9 +116,23 @@ def load(name: str, conf: Any, argv: Sequence[str]) -> type[Isolated]:
         options = [_option(each, about) for each, about in said.options.items()]
         conf.register_opts(options, group=name)
         asked.configure(values(section, options), start=False)
+        for info in said.periodics.values():
+            if info.option is not None:
+                _check_period(name, info.option, section[info.option])
     finally:
         asked.stop()
     return _stand_in(said, options, keeper.Plan(argv, section.isolate_idle, bounds))
+
+
+def _check_period(name: str, option: str, text: Any) -> None:
+    try:
+        seconds = float(text)
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise errors.ConfigError(
+            f'[{name}] {option}: {text!r} is not a number of seconds from 0'
+        )
 
 
 def values(section: Any, options: Sequence[cfg.Opt]) -> keeper.Values:

@@ -29,8 +29,12 @@ STOP_SECONDS, TERM_SECONDS = 5.0, 2.0
 #: What is kept of the last lines on standard error: how many, and how much of each.
 TAIL_LINES, TAIL_LENGTH = 20, 400
 
-#: How many messages that nobody asked for are read in a second.
-FLOOD = 1000
+#: How many messages that nobody asked for are read in a second, and how many bytes of
+#: standard error.
+FLOOD, STDERR_FLOOD = 1000, 8 * 1024 * 1024
+
+#: How many bytes may wait for a process that does not read.
+UNREAD_MAX = 64 * 1024 * 1024
 
 _CHUNK = 65536
 #: How many chunks a pipe may still hold when the process has ended.
@@ -56,7 +60,8 @@ class End(NamedTuple):
 class Process:
     """A running process.
 
-    :param took: is given each message; on the thread that listens, so not for long.
+    :param took: is given each message, and says whether anybody had asked for it; on
+        the thread that listens, so not for long.
     :param ended: is told of the end, once, after the last message.
     :raises OSError: the guest is short of what it takes.
     """
@@ -66,7 +71,7 @@ class Process:
         name: str,
         argv: Sequence[str],
         bounds: limits.Limits,
-        took: Callable[[stdio.Message], None],
+        took: Callable[[stdio.Message], bool],
         ended: Callable[[End], None],
     ) -> None:
         self._name = name
@@ -77,9 +82,10 @@ class Process:
         self._rest = b''
         self._lock = threading.Lock()
         self._unsent: list[memoryview] = []
+        self._unread = 0
         self._deadlines: list[tuple[float, Callable[[], None]]] = []
         self._first: float | None = None
-        self._messages, self._logged = _Rate(), _Rate()
+        self._messages, self._logged, self._told_bytes = _Rate(), _Rate(), _Rate()
         self._fault = ''
         self._stopping = self._over = False
         self.ended = threading.Event()
@@ -111,6 +117,10 @@ class Process:
             if not data:
                 return
             self._unsent.append(data)
+            self._unread += len(data)
+            deaf = self._unread > UNREAD_MAX
+        if deaf:
+            self.kill('it does not read what it is sent')
         self._wake()
 
     def at(self, seconds: float, call: Callable[[], None]) -> None:
@@ -157,13 +167,15 @@ class Process:
         with self._lock:
             if not self._over:
                 # Its id is ours until it is waited for, and so is the group's.
-                os.killpg(self._pipes.pid, number)
+                with contextlib.suppress(PermissionError):  # it has become another's
+                    os.killpg(self._pipes.pid, number)
 
     def _run(self) -> None:
         """Listen until the process has ended; the thread."""
         try:
             while not self._turn():
                 pass
+            self._drain()
         except Exception:
             LOG.exception(
                 'extension %s: the thread that listens to it failed', self._name
@@ -212,7 +224,9 @@ class Process:
         """Write what waits; have the poll tell when there is room for more."""
         with self._lock:
             while self._unsent:
+                before = len(self._unsent[0])
                 self._unsent[0] = self._write(self._unsent[0])
+                self._unread -= before - len(self._unsent[0])
                 if self._unsent[0]:
                     self._poll.register(self._pipes.stdin, select.POLLOUT)
                     return
@@ -227,8 +241,8 @@ class Process:
             return self._no_more_stdout(data)
         try:
             for message in self._lines.feed(data):
-                self._took(message)
-                self._bound(message)
+                if not self._took(message):
+                    self._bound()
         except stdio.Broken as error:
             self._deafen()
             self.kill(str(error))
@@ -251,12 +265,9 @@ class Process:
         with contextlib.suppress(KeyError):
             self._poll.unregister(self._pipes.stdout)
 
-    def _listen(self) -> None:
-        self._poll.register(self._pipes.stdout, select.POLLIN)
-
-    def _bound(self, message: stdio.Message) -> None:
+    def _bound(self) -> None:
         """Let one that floods wait: its pipe fills, and it blocks."""
-        if message['type'] in ('result', 'error') or self._messages.add() != FLOOD:
+        if self._messages.add() != FLOOD:
             return
         LOG.warning(
             'extension %s sends more than %d messages a second; it is held back',
@@ -264,14 +275,20 @@ class Process:
             FLOOD,
         )
         self._deafen()
-        self.at(1.0, self._listen)
+        self._listen_later(self._pipes.stdout)
+
+    def _listen_later(self, fd: int) -> None:
+        self.at(1.0, lambda: self._poll.register(fd, select.POLLIN))
 
     def _read_stderr(self) -> bool:
         """Keep and log what has come; return whether there may be more."""
         data = _read(self._pipes.stderr)
-        if data == b'':
+        told = self._told_bytes.add(len(data or b''))
+        if data == b'' or told > STDERR_FLOOD:
             with contextlib.suppress(KeyError):
                 self._poll.unregister(self._pipes.stderr)
+            if data:
+                self._listen_later(self._pipes.stderr)
         *lines, self._rest = (self._rest + (data or b'')).split(b'\n')
         if len(self._rest) > TAIL_LENGTH or data == b'':
             lines, self._rest = [*lines, self._rest], b''
@@ -283,15 +300,18 @@ class Process:
                     LOG.info('extension %s: %s', self._name, text)
         return bool(data)
 
-    def _finish(self) -> None:
-        """End what it forked, read what is left, and tell."""
-        pid = self._pipes.pid
+    def _drain(self) -> None:
+        """End what it forked, and read what is left."""
         # The group of a leader that was not waited for is still its own.
-        os.killpg(pid, signal.SIGKILL)
+        self._signal(signal.SIGKILL)
         for read in (self._read_stdout, self._read_stderr):
             for _ in range(_LEFT):
                 if not read():
                     break
+
+    def _finish(self) -> None:
+        """Wait for its end, and tell."""
+        pid = self._pipes.pid
         with self._lock:
             _, status = os.waitpid(pid, 0)
             self._over = True
@@ -312,7 +332,7 @@ class Process:
             return f'{self._fault}; it was killed'
         if code >= 0:
             return f'it ended with exit code {code}'
-        name = signal.Signals(-code).name
+        name = _signal_name(-code)
         if self._cgroup is not None and self._cgroup.out_of_memory():
             return f'it was killed by {name}: its memory was used up'
         return f'it was killed by {name}'
@@ -324,13 +344,20 @@ class _Rate:
     def __init__(self) -> None:
         self._second = self._count = 0
 
-    def add(self) -> int:
-        """Count one; return how many there were in this second."""
+    def add(self, number: int = 1) -> int:
+        """Count some; return how many there were in this second."""
         second = int(time.monotonic())
         if second != self._second:
             self._second, self._count = second, 0
-        self._count += 1
+        self._count += number
         return self._count
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f'signal {number}'  # one of those for real time
 
 
 def _read(fd: int) -> bytes | None:

@@ -126,7 +126,10 @@ class Session:
         :param context: of a command: its end is told to the process.
         :raises guestagent.errors.ExtensionDied: there is no process any more; nothing
             was sent.
+        :raises guestagent.errors.GuestError: nobody waits for the command any more.
         """
+        if context is not None:
+            context.check()  # it may have waited long for the start
         number = next(self._ids)
         waiter = Waiter(context)
         with self._lock:
@@ -196,18 +199,23 @@ class Session:
                 f'a command that was cancelled did not end within {CANCEL_SECONDS:g} s'
             )
 
-    def _take(self, message: stdio.Message) -> None:
-        """Take a message of the process; on the thread that listens to it."""
+    def _take(self, message: stdio.Message) -> bool:
+        """Take a message of the process; on the thread that listens to it.
+
+        :returns: whether somebody had asked for it.
+        """
         kind = message['type']
         if self._hello is not None:
             self._hello.answer(message)
             self._hello = None
-        elif kind in ('result', 'error'):
+            return True
+        if kind in ('result', 'error'):
             waiter = self._waiting.pop(_number(message), None)
             if waiter is not None:
                 error = stdio.error(message) if kind == 'error' else None
                 waiter.answer(message.get('result'), error)
-        elif kind == 'facts':
+            return waiter is not None
+        if kind == 'facts':
             self._host.report_facts(self._name, _object(message, 'facts'))
         elif kind == 'event':
             name, data = str(message.get('name')), _object(message, 'data')
@@ -218,6 +226,7 @@ class Session:
             self._call(message)
         else:
             LOG.debug('extension %s: unknown message %r', self._name, kind)
+        return False
 
     def _call(self, message: stdio.Message) -> None:
         """Run another extension's command on a thread of its own: it may take long."""
@@ -232,7 +241,8 @@ class Session:
 
     def _answer(self, message: stdio.Message) -> None:
         """Run another extension's command, and tell the process what came of it."""
-        asker = self._waiting.get(message.get('for', 0))
+        number = message.get('for')
+        asker = self._waiting.get(number) if isinstance(number, int) else None
         try:
             result = self._host.call(
                 str(message.get('extension')),
@@ -263,7 +273,7 @@ class Session:
 
 def _number(message: stdio.Message) -> int:
     number = message.get('id')
-    if not isinstance(number, int):
+    if type(number) is not int:
         raise stdio.Broken(f'a {message["type"]} has the id {number!r}')
     return number
 

@@ -50,7 +50,7 @@ def spawn(
         pid = os.posix_spawn(
             _LAUNCH[0],
             [*_LAUNCH, *argv],
-            _environment(name),
+            _environment(name, argv),
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(inner)
             ],
@@ -73,16 +73,25 @@ def spawn(
 
 def python(module: str, *arguments: str) -> list[str]:
     """Return the command that runs a module as this process would import it."""
-    site = ['-S'] if sys.flags.no_site else []
-    return [sys.executable, '-P', *site, '-m', module, *arguments]
+    # A packaged agent has -I, which would also forget PYTHONPATH; -P, -s and what the
+    # environment does not hold come to the same.
+    flags = ['-P']
+    if sys.flags.no_site:
+        flags.append('-S')
+    if sys.flags.no_user_site:
+        flags.append('-s')
+    return [sys.executable, *flags, '-m', module, *arguments]
 
 
-def _environment(name: str) -> dict[str, str]:
+def _environment(name: str, argv: Sequence[str]) -> dict[str, str]:
     """Return the variables: what an extension may need, and nothing of the agent's."""
-    return {
+    variables = {
         'PATH': os.environ.get('PATH', os.defpath),
         'LANG': 'C.UTF-8',
-        'PYTHONPATH': os.pathsep.join(path for path in sys.path if path),
         'GUESTAGENT_EXTENSION': name,
         'GUESTAGENT_PROTOCOL': str(stdio.PROTOCOL),
     }
+    if argv[0] == sys.executable:
+        # What was packaged with the agent is in no place that Python knows by itself.
+        variables['PYTHONPATH'] = os.pathsep.join(path for path in sys.path if path)
+    return variables

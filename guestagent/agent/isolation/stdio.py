@@ -101,19 +101,32 @@ def error(message: Mapping[str, Any]) -> Exception:
     """Return the error of :func:`failure`, or of another language's program.
 
     A name of this project's errors or of Python's own is that error; any other is a
-    class of that name.
+    class of that name.  Its text is what was sent, whatever the class makes of texts.
     """
     name = str(message.get('error') or errors.GuestError.__name__)
     text = str(message.get('message', ''))
     for place in (errors, builtins):
         kind = getattr(place, name, None)
         if isinstance(kind, type) and issubclass(kind, Exception):
-            made = kind.__new__(kind)
-            made.args = (text,)
-            return made
+            return _known(kind, text)
+    if not name.isidentifier():
+        name = errors.GuestError.__name__
     kind = type(name, (Exception,), {'__module__': str(message.get('module', ''))})
     other: Exception = kind(text)
     return other
+
+
+def _known(kind: type[Exception], text: str) -> Exception:
+    if issubclass(kind, ExceptionGroup):
+        kind = type(kind.__name__, (Exception,), {'__module__': kind.__module__})
+    made = kind.__new__(kind)
+    made.args = (text,)
+    if str(made) != text:  # as KeyError quotes it, and UnicodeError wants more
+        about = {'__module__': kind.__module__, '__str__': lambda self: text}
+        kind = type(kind.__name__, (kind,), about)
+        made = kind.__new__(kind)
+        made.args = (text,)
+    return made
 
 
 def _quote(line: bytes) -> str:

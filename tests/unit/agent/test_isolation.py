@@ -1,77 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Extensions in processes of their own, with real processes, good and bad ones."""
+"""Extensions in processes of their own: what works as it does in the agent."""
 
 import os
-import pathlib
+import subprocess
 import sys
 import threading
 import time
 
 import pytest
-from oslo_config import cfg
 
-from guestagent import errors, testing
+from guestagent import errors, extension, testing
 from guestagent.agent import registry
-from guestagent.agent.isolation import keeper, loading, process, session
-from guestagent.conf import isolation
+from guestagent.agent.isolation import keeper, session
 from guestagent.testing import agent
-
-HERE = pathlib.Path(__file__).parent / 'isolated'
-SECONDS = 30
-
-
-def wait(condition, what='it'):
-    until = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < until, f'{what} did not come about'
-        time.sleep(0.01)
-
-
-def alive(pid):
-    try:
-        os.kill(pid, 0)
-        return 'Z' not in pathlib.Path(f'/proc/{pid}/stat').read_text().split()[2]
-    except (ProcessLookupError, FileNotFoundError):
-        return False
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch):
-    monkeypatch.syspath_prepend(HERE)
-    monkeypatch.setattr(keeper, 'DELAY', 0.3)
-
-
-def configuration(name, **options):
-    conf = cfg.ConfigOpts()
-    conf([], default_config_files=[], default_config_dirs=[])
-    isolation.register(conf, name, installed=False)
-    for option, value in options.items():
-        conf.set_override(option, value, group=name)
-    return conf
-
-
-@pytest.fixture
-def load(tmp_path):
-    """``load(**options)`` returns (the class that stands in, its options)."""
-
-    def make(kind='Isolated', **options):
-        conf = configuration('isolated', **options)
-        argv = loading.program('isolated', conf, f'guestagent_isolated:{kind}')
-        return loading.load('isolated', conf, argv)
-
-    return make
-
-
-@pytest.fixture
-def bad():
-    """``bad(how)`` returns the class that stands in for a bad program."""
-
-    def make(how, **options):
-        command = f'{sys.executable} {HERE / "bad.py"} {how}'
-        conf = configuration('isolated', command=command, **options)
-        return loading.load('isolated', conf, loading.program('isolated', conf, None))
-
-    return make
+from tests.unit.agent import isolation_bed as bed
 
 
 def instance_of(kind):
@@ -130,14 +72,14 @@ def test_a_process_is_there_while_it_is_used(load, tmp_path):
         assert not marks.exists()
         first = testing.call(made, 'seen', kind='a')['pid']
         assert testing.call(made, 'seen', kind='a')['pid'] == first
-        wait(lambda: not alive(first), 'the end of the idle process')
+        bed.wait(lambda: not bed.alive(first), 'the end of the idle process')
         assert marks.read_text().split() == ['start', 'stop']
         assert made.health() == 'ok'
 
         second = testing.call(made, 'seen', kind='a')['pid']
 
         assert second != first
-    assert not alive(second)
+    assert not bed.alive(second)
     assert marks.read_text().split() == ['start', 'stop'] * 2
 
 
@@ -145,10 +87,10 @@ def test_one_that_is_never_idle_starts_with_the_agent_and_again(load, tmp_path):
     marks = tmp_path / 'marks'
     kind = load(isolate_idle=0)
     with testing.started(kind, name='isolated', options={'marks': str(marks)}) as made:
-        wait(marks.exists, 'the start')
+        bed.wait(marks.exists, 'the start')
         pid = testing.call(made, 'seen', kind='a')['pid']
         os.kill(pid, 9)
-        wait(lambda: marks.read_text().split() == ['start'] * 2, 'the second start')
+        bed.wait(lambda: marks.read_text().split() == ['start'] * 2, 'the second start')
 
 
 def test_errors_are_the_extensions(load):
@@ -176,7 +118,7 @@ def test_reports_health_and_questions_pass(load, guestagent_host):
         testing.call(made, 'tell', well='a fan is loud')
         assert guestagent_host.facts == {'isolated.colour': 'red'}
         assert guestagent_host.events == [('isolated.told', {'id': ''})]
-        wait(lambda: made.health() == 'a fan is loud', 'the health')
+        bed.wait(lambda: made.health() == 'a fan is loud', 'the health')
         assert testing.call(made, 'ask', other='exec', method='run') == {'exit_code': 0}
         with pytest.raises(errors.ExtensionUnavailable):
             testing.call(made, 'ask', other='nobody', method='run')
@@ -189,8 +131,11 @@ def test_reports_health_and_questions_pass(load, guestagent_host):
     ('how', 'reason'),
     [('signal', 'killed by SIGSEGV'), ('exit', 'ended with exit code 3')],
 )
-def test_a_call_in_flight_is_told_of_the_end(load, guestagent_host, how, reason):
+def test_a_call_in_flight_is_told_of_the_end(
+    load, guestagent_host, monkeypatch, how, reason
+):
     kind = load()
+    monkeypatch.setattr(keeper, 'DELAY', 1000)
     with testing.started(kind, name='isolated', host=guestagent_host) as made:
         with pytest.raises(errors.ExtensionDied, match=f'{reason}; .*the last words'):
             testing.call(made, 'die', how=how)
@@ -202,18 +147,12 @@ def test_a_call_in_flight_is_told_of_the_end(load, guestagent_host, how, reason)
 
         with pytest.raises(errors.Transient, match='is started again in'):
             testing.call(made, 'echo')
-        wait(lambda: echoes(made), 'the next start')
+        made._keeper._not_before = 0.0
+        assert testing.call(made, 'echo', value=True)
         assert made.health() == 'ok'
         with pytest.raises(errors.ExtensionDied):
             testing.call(made, 'die', how=how)
         assert guestagent_host.events[-1][1]['failures'] == 2
-
-
-def echoes(made):
-    try:
-        return testing.call(made, 'echo', value=True)
-    except errors.Transient:
-        return False
 
 
 def test_time_limit_and_cancel_reach_the_process(load, tmp_path):
@@ -285,8 +224,8 @@ def test_limits_hold(load):
 def test_what_it_forked_ends_with_it(load):
     with testing.started(load(), name='isolated') as made:
         forked = testing.call(made, 'fork')
-        assert alive(forked)
-    wait(lambda: not alive(forked), 'the end of what was forked')
+        assert bed.alive(forked)
+    bed.wait(lambda: not bed.alive(forked), 'the end of what was forked')
 
 
 def test_an_option_that_makes_no_sense_is_said(load):
@@ -312,7 +251,7 @@ def test_a_start_that_hangs_does_not_hold_up_the_stop(bad):
     with testing.started(bad('hangs'), name='isolated') as made:
         asking = threading.Thread(target=asks_in_vain, args=(made,))
         asking.start()
-        wait(lambda: made._keeper._starting is not None, 'the start')
+        bed.wait(lambda: made._keeper._starting is not None, 'the start')
         begun = time.monotonic()
     asking.join()
     assert time.monotonic() - begun < session.START_SECONDS / 2
@@ -323,101 +262,58 @@ def asks_in_vain(made):
         testing.call(made, 'run')
 
 
-def test_what_cannot_be_loaded_says_why(load):
-    with pytest.raises(errors.ExtensionDied, match=r'no attribute .Missing'):
-        load(kind='Missing')
-    with pytest.raises(errors.ExtensionDied, match='JSON cannot carry'):
-        load(kind='BadAnnotation')
+def test_a_health_that_changes_by_itself_is_told(load):
+    kind = load(kind='Moody')
+    with testing.started(kind, name='isolated') as made:
+        testing.call(made, 'wake')
+        bed.wait(lambda: made.health() == 'the moon is full', 'its health')
 
 
-@pytest.mark.parametrize(
-    ('command', 'said'),
-    [
-        ('', 'full path'),
-        ('weather', 'full path'),
-        ('/bin/sh "x', 'No closing quotation'),
-    ],
-)
-def test_a_command_must_make_sense(command, said):
-    conf = configuration('weather', command=command)
-    with pytest.raises(errors.ConfigError, match=said):
-        loading.program('weather', conf, None)
+def test_a_health_that_fails_costs_no_call(load):
+    kind = load(kind='Moody')
+    with testing.started(kind, name='isolated') as made:
+        testing.call(made, 'wake', well=None)
+        bed.wait(lambda: 'health() failed' in made.health(), 'its health')
+        assert [testing.call(made, 'wake', well=None) for _ in range(20)] == [None] * 20
 
 
-def test_a_program_that_is_not_there_is_named():
-    conf = configuration('weather', command='/nowhere/weather')
-    with pytest.raises(errors.ExtensionDied, match=r'code 127.*/nowhere/weather'):
-        loading.load('weather', conf, loading.program('weather', conf, None))
+def test_what_was_cancelled_while_it_waited_for_the_start_does_not_run(load, tmp_path):
+    marks = tmp_path / 'marks'
+    context = extension.Context()
+    context.cancel(errors.Cancelled('nobody waits'))
+    with testing.started(
+        load(), name='isolated', options={'marks': str(marks)}
+    ) as made:
+        with pytest.raises(errors.Cancelled):
+            testing.call(made, 'hang', context=context)
+        assert marks.read_text().split() == ['start']
 
 
-@pytest.mark.parametrize(
-    ('how', 'said'),
-    [
-        ('garbage', "a line is not JSON: 'what is this"),
-        ('array', 'a line is no message'),
-        ('closes', 'closed its output'),
-        ('giant', 'longer than'),
-        ('half', 'ended with exit code 0'),
-        ('bad_id', "has the id 'x'"),
-    ],
-)
-def test_a_process_that_breaks_the_protocol_is_killed(bad, monkeypatch, how, said):
-    monkeypatch.setattr(process, 'TERM_SECONDS', 0.2)
-    host = testing.Host()
-    with testing.started(bad(how), name='isolated', host=host) as made:
-        with pytest.raises(errors.ExtensionDied, match=said):
-            testing.call(made, 'run')
-        assert host.events[0][0] == 'isolated.crashed'
+#: As the launcher of the Debian packages has it: -IS, and paths that it adds itself.
+PACKAGED = """
+import sys
+sys.path += {paths}
+from guestagent import testing
+from tests.unit.agent import isolation_bed as bed
+from guestagent.agent.isolation import loading
+conf = bed.configuration('isolated')
+argv = loading.program('isolated', conf, 'guestagent_isolated:Isolated')
+with testing.started(loading.load('isolated', conf, argv), name='isolated') as made:
+    seen = testing.call(made, 'seen', kind='a')
+    assert list(dict.fromkeys(seen['path'])) == list(dict.fromkeys(sys.path))
+    assert 'site' not in seen['modules']
+    assert 'PYTHONPATH' not in seen['environment']
+"""
 
 
-@pytest.mark.parametrize(
-    ('how', 'said'),
-    [
-        ('silent', 'no hello within'),
-        ('other_protocol', 'speaks protocol 2'),
-        ('no_mutates', 'whether it mutates'),
-    ],
-)
-def test_a_hello_that_is_none_ends_the_load(bad, monkeypatch, how, said):
-    if how == 'silent':
-        monkeypatch.setattr(session, 'HELLO_SECONDS', 0.3)
-    with pytest.raises(errors.ExtensionDied, match=said):
-        bad(how)
-
-
-def test_one_that_floods_is_held_back_and_still_answers(bad, caplog):
-    host = testing.Host()
-    with testing.started(bad('floods'), name='isolated', host=host) as made:
-        assert testing.call(made, 'run') == 'done'
-    assert 0 < len(host.events) < 200_000
-    assert 'is held back' in caplog.text
-
-
-def test_what_it_says_to_standard_error_is_bounded(bad):
-    with testing.started(bad('floods_stderr'), name='isolated') as made:
-        assert testing.call(made, 'run') == 'done'
-
-
-def test_one_that_ignores_sigterm_is_killed(bad, monkeypatch):
-    monkeypatch.setattr(process, 'STOP_SECONDS', 0.1)
-    monkeypatch.setattr(process, 'TERM_SECONDS', 0.1)
-    with testing.started(bad('ignores_sigterm'), name='isolated') as made:
-        pid = testing.call(made, 'run')
-    assert not alive(pid)
-
-
-def test_one_that_never_reads_costs_its_own_calls_only(bad, monkeypatch):
-    monkeypatch.setattr(session, 'CANCEL_SECONDS', 0.1)
-    kind = bad('never_reads')
-    with agent.Agent({'isolated': kind}) as guest:
-        sent = guest.send('isolated.run', {}, command_id='1')
-        large = guest.send('isolated.run', {'x': 'y' * 2**20}, command_id='2')
-        guest.wait(lambda: large.answered)  # refused: there is no such argument
-        guest.wait(lambda: guest.call('agent.list')[0]['state'] == 'running')
-        guest.call('agent.cancel', {'command_id': '1'})
-        guest.wait(lambda: sent.answered and guest.conductor.events)
-
-
-def test_what_is_not_understood_is_passed_over(bad):
-    with testing.started(bad('unknown_ids'), name='isolated') as made:
-        assert testing.call(made, 'run') == 'mine'
+def test_a_packaged_agents_children_find_what_it_finds(tmp_path):
+    paths = [str(bed.HERE), *filter(None, sys.path), str(bed.HERE.parents[3])]
+    done = subprocess.run(
+        [sys.executable, '-IS', '-c', PACKAGED.format(paths=paths)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

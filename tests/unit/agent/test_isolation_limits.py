@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cgroups, in a folder that looks like their hierarchy."""
 
+import signal
+import subprocess
+
 import pytest
 
 from guestagent.agent.isolation import limits
@@ -78,5 +81,17 @@ def test_the_end_kills_what_is_left(hierarchy):
     assert not cgroup.out_of_memory()
     (base / 'extension-weather/memory.events').write_text('oom 1\noom_kill 1\n')
     assert cgroup.out_of_memory()
+    # The next process is not told of the former one's end.
+    assert not limits.make_cgroup('weather', BOUNDS, root, own).out_of_memory()
+    (base / 'extension-weather/cgroup.kill').write_text('')
     cgroup.end()
     assert (base / 'extension-weather/cgroup.kill').read_text() == '1'
+
+
+def test_a_kernel_that_cannot_kill_a_cgroup_kills_its_processes(hierarchy):
+    root, base, own, _ = hierarchy
+    cgroup = limits.make_cgroup('weather', BOUNDS, root, own)
+    with subprocess.Popen(['/bin/sleep', '600']) as child:
+        (base / 'extension-weather/cgroup.procs').write_text(f'{child.pid}\n{2**22}\n')
+        cgroup.end()
+        assert child.wait(60) == -signal.SIGKILL

@@ -70,6 +70,31 @@ def floods():
         say(type='result', id=message['id'], result='done')
 
 
+def unasked():
+    """Answer for two seconds what nobody asked, then what was asked."""
+    for message in requests():
+        until = time.monotonic() + 2
+        while time.monotonic() < until:
+            say(type='result', id=4711, result='whose?')
+        say(type='result', id=message['id'], result='done')
+
+
+def asks():
+    """Ask again and again, and read no answer."""
+    for _ in requests():
+        for number in range(100000):
+            say(type='call', id=number, extension='exec', method='run', args={})
+        time.sleep(600)
+
+
+def asks_oddly():
+    for message in requests():
+        say(type='call', id=[], **{'for': []}, extension={}, method=1)
+        sys.stdin.readline()
+        error = {'error': 'ExceptionGroup', 'message': 'odd \ud800'}
+        say(type='error', id=message['id'], **error)
+
+
 def floods_stderr():
     for message in requests():
         for number in range(20000):
@@ -86,6 +111,47 @@ def ignores_sigterm():
             time.sleep(600)
 
 
+def forks():
+    """Answer with the ids of ten processes that hold the pipes."""
+    for message in requests():
+        pids = [fork() for _ in range(10)]
+        say(type='result', id=message['id'], result=pids)
+
+
+def escapes():
+    """Leave a process in a session of its own that holds the pipes, and end."""
+    for message in requests():
+        say(type='result', id=message['id'], result=fork(os.setsid))
+        time.sleep(0.1)
+        os._exit(0)
+
+
+def fork(first=lambda: None):
+    pid = os.fork()
+    if not pid:
+        first()
+        time.sleep(600)
+    return pid
+
+
+def dies():
+    """End by a signal that has no name."""
+    for _ in requests():
+        os.kill(os.getpid(), signal.SIGRTMIN + 3)
+        time.sleep(600)
+
+
+def exits():
+    """End at once."""
+
+
+def exits_later():
+    """Say hello and configure, and end when it is to start."""
+    say(**HELLO)
+    message = json.loads(sys.stdin.readline())
+    say(type='result', id=message['id'], result=None)
+
+
 def hangs():
     """Answer all but the start."""
     say(**HELLO)
@@ -98,9 +164,9 @@ def hangs():
 
 
 def never_reads():
-    say(**HELLO)
-    for number, _ in zip((1, 2), sys.stdin, strict=False):
-        say(type='result', id=number, result=None)
+    calls = requests()
+    next(calls)
+    say(type='event', name='deaf', data={})
     time.sleep(600)
 
 
@@ -115,6 +181,23 @@ def other_protocol():
 
 def no_mutates():
     say(type='hello', protocol=1, commands={'run': {}})
+    time.sleep(600)
+
+
+def no_option():
+    say(type='hello', protocol=1, periodics={'watch': {'option': 'period'}})
+    time.sleep(600)
+
+
+def bad_period():
+    about = {'periodics': {'watch': {'option': 'period'}}, 'options': {'period': {}}}
+    say(type='hello', protocol=1, **about)
+    for line in sys.stdin:
+        say(type='result', id=json.loads(line)['id'], result=None)
+
+
+def takes_a_name():
+    say(type='hello', protocol=1, commands={'stop': {'mutates': True}})
     time.sleep(600)
 
 

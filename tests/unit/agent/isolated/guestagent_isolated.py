@@ -70,6 +70,7 @@ class Isolated(extension.Extension):
             'pid': os.getpid(),
             'environment': dict(os.environ),
             'modules': sorted(sys.modules),
+            'path': sys.path,
         }
 
     @extension.command(mutates=False, timeout=1)
@@ -169,6 +170,24 @@ class Isolated(extension.Extension):
 
 class Odd(Exception):
     """An error of the extension's own."""
+
+
+class Moody(extension.Extension):
+    """Its health changes when nobody asks, or cannot be asked for."""
+
+    well = 'ok'
+
+    def health(self) -> str:
+        if not self.well:
+            raise LookupError('no health')
+        return self.well
+
+    @extension.command(mutates=False)
+    def wake(
+        self, context: extension.Context, well: str | None = 'the moon is full'
+    ) -> None:
+        """Change a little later."""
+        threading.Timer(0.1, setattr, (self, 'well', well)).start()
 
 
 class BadAnnotation(extension.Extension):
