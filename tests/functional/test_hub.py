@@ -8,11 +8,13 @@ import pathlib
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 
 import pytest
 
 from devstack import processes, stack
+from guestagent.hub import sockets
 from tests.functional import hubs
 
 pytestmark = pytest.mark.functional
@@ -368,6 +370,27 @@ def test_a_group_gets_in_where_it_is_let_in(children):
             done = run_as_nobody(['--groups', number], connect, path)
             assert (done.returncode == 0) == allowed, done.stderr
         hub.stop()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason='only root can become another user')
+def test_the_kernel_tells_all_groups_of_who_connects(tmp_path):
+    path = tmp_path / 'socket'
+    connect = (
+        'import socket, sys; s = socket.socket(1); s.connect(sys.argv[1]); input()'
+    )
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+        server.settimeout(30)
+        child = subprocess.Popen(
+            ['setpriv', '--groups=4,5', sys.executable, '-c', connect, path],
+            stdin=subprocess.PIPE,
+        )
+        with server.accept()[0] as accepted:
+            pid, uid, groups = sockets.peer(accepted)
+        child.communicate(b'\n', timeout=30)
+    assert (pid, uid) == (child.pid, 0)
+    assert {4, 5} <= groups
 
 
 def test_only_its_user_gets_in(hub):
