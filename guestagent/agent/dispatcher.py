@@ -17,9 +17,10 @@ from typing import Any, Protocol
 
 from guestagent import errors, logs
 from guestagent import loop as loops
-from guestagent.agent import counts, steps, watch
+from guestagent.agent import counts, outcomes, steps, watch
 from guestagent.agent import pool as pools
 from guestagent.agent import request as requests
+from guestagent.bus import base
 
 LOG = logging.getLogger(__name__)
 
@@ -28,9 +29,12 @@ class Outcomes(Protocol):
     """Where the outcome of a command goes that nobody waits for."""
 
     def report_outcome(
-        self, request: requests.Request, outcome: requests.Outcome
+        self, data: dict[str, Any], kept: Callable[[], None] | None = None
     ) -> None:
-        """Take it; from any thread."""
+        """Take it, as :mod:`guestagent.agent.outcomes` describes it; from any thread.
+
+        :param kept: called on the loop when it cannot be lost any more.
+        """
 
 
 class Dispatcher:
@@ -40,17 +44,18 @@ class Dispatcher:
         self,
         loop: loops.Loop,
         pool: pools.Pool,
-        outcomes: Outcomes,
+        reports: Outcomes,
         order: Sequence[steps.Step],
     ) -> None:
         self._loop = loop
         self._pool = pool
-        self._outcomes = outcomes
+        self._reports = reports
         self._log_limit = logs.RateLimit()
         self.counts = counts.Counts()
         self._admit = _overriding(order, 'admit')
         self._accept = _overriding(order, 'accept')
         self._finish = list(reversed(_overriding(order, 'finish')))
+        self._delivered = _overriding(order, 'delivered')
         self.watch = watch.Watch(loop, self._expire)
 
     def submit(self, request: requests.Request) -> None:
@@ -111,9 +116,22 @@ class Dispatcher:
                     request, requests.Outcome(requests.INTERRUPTED, error=reason)
                 )
 
-    def orphaned(self, request: requests.Request, outcome: requests.Outcome) -> None:
-        """Report an outcome whose reader has gone."""
-        self._outcomes.report_outcome(request, outcome)
+    def replied(
+        self, request: requests.Request, outcome: requests.Outcome, sent: base.Sent
+    ) -> None:
+        """Hear what became of the reply to a mutating command; on the loop.
+
+        An outcome whose reader has gone is reported.
+        """
+        if sent is base.Sent.CONFIRMED:
+            self._deliver(request)
+        else:
+            self._report(request, outcome)
+
+    def resume(self, request: requests.Request) -> None:
+        """Run a command that was accepted before the agent was killed; on the loop."""
+        self.watch.add(request)
+        self._pool.submit(self._run_accepted, request, reserve=True)
 
     def _refuse(self, request: requests.Request, error: BaseException) -> None:
         if not isinstance(
@@ -162,6 +180,15 @@ class Dispatcher:
         request.acknowledge_soon(self._loop)
         if known is not None:
             known.then(lambda outcome: self._answer_known(request, outcome))
+            return
+        self._run_accepted(request)
+
+    def _run_accepted(self, request: requests.Request) -> None:
+        """Run and settle what the steps have taken note of; on a worker."""
+        if request not in self.watch:
+            # Cancelled meanwhile, maybe before there was a note to complete.
+            reason = errors.Cancelled('the command was cancelled before it ran')
+            self._take_note(request, requests.Outcome(requests.FAILED, error=reason))
             return
         outcome = self._call(request)
         if self.watch.remove(request):
@@ -215,15 +242,27 @@ class Dispatcher:
         request.cancel(reason)
 
     def _settle(self, request: requests.Request, outcome: requests.Outcome) -> None:
-        for finish in self._finish:
-            finish(request, outcome)
+        self._take_note(request, outcome)
         self.counts.end(outcome.status)
         self._answer(request, outcome)
 
     def _answer(self, request: requests.Request, outcome: requests.Outcome) -> None:
         quiet = request.command is not None and request.command.quiet
         if not request.door.answer(request, outcome) and not quiet:
-            self._outcomes.report_outcome(request, outcome)
+            self._report(request, outcome)
+
+    def _take_note(self, request: requests.Request, outcome: requests.Outcome) -> None:
+        for finish in self._finish:
+            finish(request, outcome)
+
+    def _report(self, request: requests.Request, outcome: requests.Outcome) -> None:
+        self._reports.report_outcome(
+            outcomes.describe(request, outcome), lambda: self._deliver(request)
+        )
+
+    def _deliver(self, request: requests.Request) -> None:
+        for delivered in self._delivered:
+            delivered(request)
 
 
 def _overriding(order: Sequence[steps.Step], hook: str) -> list[Callable[..., Any]]:

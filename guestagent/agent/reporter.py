@@ -17,9 +17,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import guestagent
-from guestagent import errors, logs
+from guestagent import logs
 from guestagent import loop as loops
-from guestagent.agent import request as requests
 from guestagent.agent import spool
 from guestagent.bus import base, envelope, topics
 
@@ -30,8 +29,6 @@ WINDOW = 32
 #: Seconds until a report is tried again that was returned or rejected: the first
 #: wait, and the longest.
 RETRY, RETRY_MAX = 1.0, 60.0
-#: A larger result of a cast, in bytes of JSON, is left out of its outcome.
-RESULT_MAX = 256 * 1024
 
 
 class Identity:
@@ -162,10 +159,15 @@ class Reporter:
         )
 
     def report_outcome(
-        self, request: requests.Request, outcome: requests.Outcome
+        self, data: dict[str, Any], kept: Callable[[], None] | None = None
     ) -> None:
-        """Take the outcome of a command that nobody waits for."""
-        self._loop.call_soon(self._add, spool.OUTCOME, _outcome_data(request, outcome))
+        """Take the outcome of a command that nobody waits for.
+
+        :param data: of :func:`guestagent.agent.outcomes.describe`.
+        :param kept: called on the loop when no crash of the guest can lose it any
+            more.
+        """
+        self._loop.call_soon(self._add, spool.OUTCOME, data, kept)
 
     def _add_facts(self, changed: dict[str, Any]) -> None:
         full = not self._facts_sent
@@ -176,8 +178,10 @@ class Reporter:
             }
         self._add(spool.FACTS, {'full': full, 'facts': changed})
 
-    def _add(self, kind: str, data: dict[str, Any]) -> None:
-        self._spool.add(kind, data)
+    def _add(
+        self, kind: str, data: dict[str, Any], kept: Callable[[], None] | None = None
+    ) -> None:
+        self._spool.add(kind, data, kept)
         self._send()
 
     def _heartbeat(self) -> None:
@@ -230,6 +234,8 @@ class Reporter:
         self._on_way -= 1
         if sent is base.Sent.CONFIRMED:
             self.sent[report.kind] += 1
+            if report.kept is not None:
+                report.kept()
             self._wait = RETRY
             self._send()
             return
@@ -254,54 +260,3 @@ class Reporter:
     def _try_again(self) -> None:
         self._retry = None
         self._send()
-
-
-def _outcome_data(
-    request: requests.Request, outcome: requests.Outcome
-) -> dict[str, Any]:
-    """Return the data of an outcome report."""
-    kept = outcome.kept(request)
-    error = None
-    if kept.error is not None:
-        error = {
-            'code': getattr(kept.error, 'code', errors.GuestError.code),
-            'class': type(kept.error).__name__,
-            'message': str(kept.error),
-        }
-    result = kept.result
-    if result is not None:
-        result, error = _bounded(result)
-    seconds = None
-    if request.started is not None:
-        seconds = round(time.monotonic() - request.started, 6)
-    return {
-        'command_id': request.id,
-        'caller': request.caller,
-        'command': request.name,
-        'digest': request.digest,
-        'outcome': kept.status,
-        'result': result,
-        'error': error,
-        'started': request.started_at,
-        'seconds': seconds,
-    }
-
-
-def _bounded(result: Any) -> tuple[Any, dict[str, Any] | None]:
-    """Return a result that a report can carry, and what is wrong with the other."""
-    try:
-        size = len(json.dumps(result))
-    except (TypeError, ValueError, RecursionError) as error:
-        return None, {
-            'code': errors.BadResult.code,
-            'class': 'BadResult',
-            'message': f'the result cannot be sent as JSON: {error}',
-        }
-    if size > RESULT_MAX:
-        return None, {
-            'code': errors.ResultTooLarge.code,
-            'class': 'ResultTooLarge',
-            'message': f'the result takes {size} bytes; an outcome carries '
-            f'{RESULT_MAX}',
-        }
-    return result, None

@@ -28,8 +28,7 @@ class RpcDoor:
     """Makes requests of what the bus delivers.
 
     :param submit: takes each request, on the loop.
-    :param orphaned: takes a request and its outcome when the reply came back
-        because its reader has gone.
+    :param replied: hears of the reply to a mutating request what became of it.
     """
 
     def __init__(
@@ -37,12 +36,12 @@ class RpcDoor:
         bus: base.Bus,
         loop: loops.Loop,
         submit: Callable[[requests.Request], None],
-        orphaned: Callable[[requests.Request, requests.Outcome], None],
+        replied: Callable[[requests.Request, requests.Outcome, base.Sent], None],
         max_result_size: int,
     ) -> None:
         self.bus = bus
         self.loop = loop
-        self.orphaned = orphaned
+        self.replied = replied
         self.max_result_size = max_result_size
         self._submit = submit
         self._seen: collections.OrderedDict[str, None] = collections.OrderedDict()
@@ -160,13 +159,13 @@ class _Call(requests.Door):
         if self._queue is None:
             return False
         reply = self._encode(outcome, self._queue)
-        returned = None
+        done = None
         if request.mutates:
 
-            def returned() -> None:
-                self._door.orphaned(request, outcome)
+            def done(sent: base.Sent) -> None:
+                self._door.replied(request, outcome, sent)
 
-        self._door.loop.call_soon(self._send, reply, returned)
+        self._door.loop.call_soon(self._send, reply, done)
         return True
 
     def sign_of_life(self) -> None:
@@ -181,11 +180,13 @@ class _Call(requests.Door):
         """Half of what the caller waits for, as oslo.messaging does."""
         return self._life
 
-    def _send(self, reply: base.Reply, returned: Callable[[], None] | None) -> None:
+    def _send(
+        self, reply: base.Reply, done: Callable[[base.Sent], None] | None
+    ) -> None:
         if not self._door.bus.is_gone(reply.queue):
-            self._door.bus.reply(reply, returned)
-        elif returned is not None:
-            returned()
+            self._door.bus.reply(reply, done)
+        elif done is not None:
+            done(base.Sent.RETURNED)
 
     def _encode(self, outcome: requests.Outcome, queue: str) -> base.Reply:
         """Return the outcome as a reply that can be sent, or say why it cannot."""

@@ -120,7 +120,7 @@ class Service:
             self.bus,
             self.loop,
             self.dispatcher.submit,
-            self.dispatcher.orphaned,
+            self.dispatcher.replied,
             conf.dispatcher.max_result_size,
         )
         self._periodics = periodic.Periodics(self.loop, self._pool)

@@ -9,6 +9,7 @@ oldest outcome, and each loss is counted and told with the next heartbeat.
 from __future__ import annotations
 
 import collections
+from collections.abc import Callable
 from typing import Any
 
 HEARTBEAT = 'heartbeat'
@@ -24,13 +25,17 @@ class Report:
     """One report; it keeps its sequence however often it is sent.
 
     :ivar sequence: given when it is first taken to be sent; 0 before.
+    :ivar kept: to be called when a crash cannot lose it any more, or ``None``.
     """
 
-    __slots__ = ('data', 'kind', 'message_id', 'sequence')
+    __slots__ = ('data', 'kept', 'kind', 'message_id', 'sequence')
 
-    def __init__(self, kind: str, data: dict[str, Any]) -> None:
+    def __init__(
+        self, kind: str, data: dict[str, Any], kept: Callable[[], None] | None = None
+    ) -> None:
         self.kind = kind
         self.data = data
+        self.kept = kept
         self.sequence = 0
         self.message_id = ''
 
@@ -50,7 +55,9 @@ class Spool:
     def __len__(self) -> int:
         return sum(map(len, self._waiting.values()))
 
-    def add(self, kind: str, data: dict[str, Any]) -> None:
+    def add(
+        self, kind: str, data: dict[str, Any], kept: Callable[[], None] | None = None
+    ) -> None:
         """Take a report."""
         waiting = self._waiting[kind]
         if kind == HEARTBEAT:
@@ -58,7 +65,7 @@ class Spool:
         elif kind == FACTS and waiting and not waiting[-1].sequence:
             waiting[-1].data = merge_facts(waiting[-1].data, data)
             return
-        waiting.append(Report(kind, data))
+        waiting.append(Report(kind, data, kept))
         self._bound()
 
     def take(self) -> Report | None:

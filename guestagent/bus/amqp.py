@@ -74,10 +74,10 @@ class AmqpBus(base.Bus, link.Owner):
         self._connect()
 
     def reply(
-        self, reply: base.Reply, returned: Callable[[], None] | None = None
+        self, reply: base.Reply, done: Callable[[base.Sent], None] | None = None
     ) -> None:
         """See :meth:`guestagent.bus.base.Bus.reply`."""
-        self._give_up(self._outbox.put(outbox.Reply(reply.queue, reply.body, returned)))
+        self._give_up(self._outbox.put(outbox.Reply(reply.queue, reply.body, done)))
         self._send_replies()
 
     def report(self, body: str, done: Callable[[base.Sent], None]) -> None:
@@ -293,10 +293,11 @@ class AmqpBus(base.Bus, link.Owner):
         for message, outcome in self._outbox.settle(tag, multiple, accepted):
             if isinstance(message, outbox.Report):
                 message.done(outcome)
-            elif isinstance(message, outbox.Reply) and outcome is not (
-                base.Sent.CONFIRMED
-            ):
-                self._reply_failed(message)
+            elif isinstance(message, outbox.Reply):
+                if outcome is not base.Sent.CONFIRMED:
+                    self._reply_failed(message)
+                if message.done is not None:
+                    message.done(outcome)
         self._send_replies()
 
     def on_return(self, tag: int) -> None:
@@ -317,8 +318,6 @@ class AmqpBus(base.Bus, link.Owner):
                 reply.key,
                 held,
             )
-        if reply.returned is not None:
-            reply.returned()
 
     def _give_up(self, replies: list[outbox.Reply]) -> None:
         for reply in replies:
@@ -330,8 +329,8 @@ class AmqpBus(base.Bus, link.Owner):
                     reply.key,
                     held,
                 )
-            if reply.returned is not None:
-                reply.returned()
+            if reply.done is not None:
+                reply.done(base.Sent.LOST)
 
     # Timers, one of each name
 

@@ -106,11 +106,12 @@ class Bus:
         """
         raise NotImplementedError
 
-    def reply(self, reply: Reply, returned: Callable[[], None] | None = None) -> None:
+    def reply(self, reply: Reply, done: Callable[[Sent], None] | None = None) -> None:
         """Send a reply; kept and sent later when there is no connection.
 
-        :param returned: called when nobody has that queue any more, if the bus can
-            tell.
+        :param done: called with what became of it: CONFIRMED when the bus has it,
+            another when nobody will read it.  A bus that hears of that only later, or
+            never, says CONFIRMED first.
         """
         raise NotImplementedError
 

@@ -131,10 +131,10 @@ class ChannelBus(base.Bus):
         self._connect()
 
     def reply(
-        self, reply: base.Reply, returned: Callable[[], None] | None = None
+        self, reply: base.Reply, done: Callable[[base.Sent], None] | None = None
     ) -> None:
         """See :meth:`guestagent.bus.base.Bus.reply`."""
-        waiting = outbox.Reply(reply.queue, reply.body, returned)
+        waiting = outbox.Reply(reply.queue, reply.body, done)
         for given_up in self._outbox.put(waiting):
             self._lose(given_up, 'too many wait for the hub')
         self._send_replies()
@@ -336,6 +336,8 @@ class ChannelBus(base.Bus):
             if len(self._replies) > REPLIES_LENGTH:
                 self._replies.popitem(last=False)
             self._write({'op': 'reply', 'id': number, 'to': reply.key}, body)
+            if reply.done is not None:
+                reply.done(base.Sent.CONFIRMED)
 
     def _lose(self, reply: outbox.Reply, reason: str) -> None:
         """Note that nobody got this reply; nothing is repeated."""
@@ -352,5 +354,5 @@ class ChannelBus(base.Bus):
                 reason,
                 held,
             )
-        if reply.returned is not None:
-            reply.returned()
+        if reply.done is not None:
+            reply.done(base.Sent.RETURNED)

@@ -38,16 +38,16 @@ class Message:
 class Reply(Message):
     """It waits as long as it must.
 
-    :ivar returned: is called when nobody reads it.
+    :ivar done: is called with what became of it.
     """
 
-    __slots__ = ('returned',)
+    __slots__ = ('done',)
 
     def __init__(
-        self, queue: str, body: str, returned: Callable[[], None] | None
+        self, queue: str, body: str, done: Callable[[base.Sent], None] | None
     ) -> None:
         super().__init__('', queue, body)
-        self.returned = returned
+        self.done = done
 
 
 class Report(Message):

@@ -128,10 +128,10 @@ class ReferenceBus(base.Bus):
         _start_thread('listen', self._listen)
 
     def reply(
-        self, reply: base.Reply, returned: Callable[[], None] | None = None
+        self, reply: base.Reply, done: Callable[[base.Sent], None] | None = None
     ) -> None:
         """See the base class; the library does not say when a reply came back."""
-        self._senders.submit(_send_reply, reply)
+        self._senders.submit(self._send_reply, reply, done)
 
     def report(self, body: str, done: Callable[[base.Sent], None]) -> None:
         """See :meth:`guestagent.bus.base.Bus.report`."""
@@ -154,6 +154,13 @@ class ReferenceBus(base.Bus):
         self.connected = False
         # The library may wait for a broker that is away; nobody waits for that.
         _start_thread('close', self._clean_up).join(CLOSE_SECONDS)
+
+    def _send_reply(
+        self, reply: base.Reply, done: Callable[[base.Sent], None] | None
+    ) -> None:
+        _send_reply(reply)
+        if done is not None:
+            self._loop.call_soon(done, base.Sent.CONFIRMED)
 
     def _clean_up(self) -> None:
         if self._stopped is not None:

@@ -114,10 +114,12 @@ class Bus(base.Bus):
         self.requests.send((body, lifetime))
 
     def reply(
-        self, reply: base.Reply, returned: Callable[[], None] | None = None
+        self, reply: base.Reply, done: Callable[[base.Sent], None] | None = None
     ) -> None:
         """See the base class; here a queue is never gone."""
         self.replies.send(reply)
+        if done is not None:
+            done(base.Sent.CONFIRMED)
 
     def report(self, body: str, done: Callable[[base.Sent], None]) -> None:
         """See the base class."""

@@ -12,7 +12,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from oslo_config import cfg
 
@@ -70,7 +71,7 @@ class _Carrier:
         )
 
     def report_outcome(
-        self, request: requests.Request, outcome: requests.Outcome
+        self, data: dict[str, Any], kept: Callable[[], None] | None = None
     ) -> None:
         """Throw it away."""
 

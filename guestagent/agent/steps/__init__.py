@@ -42,5 +42,9 @@ class Step:
     def finish(self, request: requests.Request, outcome: requests.Outcome) -> None:
         """Take note of the outcome before the answer leaves; in reverse order.
 
-        Called for each request that was accepted, and for none that was refused.
+        Called for each request that was accepted, and for none that was refused; once
+        more, with another outcome that does not count, if it was cancelled meanwhile.
         """
+
+    def delivered(self, request: requests.Request) -> None:
+        """Take note that others have the outcome now; on the loop, no waiting."""

@@ -11,6 +11,7 @@ from guestagent import loop as loops
 from guestagent.agent import dispatcher, pool, registry, steps
 from guestagent.agent import request as requests
 from guestagent.agent.steps import arguments, limit, repeats, version
+from guestagent.bus import base
 
 
 class Echo(extension.Extension):
@@ -70,7 +71,8 @@ class Bench:
     def __init__(self, extra=(), workers=2, backlog=2):
         self.loop = loops.Loop()
         self.reported = []
-        known = registry.Registry(None, extension.Host())
+        self.kept = []
+        self.known = known = registry.Registry(None, extension.Host())
         known.add('echo', registry.Loaded('echo', Echo('echo', None, extension.Host())))
         self.pool = pool.Pool(workers, backlog, idle_seconds=0.1)
         self.dispatcher = dispatcher.Dispatcher(
@@ -86,8 +88,9 @@ class Bench:
             ],
         )
 
-    def report_outcome(self, request, outcome):
-        self.reported.append((request, outcome))
+    def report_outcome(self, data, kept=None):
+        self.reported.append(data)
+        self.kept.append(kept)
 
     def submit(self, method='echo', args=None, **given):
         door = given.pop('door', None) or Door()
@@ -229,7 +232,7 @@ def test_an_answer_that_nobody_waits_for_is_reported(bench):
 
     bench.submit('change', door=Cast())
     bench.wait(lambda: bench.reported)
-    assert bench.reported[0][1].result == 1
+    assert bench.reported[0]['result'] == 1
 
 
 def test_many_callers_each_get_their_own_answer():
@@ -238,4 +241,85 @@ def test_many_callers_each_get_their_own_answer():
 
     assert [answer(bench, door).result for door in doors] == list(range(500))
     assert bench.dispatcher.in_flight() == []
+    bench.loop.close()
+
+
+def admitted(bench, command_id):
+    """Return a request that no door waits for."""
+    request = requests.Request(
+        'echo',
+        'change',
+        '1.0',
+        {},
+        caller='',
+        command_id=command_id,
+        id_given=True,
+        values={},
+        door=requests.Door(),
+    )
+    version.Version(bench.known).admit(request)
+    return request
+
+
+class Deliveries(steps.Step):
+    """Notes which outcomes are in others' hands."""
+
+    def __init__(self):
+        self.noted = []
+
+    def delivered(self, request):
+        self.noted.append(request.id)
+
+
+@pytest.mark.parametrize('sent', list(base.Sent))
+def test_an_outcome_is_delivered_by_its_reply_or_by_a_report_that_is_kept(sent):
+    deliveries = Deliveries()
+    bench = Bench([deliveries])
+    request = admitted(bench, 'replied')
+
+    bench.dispatcher.replied(request, requests.Outcome(requests.DONE, 1), sent)
+
+    if sent is base.Sent.CONFIRMED:
+        assert deliveries.noted == ['replied']
+        assert bench.reported == []
+    else:
+        assert deliveries.noted == []
+        assert bench.reported[0]['command_id'] == 'replied'
+        bench.kept[0]()
+        assert deliveries.noted == ['replied']
+    bench.loop.close()
+
+
+def test_what_is_cancelled_while_it_is_accepted_does_not_run():
+    log, entered, leave = [], threading.Event(), threading.Event()
+
+    class Slow(Recorder):
+        def accept(self, request):
+            entered.set()
+            leave.wait(20)
+
+    bench = Bench([Slow('slow', log)])
+    door = bench.submit('change')
+    entered.wait(20)
+    request = bench.dispatcher.in_flight()[0]
+
+    assert bench.dispatcher.cancel(request, errors.Cancelled('no more'))
+    assert str(answer(bench, door).error) == 'no more'
+    leave.set()
+
+    # It is said once more, for a note that was made only now.
+    bench.wait(lambda: log.count('slow finishes failed') == 2)
+    assert request.started is None
+    bench.loop.close()
+
+
+def test_what_was_accepted_before_runs_again_without_being_accepted():
+    log = []
+    bench = Bench([Recorder('a', log)])
+
+    bench.dispatcher.resume(admitted(bench, 'again'))
+
+    bench.wait(lambda: bench.reported)
+    assert bench.reported[0]['result'] == 1
+    assert log == ['a finishes done']
     bench.loop.close()
