@@ -35,6 +35,11 @@ GONE_SECONDS = 60.0
 GONE_LENGTH = 200
 REPLIES_LENGTH = 1000
 
+#: For how long an acknowledgement may wait for something that goes with it, in
+#: seconds, and how many may: a call is answered soon, and the hub wakes up once.
+ACKNOWLEDGE_SECONDS = 0.005
+ACKNOWLEDGE_COUNT = 16
+
 _SENT = {
     framing.Outcome.ACKNOWLEDGED: base.Sent.CONFIRMED,
     framing.Outcome.RETURNED: base.Sent.RETURNED,
@@ -98,6 +103,8 @@ class _Line:
         self.decoder = framing.Decoder(size_max)
         self.acknowledged: list[int] = []
         self.reason = ''
+        # Whether something else goes to the hub in this round.
+        self.written = False
         self.stream: stream.Stream
 
 
@@ -111,6 +118,7 @@ class ChannelBus(base.Bus):
         self._outbox = outbox.Outbox()
         self._line: _Line | None = None
         self._timer: loops.Timer | None = None
+        self._acknowledging = False
         self._paused = False
         self._number = 0
         self._body_max = settings.max_message_size
@@ -127,7 +135,7 @@ class ChannelBus(base.Bus):
         self._received = received
         self._on_connected = connected
         # Before the stream's own, which then sends what this writes.
-        self._loop.before_wait.append(self._send_acknowledged)
+        self._loop.before_wait.append(self._acknowledge)
         self._connect()
 
     def reply(
@@ -314,10 +322,28 @@ class ChannelBus(base.Bus):
 
     def _write(self, header: dict[str, Any], body: bytes = b'') -> None:
         if self._line is not None:
+            self._line.written = True
             self._line.stream.write(framing.encode(header, body))
 
+    def _acknowledge(self) -> None:
+        """Acknowledge at the end of a round, if it is not worth to wait."""
+        line = self._line
+        if line is None:
+            return
+        count = len(line.acknowledged)
+        if count and (line.written or count >= ACKNOWLEDGE_COUNT):
+            self._send_acknowledged()
+        elif count and not self._acknowledging:
+            self._acknowledging = True
+            self._loop.call_later(ACKNOWLEDGE_SECONDS, self._acknowledge_late)
+        line.written = False
+
+    def _acknowledge_late(self) -> None:
+        self._acknowledging = False
+        self._send_acknowledged()
+
     def _send_acknowledged(self) -> None:
-        """Acknowledge, in one frame, what was acknowledged in this round."""
+        """Acknowledge, in one frame, what was taken."""
         if self._line is not None and self._line.acknowledged:
             self._write({'op': 'ack', 'tags': self._line.acknowledged})
             self._line.acknowledged.clear()
