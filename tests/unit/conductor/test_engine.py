@@ -1,137 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The database: URLs that are wrong, and tables of any version."""
+"""The database: URLs that are wrong, and who stands in whose way."""
 
 import concurrent.futures
 import threading
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
 import sqlalchemy.exc
-from alembic import autogenerate, config, script
-from alembic.runtime import migration
 
 from guestagent import errors
-from guestagent.conductor.db import engine, queries, store, tables
-
-#: What a database holds when it is brought to the next revision, for each revision
-#: that was released: rows for each table.
-HELD: dict[str, dict[str, list[dict[str, Any]]]] = {
-    '0001': {
-        'instances': [
-            {
-                'id': 'old',
-                'state': 'UP',
-                'first_seen': 1.0,
-                'last_seen': 2.0,
-                'generations': 2,
-                'heartbeat_generation': 2,
-                'heartbeat_sequence': 7,
-                'boot_id': 'boot',
-                'facts_generation': 2,
-                'facts_sequence': 3,
-            },
-            {
-                'id': 'quiet',
-                'state': 'NEW',
-                'first_seen': 1.0,
-                'last_seen': 2.0,
-                'generations': 1,
-                'heartbeat_generation': 0,
-                'heartbeat_sequence': 0,
-                'facts_generation': 0,
-                'facts_sequence': 0,
-            },
-        ],
-        'generations': [
-            {'instance': 'old', 'generation': 'zero', 'number': 1, 'met': 1.0},
-            {'instance': 'old', 'generation': 'one', 'number': 2, 'met': 1.0},
-            {'instance': 'quiet', 'generation': 'one', 'number': 1, 'met': 1.0},
-        ],
-        'facts': [
-            {
-                'instance': 'old',
-                'name': 'x.a',
-                'generation': 2,
-                'sequence': 4,
-                'value': '"kept"',
-                'updated': 1.0,
-            }
-        ],
-        'events': [
-            {
-                'instance': 'old',
-                'generation': 2,
-                'sequence': 1,
-                'type': 'test.x',
-                'at': 1.0,
-                'received': 1.0,
-                'data': '{}',
-            }
-        ],
-    },
-    '0002': {},
-    '0003': {},
-}
-
-
-def _revisions() -> list[str]:
-    settings = config.Config()
-    settings.set_main_option('script_location', 'guestagent.conductor:db')
-    scripts = script.ScriptDirectory.from_config(settings).walk_revisions()
-    return [each.revision for each in scripts][::-1]
-
-
-def _fill(database: engine.Database, rows: dict[str, list[dict[str, Any]]]) -> None:
-    """Write rows into tables as they are now, whatever the code knows of them."""
-    metadata = sa.MetaData()
-    with database.writer.begin() as connection:
-        metadata.reflect(connection)
-        for name, values in rows.items():
-            for row in values:
-                connection.execute(sa.insert(metadata.tables[name]), row)
-
-
-def test_each_revision_has_something_to_hold():
-    assert list(HELD) == _revisions()
-
-
-@pytest.mark.parametrize('first', _revisions())
-def test_what_a_database_holds_survives_each_step(database_url, make, first):
-    database = engine.Database(database_url)
-    revisions = _revisions()
-    for revision in revisions[revisions.index(first) :]:
-        database.sync(revision)
-        _fill(database, HELD[revision] if revision == first else {})
-    database.sync()
-
-    if HELD[first]:
-        # The same agent goes on: it is the same generation, and nothing is missing.
-        records = store.Store(database)
-        records.apply(
-            [
-                make('heartbeat', 'old', sequence=8),
-                make('facts', 'old', sequence=5, facts={'x.b': 1}),
-                make('event', 'old', sequence=1),
-            ],
-            100.0,
-        )
-        assert queries.instance(database, 'old')['generation'] == 2
-        assert queries.facts(database, 'old', '')['x.a']['value'] == 'kept'
-        assert len(queries.events(database, 'old', None, 10)) == 1
-        with database.reader.begin() as connection:
-            [gap] = connection.scalars(
-                sa.select(tables.instances.c.facts_gap).where(
-                    tables.instances.c.id == 'old'
-                )
-            )
-        assert gap is None
-    database.close()
+from guestagent.conductor.db import engine, tables
 
 
 def test_what_stood_in_the_way_of_another_is_told_from_other_errors(database):
     names = ('a', 'b')
-    _fill(database, {'pace': [{'name': name, 'until': 0.0} for name in names]})
+    with database.writer.begin() as connection:
+        for name in names:
+            connection.execute(sa.insert(tables.pace), {'name': name, 'until': 0.0})
     if database.reader.dialect.name == 'sqlite':
         pytest.skip('SQLite has one writer at a time, which waits')
     ready = threading.Barrier(2)
@@ -162,33 +47,15 @@ def test_what_stood_in_the_way_of_another_is_told_from_other_errors(database):
     assert not engine.is_collision(caught.value)
 
 
-def test_the_migrations_make_the_tables_that_the_code_knows(database):
-    with database.reader.connect() as connection:
-        context = migration.MigrationContext.configure(
-            connection, opts={'compare_type': True}
-        )
-        assert autogenerate.compare_metadata(context, tables.metadata) == []
-
-
-@pytest.mark.parametrize('turn', range(5))
-def test_conductors_that_start_together_make_the_tables_once(tmp_path, turn):
-    url = f'sqlite:///{tmp_path / "together.sqlite"}'
-
+@pytest.mark.parametrize('turn', range(3))
+def test_conductors_that_start_together_make_the_tables_once(database_url, turn):
     def start(_: int) -> None:
-        database = engine.Database(url)
+        database = engine.Database(database_url)
         database.sync()
         database.close()
 
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         assert list(pool.map(start, range(4))) == [None] * 4
-
-
-def test_tables_of_a_later_version_are_left_alone(database):
-    with database.writer.begin() as connection:
-        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
-
-    with pytest.raises(engine.DatabaseError, match='later version'):
-        database.sync()
 
 
 @pytest.mark.parametrize(
