@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The packages of this tree: four of the core, and one for each extension."""
+"""The packages of this tree: five of the core, and one for each extension."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ PATHS = {
     ],
     'guestctl': [COMMON, CLIENT, '/usr/local/lib/guestagent/commands/*'],
     'guestagent-conductor': [COMMON, CLIENT, CONDUCTOR],
+    'guestagent-hub': [COMMON],
 }
 
 #: oslo.config needs it to write samples, and not in a program.
@@ -71,13 +72,14 @@ class Catalogue:
             self._agent(),
             self._client(client),
             self._conductor(conductor),
+            self._hub(),
             *(self._extension(name) for name in self.sources if name != 'guestagent'),
         ]
 
     def _agent(self) -> deb.Package:
         package = self._package('guestagent')
         _add_command(package, 'guestagent')
-        _add_service(package, 'agent.conf', [COMMON, EXTENSIONS])
+        _add_service(package, [COMMON, EXTENSIONS], 'agent.conf')
         package.folders.append(EXTENSIONS.lstrip('/'))
         return package
 
@@ -93,7 +95,20 @@ class Catalogue:
     def _conductor(self, python: bundle.Bundle) -> deb.Package:
         package = self._package('guestagent-conductor', python)
         _add_command(package, 'guestagent-conductor')
-        _add_service(package, 'conductor.conf', [COMMON, CLIENT])
+        _add_service(package, [COMMON, CLIENT], 'conductor.conf')
+        return package
+
+    def _hub(self) -> deb.Package:
+        package = self._package('guestagent-hub')
+        _add_command(package, 'guestagent-hub')
+        _add_service(package, [COMMON])
+        package.files['etc/default/guestagent-hub'] = (
+            ROOT / 'etc/default/guestagent-hub'
+        ).read_text()
+        drop_in = 'usr/lib/systemd/system/guestagent-conductor.service.d/hub.conf'
+        package.files[drop_in] = (
+            _SAMPLES / 'systemd/guestagent-conductor.hub.conf'
+        ).read_text()
         return package
 
     def _extension(self, distribution: str) -> deb.Package:
@@ -147,9 +162,11 @@ def _add_command(package: deb.Package, name: str) -> None:
     package.files[f'usr/bin/{name}'] = text.replace('    @PATHS@\n', paths)
 
 
-def _add_service(package: deb.Package, config: str, watched: list[str]) -> None:
+def _add_service(
+    package: deb.Package, watched: list[str], config: str | None = None
+) -> None:
     unit = _SAMPLES / 'systemd' / f'{package.name}.service'
-    scripts.add_service(package, unit, _SAMPLES / config, watched)
+    scripts.add_service(package, unit, watched, _SAMPLES / config if config else None)
 
 
 def _completion() -> str:

@@ -23,37 +23,56 @@ def add_bytecode(package: deb.Package, folder: str) -> None:
 
 
 def add_service(
-    package: deb.Package, unit: pathlib.Path, config: pathlib.Path, watched: list[str]
+    package: deb.Package,
+    unit: pathlib.Path,
+    watched: list[str],
+    config: pathlib.Path | None = None,
 ) -> None:
-    """Let the package run a service: its unit, configuration, account and state.
+    """Let the package run a service: its unit, account, folders and configuration.
 
-    Account and state folder are those that the unit names.
+    Account and folders are those that the unit names.
 
     :param watched: the service starts again when files in these folders change.
+    :param config: options for its user's eyes; with a folder for more of them.
     """
-    parser = configparser.ConfigParser(interpolation=None, strict=False)
-    parser.read(unit)
-    service = parser['Service']
-    target = f'etc/guestagent/{config.name}'
-    values = {
-        'UNIT': unit.name,
-        'CONFIG': f'/{target}',
-        'STATE': f'/var/lib/{service["StateDirectory"]}',
-        'STATE_MODE': service['StateDirectoryMode'],
-        'USER': service.get('User', 'root'),
-        'DESCRIPTION': parser['Unit']['Description'],
-    }
-    package.files[target] = config.read_text()
+    values = _values(unit)
     package.files[f'usr/lib/systemd/system/{unit.name}'] = unit.read_text()
-    package.folders.append(f'{target}.d')
     if values['USER'] != 'root':
         _add(package, 'postinst', 'account', values)
-    _add(package, 'postinst', 'state', values)
+    if values['STATE']:
+        _add(package, 'postinst', 'state', values)
+    if config is not None:
+        target = f'etc/guestagent/{config.name}'
+        values['CONFIG'] = f'/{target}'
+        package.files[target] = config.read_text()
+        package.folders.append(f'{target}.d')
+        _add(package, 'postinst', 'config', values)
+        _add(package, 'postrm', 'config', values)
+    _add(package, 'postrm', 'state', values)
+    # The start is the last thing: it needs all of the above.
     for script in ('postinst', 'prerm', 'postrm'):
         _add(package, script, 'service', values)
     package.scripts['triggers'] = ''.join(
         f'interest-noawait {folder}\n' for folder in watched
     )
+
+
+def _values(unit: pathlib.Path) -> dict[str, str]:
+    """Return what the pieces need to know of a service."""
+    parser = configparser.ConfigParser(interpolation=None, strict=False)
+    parser.read(unit)
+    service = parser['Service']
+    name = service.get('StateDirectory')
+    state = f'/var/lib/{name}' if name else ''
+    return {
+        'UNIT': unit.name,
+        'HOME': state or '/nonexistent',
+        'STATE': state,
+        'STATE_MODE': service.get('StateDirectoryMode', ''),
+        'FOLDERS': f'{state} /run/{service["RuntimeDirectory"]}'.strip(),
+        'USER': service.get('User', 'root'),
+        'DESCRIPTION': parser['Unit']['Description'],
+    }
 
 
 def _add(package: deb.Package, script: str, piece: str, values: dict[str, str]) -> None:

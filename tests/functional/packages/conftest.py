@@ -53,6 +53,15 @@ def build(output: pathlib.Path, *arguments: str, umask: int = 0o022) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def check_python(tree: debian.Tree) -> None:
+    """Skip where packages made here, whose modules are compiled, are not for it."""
+    python = os.readlink(tree.path / 'usr/bin/python3')
+    # tox has several.
+    if python != f'python{sys.version_info.major}.{sys.version_info.minor}':
+        tree.remove()
+        pytest.skip(f'packages made here are not for {debian.codename()}: {python}')
+
+
 @dataclasses.dataclass
 class Installed:
     """A tree with all packages.
@@ -89,11 +98,7 @@ def pristine(
         tree = debian.make(tmp_path_factory.mktemp('debian') / 'root')
     except debian.Unavailable as error:
         pytest.skip(str(error))
-    # Compiled modules are for the Python that runs this (tox has several).
-    python = os.readlink(tree.path / 'usr/bin/python3')
-    if python != f'python{sys.version_info.major}.{sys.version_info.minor}':
-        tree.remove()
-        pytest.skip(f'packages made here are not for {debian.codename()}: {python}')
+    check_python(tree)
     (tree.path / 'run/systemd/system').mkdir(parents=True)
     tree.write('usr/bin/systemctl', SYSTEMCTL, 0o755)
     installed = Installed(tree, tree.files())

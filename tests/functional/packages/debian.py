@@ -29,7 +29,7 @@ _DROPPED = (
 )
 
 #: Everything that the packages depend on, so that they install without a network.
-INCLUDED = ('adduser', 'python3')
+INCLUDED = ('adduser', 'python3', 'systemd')
 
 _SOURCES = pathlib.Path('/etc/apt')
 

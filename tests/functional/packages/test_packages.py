@@ -16,7 +16,13 @@ from tests.functional.packages import conftest, debian
 
 pytestmark = [pytest.mark.functional, pytest.mark.slow, pytest.mark.timeout(400)]
 
-CORE = {'guestagent', 'guestagent-client', 'guestagent-common', 'guestagent-conductor'}
+CORE = {
+    'guestagent',
+    'guestagent-client',
+    'guestagent-common',
+    'guestagent-conductor',
+    'guestagent-hub',
+}
 
 #: What dpkg and adduser write for themselves.
 BOOKKEEPING = ('var/lib/dpkg/', 'var/log/', 'var/cache/', 'run/adduser')
@@ -101,8 +107,10 @@ def test_what_an_installation_leaves(pristine: conftest.Installed) -> None:
     # The account cannot log in.
     words = tree.run('getent', 'passwd', group).strip().split(':')
     assert words[5:] == [f'/var/lib/{group}', '/usr/sbin/nologin']
+    assert owner_and_mode(tree, '/etc/default/guestagent-hub') == 'root:root 644'
+    assert tree.run('id', '-un', 'guestagent-hub') == 'guestagent-hub\n'
     # Services are enabled and started through Debian's own helpers.
-    for name in ('guestagent', 'guestagent-conductor'):
+    for name in ('guestagent', 'guestagent-conductor', 'guestagent-hub'):
         link = f'etc/systemd/system/multi-user.target.wants/{name}.service'
         assert (tree.path / link).is_symlink()
         assert f'start {name}.service' in pristine_log(pristine)

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The services of the packages under a real systemd, on a machine with no network."""
+
+import json
+import pathlib
+from collections.abc import Iterator
+
+import pytest
+
+from devstack import processes
+from tests.functional.packages import booted, conftest, debian
+
+pytestmark = [pytest.mark.functional, pytest.mark.slow, pytest.mark.timeout(400)]
+
+HUB = 'channel:///run/guestagent-hub'
+SERVICES = ('guestagent', 'guestagent-conductor', 'guestagent-hub')
+
+
+@pytest.fixture(scope='module')
+def system(
+    tmp_path_factory: pytest.TempPathFactory, packages: dict[str, pathlib.Path]
+) -> Iterator[booted.System]:
+    """A machine with all packages, an agent ``deb`` and a conductor on its hub."""
+    folder = tmp_path_factory.mktemp('booted')
+    try:
+        tree = debian.make(folder / 'root')
+    except debian.Unavailable as error:
+        pytest.skip(str(error))
+    conftest.check_python(tree)
+    try:
+        made = booted.System(tree, folder)
+    except debian.Unavailable as error:
+        tree.remove()
+        pytest.skip(str(error))
+    try:
+        made.install(*packages.values())
+        configure(made)
+        yield made
+    finally:
+        made.stop()
+        tree.remove()
+
+
+def configure(system: booted.System) -> None:
+    """Let agent and conductor use the hub, and one extension be a child process."""
+    system.write(
+        'etc/guestagent/agent.conf.d/test.conf',
+        f'[DEFAULT]\ntransport_url = {HUB}\ninstance_id = deb\n'
+        '[reports]\nheartbeat_interval = 1\n'
+        '[monitoring]\nisolate = true\n',
+        0o640,
+    )
+    system.write(
+        'etc/default/guestagent-hub', 'OPTIONS=--group guestagent-hub --guest deb\n'
+    )
+    system.write(
+        'etc/guestagent/conductor.conf.d/test.conf',
+        f'[DEFAULT]\ntransport_url = {HUB}\n[metrics]\nlisten = 127.0.0.1:9999\n',
+        0o644,
+    )
+    system.run('systemctl', 'restart', *SERVICES)
+
+
+def guestctl(system: booted.System, *arguments: str) -> str:
+    return system.run('guestctl', '--transport-url', HUB, *arguments)
+
+
+def wait_up(system: booted.System) -> None:
+    """Wait until the conductor knows that the agent is UP."""
+
+    def is_up() -> bool:
+        try:
+            rows = json.loads(guestctl(system, 'instance', 'list', '-f', 'json'))
+        except processes.Failed:
+            return False  # the conductor does not answer yet
+        return any('UP' in row.values() for row in rows)
+
+    processes.wait_for(is_up, 'deb is UP', 60)
+
+
+def test_all_run_and_come_up_with_the_machine(system: booted.System) -> None:
+    for name in SERVICES:
+        assert system.show(name, 'ActiveState') == 'active', name
+        assert system.show(name, 'SubState') == 'running', name
+        assert system.show(name, 'UnitFileState') == 'enabled', name
+
+
+def test_the_units_have_no_mistakes(system: booted.System) -> None:
+    units = [f'/usr/lib/systemd/system/{name}.service' for name in SERVICES]
+    assert system.run('systemd-analyze', 'verify', '--man=no', *units) == ''
+
+
+def test_a_command_reaches_the_guest_through_the_hub(system: booted.System) -> None:
+    wait_up(system)
+    said = guestctl(system, 'exec', 'deb', '--', 'systemctl', 'is-active', 'guestagent')
+    assert said == 'active\n'
+
+
+def test_an_isolated_extension_finds_the_packaged_modules(
+    system: booted.System,
+) -> None:
+    wait_up(system)
+    found = guestctl(system, 'call', 'deb', 'monitoring.refresh', '-f', 'json')
+    assert json.loads(found)
+    tasks = system.run('systemctl', 'status', '--no-pager', 'guestagent')
+    assert 'guestagent.agent.isolation.child' in tasks
+
+
+def test_the_conductor_has_metrics(system: booted.System) -> None:
+    script = (
+        'import urllib.request as r; '
+        'print(r.urlopen("http://127.0.0.1:9999/metrics").read().decode())'
+    )
+    assert 'guestagent_' in system.run('python3', '-c', script)
+
+
+def test_who_is_not_in_the_group_is_told_so(system: booted.System) -> None:
+    as_nobody = ['setpriv', '--reuid=nobody', '--regid=nogroup', '--clear-groups']
+    with pytest.raises(processes.Failed, match=r'(?i)permission denied'):
+        system.run(*as_nobody, 'guestctl', '--transport-url', HUB, 'ping', 'deb')
+
+
+def test_a_reload_is_one(system: booted.System) -> None:
+    pid = system.show('guestagent', 'MainPID')
+    system.run('systemctl', 'reload', 'guestagent', 'guestagent-conductor')
+    assert system.show('guestagent', 'MainPID') == pid
+    assert system.show('guestagent', 'ActiveState') == 'active'
+
+
+def test_what_was_killed_comes_back(system: booted.System) -> None:
+    for name in SERVICES:
+        system.run('systemctl', 'kill', '--signal=KILL', name)
+    for name in SERVICES:
+        processes.wait_for(
+            lambda name=name: (
+                system.show(name, 'NRestarts') == '1'
+                and system.show(name, 'ActiveState') == 'active'
+            ),
+            f'{name} is active again',
+            60,
+        )
+    wait_up(system)
+
+
+def test_removed_and_purged(
+    system: booted.System, packages: dict[str, pathlib.Path]
+) -> None:
+    system.run('dpkg', '--purge', *packages)
+    for name in SERVICES:
+        assert system.show(name, 'LoadState') in ('not-found', 'masked'), name
+        assert system.show(name, 'ActiveState') == 'inactive', name
+    assert not (system.path / 'var/lib/guestagent').exists()
+    assert 'guestagent' not in system.run('ls', '/run', '/etc')
