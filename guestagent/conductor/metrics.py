@@ -25,6 +25,8 @@ from guestagent.conductor.db import census, engine, store
 #: How often instances are counted, in seconds.
 CENSUS_INTERVAL = 15.0
 
+_PREFIX = 'guestagent_conductor_'
+
 _BATCHES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 _COMMITS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 
@@ -38,55 +40,55 @@ class Metrics:
     def __init__(self, state: health.Health, wanted: bool) -> None:
         self.health = state
         self.wanted = wanted
-        self.registry = registry = prometheus_client.CollectorRegistry()
-        prometheus_client.ProcessCollector(registry=registry)
-        self.reports = prometheus_client.Counter(
-            'guestagent_conductor_reports',
-            'Reports that are in the database.',
-            ['kind'],
-            registry=registry,
+        self.registry = prometheus_client.CollectorRegistry()
+        prometheus_client.ProcessCollector(registry=self.registry)
+        self.reports = self._counter(
+            'reports', 'Reports that are in the database.', 'kind'
         )
-        self.batches = prometheus_client.Histogram(
-            'guestagent_conductor_batch_reports',
-            'How many messages a batch had.',
-            buckets=_BATCHES,
-            registry=registry,
+        self.failures = self._counter(
+            'database_failures', 'What the database did not do.', 'where'
         )
-        self.commits = prometheus_client.Histogram(
-            'guestagent_conductor_commit_seconds',
-            'How long a batch took to be written.',
-            buckets=_COMMITS,
-            registry=registry,
+        self.connects = self._counter(
+            'broker_connects', 'How often the listener has connected.'
         )
-        self.failures = prometheus_client.Counter(
-            'guestagent_conductor_database_failures',
-            'What the database did not do.',
-            ['where'],
-            registry=registry,
+        self.batches = self._histogram(
+            'batch_reports', 'How many messages a batch had.', buckets=_BATCHES
         )
-        self.connects = prometheus_client.Counter(
-            'guestagent_conductor_broker_connects',
-            'How often the listener has connected.',
-            registry=registry,
+        self.commits = self._histogram(
+            'commit_seconds', 'How long a batch took to be written.', buckets=_COMMITS
         )
-        self.backlog = prometheus_client.Gauge(
-            'guestagent_conductor_backlog_reports',
-            'Reports that waited when the listener connected and are not taken yet.',
-            registry=registry,
-        )
-        self.queries = prometheus_client.Histogram(
-            'guestagent_conductor_query_seconds',
+        self.queries = self._histogram(
+            'query_seconds',
             'How long queries took, by method and result.',
-            ['method', 'result'],
-            registry=registry,
+            labelnames=('method', 'result'),
         )
-        self.instances = prometheus_client.Gauge(
-            'guestagent_conductor_instances',
+        self.backlog = self._gauge(
+            'backlog_reports',
+            'Reports that waited when the listener connected and are not taken yet.',
+        )
+        self.instances = self._gauge(
+            'instances',
             'Instances in the database, by state; each conductor counts all.',
-            ['state'],
-            registry=registry,
+            'state',
         )
         self._next_census = 0.0
+
+    def _counter(self, name: str, text: str, *labels: str) -> prometheus_client.Counter:
+        return prometheus_client.Counter(
+            f'{_PREFIX}{name}', text, labels, registry=self.registry
+        )
+
+    def _gauge(self, name: str, text: str, *labels: str) -> prometheus_client.Gauge:
+        return prometheus_client.Gauge(
+            f'{_PREFIX}{name}', text, labels, registry=self.registry
+        )
+
+    def _histogram(
+        self, name: str, text: str, **options: Any
+    ) -> prometheus_client.Histogram:
+        return prometheus_client.Histogram(
+            f'{_PREFIX}{name}', text, registry=self.registry, **options
+        )
 
     def follow(self, source: listener.Listener) -> None:
         """Collect what the listener counts, and the state of health, too."""
@@ -133,22 +135,22 @@ class _Collector:
     def collect(self) -> Iterator[core.Metric]:
         """Return it, as prometheus_client asks for it."""
         yield core.CounterMetricFamily(
-            'guestagent_conductor_messages',
+            f'{_PREFIX}messages',
             'Messages that were taken and acknowledged.',
             self._source.taken,
         )
         yield core.CounterMetricFamily(
-            'guestagent_conductor_reports_rejected',
+            f'{_PREFIX}reports_rejected',
             'Messages that were no reports, or that the database cannot hold.',
             self._source.rejected,
         )
         yield core.GaugeMetricFamily(
-            'guestagent_conductor_database_up',
+            f'{_PREFIX}database_up',
             'Whether the database answered when it was last asked.',
             not self._health.database,
         )
         yield core.GaugeMetricFamily(
-            'guestagent_conductor_broker_up',
+            f'{_PREFIX}broker_up',
             'Whether the listener is connected.',
             not self._health.broker,
         )

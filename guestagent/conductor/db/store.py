@@ -228,51 +228,8 @@ def _write(connection: sa.Connection, changes: state.Changes, now: float) -> Non
     _write_generations(connection, changes, now)
     _write_extensions(connection, changes)
     _write_facts(connection, changes)
-    upsert.upsert(
-        connection,
-        tables.commands,
-        ('instance', 'caller', 'command_id', 'digest'),
-        [
-            {
-                'instance': key[0],
-                'generation': order[0],
-                'sequence': order[1],
-                'received': now,
-                **outcome._asdict(),
-            }
-            for key, (order, outcome) in changes.commands.items()
-        ],
-    )
-    upsert.insert_missing(
-        connection,
-        tables.events,
-        ('instance', 'report'),
-        [
-            {
-                'instance': instance,
-                'report': report,
-                'generation': order[0],
-                'sequence': order[1],
-                'received': now,
-                **event._asdict(),
-            }
-            for (instance, report), (order, event) in changes.events.items()
-        ],
-    )
-    if changes.notices:
-        connection.execute(
-            sa.insert(tables.events),
-            [
-                {
-                    'instance': instance,
-                    'type': kind,
-                    'at': now,
-                    'received': now,
-                    'data': json.dumps(data),
-                }
-                for instance, kind, data in changes.notices
-            ],
-        )
+    _write_outcomes(connection, changes, now)
+    _write_events(connection, changes, now)
 
 
 def _write_instances(connection: sa.Connection, changes: state.Changes) -> None:
@@ -378,6 +335,61 @@ def _write_facts(connection: sa.Connection, changes: state.Changes) -> None:
             if fact is not None
         ],
     )
+
+
+def _write_outcomes(
+    connection: sa.Connection, changes: state.Changes, now: float
+) -> None:
+    upsert.upsert(
+        connection,
+        tables.commands,
+        ('instance', 'caller', 'command_id', 'digest'),
+        [
+            {
+                'instance': key[0],
+                'generation': order[0],
+                'sequence': order[1],
+                'received': now,
+                **outcome._asdict(),
+            }
+            for key, (order, outcome) in changes.commands.items()
+        ],
+    )
+
+
+def _write_events(
+    connection: sa.Connection, changes: state.Changes, now: float
+) -> None:
+    upsert.insert_missing(
+        connection,
+        tables.events,
+        ('instance', 'report'),
+        [
+            {
+                'instance': instance,
+                'report': report,
+                'generation': order[0],
+                'sequence': order[1],
+                'received': now,
+                **event._asdict(),
+            }
+            for (instance, report), (order, event) in changes.events.items()
+        ],
+    )
+    if changes.notices:
+        connection.execute(
+            sa.insert(tables.events),
+            [
+                {
+                    'instance': instance,
+                    'type': kind,
+                    'at': now,
+                    'received': now,
+                    'data': json.dumps(data),
+                }
+                for instance, kind, data in changes.notices
+            ],
+        )
 
 
 def _instance_row(instance: state.Instance) -> dict[str, Any]:

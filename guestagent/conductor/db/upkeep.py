@@ -88,45 +88,37 @@ def prune(
     :returns: how many rows were deleted.
     :raises sqlalchemy.exc.SQLAlchemyError: it did not work; some may be deleted.
     """
+    commands, events, generations = tables.commands, tables.events, tables.generations
     deleted = 0
     if outcome_days:
-        received = tables.commands.c.received
-        deleted += _delete(
-            database,
-            tables.commands,
-            received,
-            received < now - outcome_days * DAY,
-            limit,
-        )
+        old = commands.c.received < now - outcome_days * DAY
+        deleted += _delete(database, commands.c.received, old, limit)
     if event_days:
-        received = tables.events.c.received
-        deleted += _delete(
-            database, tables.events, received, received < now - event_days * DAY, limit
-        )
+        old = events.c.received < now - event_days * DAY
+        deleted += _delete(database, events.c.received, old, limit)
         newest = (
             sa.select(tables.instances.c.heartbeat_generation)
-            .where(tables.instances.c.id == tables.generations.c.instance)
+            .where(tables.instances.c.id == generations.c.instance)
             .scalar_subquery()
         )
-        met = tables.generations.c.met
-        deleted += _delete(
-            database,
-            tables.generations,
-            met,
-            sa.and_(met < now - event_days * DAY, tables.generations.c.number < newest),
-            limit,
+        old = sa.and_(
+            generations.c.met < now - event_days * DAY, generations.c.number < newest
         )
+        deleted += _delete(database, generations.c.met, old, limit)
     return deleted
 
 
 def _delete(
     database: engine.Database,
-    table: sa.Table,
     time: sa.Column[float],
     condition: sa.ColumnElement[bool],
     limit: int,
 ) -> int:
-    """Delete rows in small transactions; others get their turn in between."""
+    """Delete rows in small transactions; others get their turn in between.
+
+    :param time: the column of the table that says which are the oldest.
+    """
+    table = time.table
     deleted = 0
     while deleted < limit:
         with database.writer.begin() as connection:

@@ -70,6 +70,14 @@ def test_a_clock_that_was_set_back_does_not_stop_it(database, records, make):
     assert len(_choose(database, 200.0, rate=10)) == 10
 
 
+def test_a_clock_that_is_a_bit_behind_waits_for_the_others(database, records, make):
+    records.apply([make('heartbeat', f'i-{number}') for number in range(20)], 100.0)
+    assert len(_choose(database, 110.5, rate=10)) == 10
+
+    assert _choose(database, 110.0, rate=10) == []
+    assert len(_choose(database, 111.0, rate=10)) == 5
+
+
 def test_conductors_side_by_side_ask_each_once(database, records, make):
     now = time.time()
     records.apply([make('heartbeat', f'i-{number}') for number in range(300)], now - 10)
