@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from guestagent import errors, extension
+from guestagent import digest, errors, extension
 from guestagent import loop as loops
 
 if TYPE_CHECKING:
@@ -162,9 +161,7 @@ class Request:
                 separators=(',', ':'),
                 ensure_ascii=False,
             )
-            self._digest = hashlib.sha256(
-                text.encode('utf-8', 'surrogatepass')
-            ).hexdigest()
+            self._digest = digest.sha256(text.encode('utf-8', 'surrogatepass'))
         return self._digest
 
     def acknowledge(self) -> None:

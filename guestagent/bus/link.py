@@ -150,6 +150,7 @@ class Link:
         self._amqp.client_properties.get('capabilities', {}).pop(
             'connection.blocked', None
         )
+        self._stream_type = stream.Stream if access.tls is None else access.tls.stream
         self._stream: stream.Stream | None = None
         self._channel: amqp_channel.GuestChannel | None = None
         self._consuming = False
@@ -167,7 +168,7 @@ class Link:
         # handling and so let its number be another socket's before we know.
         transport = self._amqp.transport
         sock, transport.sock = transport.sock, None
-        self._stream = stream.Stream(
+        self._stream = self._stream_type(
             loop, sock, self._on_bytes, self.fail, limits.unsent_max
         )
         self._amqp.frame_writer = method_framing.frame_writer(self._amqp, self._stream)

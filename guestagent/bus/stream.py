@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import socket
-import ssl
 from collections.abc import Callable
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 #: What is read at once; a broker's frames are at most twice as large.
 CHUNK = 65536
@@ -35,7 +34,10 @@ class Stream:
         not after :meth:`close`.
     :param unsent_max: how many bytes may wait to be sent, at the end of a round,
         before the peer counts as one that does not read any more.
+    :cvar not_ready: what a socket raises that would have to wait.
     """
+
+    not_ready: ClassVar[tuple[type[OSError], ...]] = (BlockingIOError,)
 
     def __init__(
         self,
@@ -53,7 +55,6 @@ class Stream:
         self._out = bytearray()
         self._open = True
         self._writing = False
-        self._tls = sock if isinstance(sock, ssl.SSLSocket) else None
         sock.setblocking(False)
         loop.watch(sock.fileno(), READ, self._ready)
         loop.before_wait.append(self.flush)
@@ -71,7 +72,7 @@ class Stream:
                 # TLS takes a record at a time.
                 sent = self._sock.send(self._out)
                 del self._out[:sent]
-        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        except self.not_ready:
             pass
         except OSError as error:
             self._end(error)
@@ -112,7 +113,7 @@ class Stream:
         while self._open:
             try:
                 data = self._sock.recv(CHUNK)
-            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            except self.not_ready:
                 return
             except OSError as error:
                 self._end(error)
@@ -121,10 +122,12 @@ class Stream:
                 self._end(ConnectionResetError('the peer closed the connection'))
                 return
             self._received(data)
-            # TLS gives a record at a time, and may hold more of one that no poll
-            # reports.
-            if len(data) < CHUNK and not (self._tls and self._tls.pending()):
+            if len(data) < CHUNK and not self._holds_more():
                 return
+
+    def _holds_more(self) -> bool:
+        """Whether the socket holds what no poll reports."""
+        return False
 
     def _end(self, reason: Exception) -> None:
         if self._open:

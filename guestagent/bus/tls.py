@@ -10,11 +10,22 @@ from __future__ import annotations
 
 import dataclasses
 import ssl
-from typing import Any
+from typing import Any, ClassVar
 
 from guestagent import errors
+from guestagent.bus import stream
 
 _VERSIONS = {'tlsv1_2': ssl.TLSVersion.TLSv1_2, 'tlsv1_3': ssl.TLSVersion.TLSv1_3}
+
+
+class Stream(stream.Stream):
+    """A stream of a socket with TLS."""
+
+    not_ready = (*stream.Stream.not_ready, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+    def _holds_more(self) -> bool:
+        """TLS gives a record at a time, and may hold more of one."""
+        return isinstance(self._sock, ssl.SSLSocket) and self._sock.pending() > 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +33,10 @@ class Tls:
     """Files in PEM, each ``''`` where there is none; read anew by each connection.
 
     :ivar version: ``TLSv1_2`` or ``TLSv1_3`` for only that; otherwise the best.
+    :cvar stream: what reads and writes the sockets that it makes.
     """
+
+    stream: ClassVar[type[stream.Stream]] = Stream
 
     ca_file: str = ''
     cert_file: str = ''

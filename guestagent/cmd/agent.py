@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 from guestagent import imports
 
-# Types of options that the agent does not have: megabytes of an idle agent.
-imports.defer('netaddr', 'rfc3986')
+# Types of options that the agent does not have, and what a cache of stevedore would
+# use that the agent has not (OpenSSL comes with it): megabytes of an idle agent.
+imports.defer('hashlib', 'netaddr', 'rfc3986')
 
 from oslo_config import cfg  # noqa: E402
 

@@ -123,6 +123,14 @@ def test_calls_casts_and_fanouts_of_a_stock_client(start_agent, probe, marks):
         probe.prepare(version='9.0').call({}, 'echo', value=1)
 
 
+def test_an_agent_on_a_hub_has_no_tls_and_no_broker_in_memory(start_agent, probe):
+    agent = start_agent()
+    assert probe.call({}, 'echo', value=1) == 1
+    mapped = pathlib.Path(f'/proc/{agent.pid}/maps').read_text()
+    assert 'libssl' not in mapped
+    assert 'libcrypto' not in mapped
+
+
 def test_a_large_result_and_one_that_is_too_large(start_agent, probe):
     start_agent()
     assert probe.call({}, 'echo', value='x' * 5_000_000) == 'x' * 5_000_000
