@@ -8,6 +8,18 @@ import uuid
 
 import amqp
 
+from guestagent.bus import topics
+
+
+def body_of(message, envelope=True):
+    """Return what is sent: an object is wrapped, anything else goes as it is."""
+    if not isinstance(message, dict):
+        return message
+    message = {'_unique_id': uuid.uuid4().hex, **message}
+    if envelope:
+        message = {'oslo.version': '2.0', 'oslo.message': json.dumps(message)}
+    return json.dumps(message).encode()
+
 
 class RawClient:
     """Publishes bodies to a guest's topic and reads its own reply queue.
@@ -45,18 +57,9 @@ class RawClient:
 
     def send(self, topic, message, envelope=True, **properties):
         """Publish a message: an object is wrapped, anything else goes as it is."""
-        if isinstance(message, dict):
-            message = {'_unique_id': uuid.uuid4().hex, **message}
-            body = json.dumps(
-                {'oslo.version': '2.0', 'oslo.message': json.dumps(message)}
-                if envelope
-                else message
-            )
-        else:
-            body = message
         self.channel.basic_publish(
             amqp.Message(
-                body,
+                body_of(message, envelope),
                 content_type='application/json',
                 content_encoding='utf-8',
                 **properties,
@@ -86,6 +89,29 @@ class RawClient:
         except TimeoutError:
             return None
         return json.loads(self._got.get()['oslo.message'])
+
+    def declare_reports(self):
+        """Declare their queue as the conductor does, which the library would not."""
+        queue = topics.report_queue()
+        self.channel.queue_declare(
+            queue,
+            durable=True,
+            auto_delete=False,
+            arguments={'x-overflow': 'reject-publish', 'x-max-length': 1_000_000},
+        )
+        self.channel.queue_bind(queue, topics.REPORT_TOPIC, queue)
+
+    def reports(self):
+        """Take the reports that wait, and return them."""
+        came = []
+        while message := self.channel.basic_get(topics.report_queue(), no_ack=True):
+            assert message.properties['delivery_mode'] == 2
+            came.append(json.loads(json.loads(message.body)['oslo.message']))
+        return came
+
+    def declare(self, name):
+        """Make a queue."""
+        self.channel.queue_declare(name, auto_delete=False)
 
     def depth(self, name):
         """Return how many messages wait in a queue."""
