@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 PYTHON = .venv/bin/python
 
-.PHONY: help demo test unit functional lint docs samples bench packages clean
+.PHONY: help demo test unit functional lint docs man samples bench packages clean
 
 help:
 	@echo 'make demo         show everything at work on this machine'
@@ -11,6 +11,7 @@ help:
 	@echo 'make lint         style and types'
 	@echo 'make bench        ours beside the peers; ONLY=name for one'
 	@echo 'make docs         doc/ as HTML into build/doc'
+	@echo 'make man          the manual pages into build/man'
 	@echo 'make samples      etc/guestagent from the options in the code'
 	@echo 'make packages     Debian packages into build/packages'
 	@echo 'make clean        remove what was built, but not .venv'
@@ -30,10 +31,12 @@ functional: venv
 lint: venv
 	./devstack/lint
 
-docs:
-	./devstack/prepare docs
+docs: venv
 	$(PYTHON) -m sphinx -W --keep-going -q -b html doc build/doc
 	.venv/bin/reno -q lint
+
+man: venv
+	./packaging/manual
 
 samples: venv
 	for file in etc/oslo-config-generator/*.conf; do \

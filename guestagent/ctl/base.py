@@ -114,13 +114,13 @@ class Command(cliff.command.Command):
     """
 
     app: 'ctl_app.App'
+    _program = 'guestctl'
 
     def __init__(self, app: 'ctl_app.App', app_args: argparse.Namespace | None) -> None:
         # No name for the base class: with one it would search for plug-ins of this
         # command in all that is installed.
         super().__init__(app, app_args)
         self.result_code = 0
-        self._program = app.NAME
 
     @property
     def client(self) -> 'client.Client':

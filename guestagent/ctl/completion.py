@@ -132,7 +132,12 @@ def _array(values: dict[str, str]) -> str:
 
 
 def _option_strings(parser: argparse.ArgumentParser) -> list[str]:
-    return [text for action in parser._actions for text in action.option_strings]
+    return [
+        text
+        for action in parser._actions
+        if action.help != argparse.SUPPRESS
+        for text in action.option_strings
+    ]
 
 
 def _choices(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:

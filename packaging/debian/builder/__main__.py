@@ -48,7 +48,10 @@ def main() -> int:
 
 
 def _build(arguments: argparse.Namespace) -> list[pathlib.Path]:
-    plan = catalogue.Catalogue(arguments.revision)
+    epoch = _epoch()
+    work = arguments.output / 'tree'
+    work.mkdir(parents=True, exist_ok=True)
+    plan = catalogue.Catalogue(arguments.revision, _manual(work / 'manual', epoch))
     packages = [
         package
         for package in plan.packages()
@@ -63,13 +66,11 @@ def _build(arguments: argparse.Namespace) -> list[pathlib.Path]:
             package.python.check(pins)
     release = deb.Release(
         maintainer=_maintainer(),
-        epoch=_epoch(),
+        epoch=epoch,
         interpreter=(sys.version_info.major, sys.version_info.minor),
         architecture=_output('dpkg', '--print-architecture'),
         sources=plan.sources,
     )
-    work = arguments.output / 'tree'
-    work.mkdir(parents=True, exist_ok=True)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(
             pool.map(
@@ -77,6 +78,22 @@ def _build(arguments: argparse.Namespace) -> list[pathlib.Path]:
                 packages,
             )
         )
+
+
+def _manual(folder: pathlib.Path, epoch: int) -> pathlib.Path:
+    """Build the manual pages and return their folder."""
+    subprocess.run(
+        [catalogue.ROOT / 'packaging/manual', folder],
+        env={
+            **os.environ,
+            'PYTHON': sys.executable,
+            'SOURCE_DATE_EPOCH': str(epoch),
+            # The date of the pages is in it.
+            'TZ': 'UTC',
+        },
+        check=True,
+    )
+    return folder
 
 
 def _maintainer() -> str:

@@ -37,6 +37,14 @@ PATHS = {
     'guestagent-hub': [COMMON],
 }
 
+#: The manual pages of each package.
+_MANUAL = {
+    'guestagent': ('guestagent.8', 'guestagent.conf.5'),
+    'guestagent-client': ('guestctl.1',),
+    'guestagent-conductor': ('guestagent-conductor.8', 'guestagent-conductor.conf.5'),
+    'guestagent-hub': ('guestagent-hub.8',),
+}
+
 #: oslo.config needs it to write samples, and not in a program.
 _NOT_COMMON = ['pyyaml']
 
@@ -45,12 +53,14 @@ class Catalogue:
     """Describes all packages.
 
     :param revision: the last part of their versions.
+    :param manual: the folder of the manual pages.
     :ivar sources: this project's distributions and where their source is.
     :raises builder.bundle.BundleError: the environment lacks what they hold.
     """
 
-    def __init__(self, revision: str) -> None:
+    def __init__(self, revision: str, manual: pathlib.Path) -> None:
         self._revision = revision
+        self._manual = manual
         self.sources = {'guestagent': ROOT}
         for folder in sorted((ROOT / 'extensions').iterdir()):
             if (folder / 'setup.cfg').exists():
@@ -145,6 +155,10 @@ class Catalogue:
         package = deb.Package(name, version, control, python)
         if python is not None:
             scripts.add_bytecode(package, python.folder)
+        for page in _MANUAL.get(name, ()):
+            section = page.rpartition('.')[2]
+            path = f'usr/share/man/man{section}/{page}.gz'
+            package.files[path] = (self._manual / page).read_text()
         return package
 
     def _version(self, distribution: str) -> str:

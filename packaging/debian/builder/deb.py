@@ -29,8 +29,9 @@ class Package:
 
     :ivar control: the control file, but for what is computed.
     :ivar python: its Python packages, if any.
-    :ivar files: contents by path without the leading slash.  Those in ``etc`` are
-        configuration, for root's and its group's eyes only.
+    :ivar files: contents by path without the leading slash; those whose name ends in
+        ``.gz`` are compressed.  Those in ``etc`` are configuration; what is in
+        ``etc/guestagent`` is for root's and its group's eyes only.
     :ivar folders: empty folders, likewise.
     :ivar scripts: maintainer scripts and triggers by name.
     """
@@ -97,7 +98,8 @@ def _write_files(root: pathlib.Path, package: Package, release: Release) -> None
     for name, text in package.files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        data = text.encode()
+        path.write_bytes(_compress(data) if path.suffix == '.gz' else data)
     documents = root / 'usr/share/doc' / package.name
     documents.mkdir(parents=True, exist_ok=True)
     (documents / 'copyright').write_text(_copyright(package, release))
@@ -107,9 +109,11 @@ def _write_files(root: pathlib.Path, package: Package, release: Release) -> None
         f' -- {release.maintainer}  '
         f'{time.strftime("%a, %d %b %Y %H:%M:%S +0000", time.gmtime(release.epoch))}\n'
     )
-    (documents / 'changelog.Debian.gz').write_bytes(
-        gzip.compress(log.encode(), 9, mtime=0)
-    )
+    (documents / 'changelog.Debian.gz').write_bytes(_compress(log.encode()))
+
+
+def _compress(data: bytes) -> bytes:
+    return gzip.compress(data, 9, mtime=0)
 
 
 def _copyright(package: Package, release: Release) -> str:

@@ -116,6 +116,16 @@ def test_what_an_installation_leaves(pristine: conftest.Installed) -> None:
         assert f'start {name}.service' in pristine_log(pristine)
         command = service(tree, name)['ExecStart'].split()[0]
         assert (tree.path / command.lstrip('/')).exists()
+    # Each program and file has its manual page.
+    manual = tree.path / 'usr/share/man'
+    assert {path.name for path in manual.glob('man?/guest*')} == {
+        'guestagent-conductor.8.gz',
+        'guestagent-conductor.conf.5.gz',
+        'guestagent-hub.8.gz',
+        'guestagent.8.gz',
+        'guestagent.conf.5.gz',
+        'guestctl.1.gz',
+    }
     # bash completes guestctl.
     completion = tree.path / 'usr/share/bash-completion/completions/guestctl'
     assert 'instance list' in completion.read_text()
