@@ -10,6 +10,7 @@ from __future__ import annotations
 import builtins
 import inspect
 import time
+from collections.abc import Callable
 from typing import Any
 
 from guestagent import errors, extension
@@ -18,7 +19,7 @@ from guestagent.agent import request as requests
 from guestagent.agent.steps import repeats
 
 #: What is answered on the loop.
-_INLINE = ('report', 'list', 'status', 'cancel')
+_INLINE = ('report', 'list', 'status', 'cancel', 'diagnose')
 
 
 class Core(extension.Extension):
@@ -33,12 +34,14 @@ class Core(extension.Extension):
         carrier: dispatcher.Dispatcher,
         remembered: repeats.Repeats,
         reports: reporter.Reporter,
+        diagnosis: Callable[[], dict[str, Any]],
     ) -> None:
         super().__init__('agent', None, host)
         self._known = known
         self._carrier = carrier
         self._remembered = remembered
         self._reports = reports
+        self._diagnosis = diagnosis
 
     @extension.command(mutates=False, timeout=10)
     def describe(self, context: extension.Context, extension: str) -> dict[str, Any]:
@@ -62,12 +65,20 @@ class Core(extension.Extension):
         self._reports.report_all()
 
     @extension.command(mutates=False)
+    def diagnose(self, context: extension.Context) -> dict[str, Any]:
+        """Return all that the agent knows of itself: threads, commands, spool, bus.
+
+        It is for people; its keys may change with the agent's version.
+        """
+        return self._diagnosis()
+
+    @extension.command(mutates=False)
     def list(self, context: extension.Context) -> builtins.list[dict[str, Any]]:
         """Return the commands in flight, the oldest first.
 
         ``[{command_id, caller, command, state: 'waiting' | 'running', seconds}]``
         """
-        return [_describe_request(request) for request in self._carrier.in_flight()]
+        return [describe_request(request) for request in self._carrier.in_flight()]
 
     @extension.command(mutates=False)
     def status(
@@ -79,7 +90,7 @@ class Core(extension.Extension):
         'interrupted' | 'withheld', ...}``
         """
         for request in self._find(command_id, caller):
-            return _describe_request(request)
+            return describe_request(request)
         outcome = self._remembered.outcome(caller, command_id)
         if outcome is None:
             raise errors.NoSuchRecord(
@@ -122,9 +133,11 @@ def register(
     carrier: dispatcher.Dispatcher,
     remembered: repeats.Repeats,
     reports: reporter.Reporter,
+    diagnosis: Callable[[], dict[str, Any]],
 ) -> None:
     """Serve ``agent``, and oslo.messaging's ping in no namespace."""
-    loaded = registry.Loaded('agent', Core(host, known, carrier, remembered, reports))
+    core = Core(host, known, carrier, remembered, reports, diagnosis)
+    loaded = registry.Loaded('agent', core)
     for name in _INLINE:
         loaded.commands[name].inline = loaded.commands[name].quiet = True
     known.add('agent', loaded)
@@ -178,7 +191,8 @@ def _describe_command(name: str, command: registry.Command) -> dict[str, Any]:
     }
 
 
-def _describe_request(request: requests.Request) -> dict[str, Any]:
+def describe_request(request: requests.Request) -> dict[str, Any]:
+    """Return a command in flight as ``agent.list`` has it."""
     seconds = None
     if request.started is not None:
         seconds = round(time.monotonic() - request.started, 3)

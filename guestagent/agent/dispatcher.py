@@ -93,7 +93,7 @@ class Dispatcher:
             return False
         # On a thread of its own: settling may write, and cancelling runs callbacks
         # of the extension.
-        self._pool.submit(self._give_up, (request, reason), reserve=True)
+        self._pool.urge(self._give_up, (request, reason))
         return True
 
     def cancel_all(self, reason: errors.GuestError) -> None:
@@ -244,6 +244,9 @@ class Dispatcher:
     def _settle(self, request: requests.Request, outcome: requests.Outcome) -> None:
         self._take_note(request, outcome)
         self.counts.end(outcome.status)
+        if request.started is not None:
+            seconds = time.monotonic() - request.started
+            self.counts.run(request.namespace, outcome.status != requests.DONE, seconds)
         self._answer(request, outcome)
 
     def _answer(self, request: requests.Request, outcome: requests.Outcome) -> None:

@@ -8,15 +8,24 @@ https://prometheus.io/docs/instrumenting/exposition_formats/).
 
 from __future__ import annotations
 
+import itertools
 import os
 import resource
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
 import guestagent
 from guestagent import http
-from guestagent.agent import dispatcher, registry, reporter, rpc
+from guestagent.agent import (
+    counts,
+    dispatcher,
+    pool,
+    registry,
+    reporter,
+    rpc,
+    selfcheck,
+)
 from guestagent.agent import request as requests
 from guestagent.bus import base
 
@@ -32,33 +41,46 @@ class Agent(Protocol):
     bus: base.Bus
     dispatcher: dispatcher.Dispatcher
     door: rpc.RpcDoor
+    hangs: selfcheck.Hangs
+    pool: pool.Pool
+    started: float
     registry: registry.Registry
     reporter: reporter.Reporter
 
 
+class Sample(NamedTuple):
+    """A value; ``suffix`` follows the name of its family."""
+
+    labels: Mapping[str, str]
+    value: float
+    suffix: str = ''
+
+
 class Family(NamedTuple):
-    """A metric with all its samples: (labels, value)."""
+    """A metric with all its samples: each is a Sample, or (labels, value)."""
 
     name: str
     kind: str
     help: str
-    samples: Iterable[tuple[Mapping[str, str], float]]
+    samples: Iterable[tuple[Mapping[str, str], float] | Sample]
 
 
 def pages(agent: Agent) -> dict[str, Callable[[], http.Answer]]:
     """Return what is served, by path."""
-    started = time.monotonic()
     return {
-        '/metrics': lambda: http.Answer(200, render(families(agent, started)), KIND),
+        '/metrics': lambda: http.Answer(200, render(families(agent)), KIND),
         '/healthz': lambda: health(agent),
     }
 
 
 def health(agent: Agent) -> http.Answer:
-    """Say whether requests can reach the agent, and if not, why."""
-    if agent.bus.connected:
-        return http.Answer(200, 'ok\n')
-    return http.Answer(503, 'the bus is not connected; the log says why\n')
+    """Say whether requests are served, and if not, why: a line for each reason."""
+    problems = []
+    if not agent.bus.connected:
+        problems.append('the bus is not connected; the log says why\n')
+    if agent.hangs.all_hang:
+        problems.append('all workers hang; the log says where\n')
+    return http.Answer(503 if problems else 200, ''.join(problems) or 'ok\n')
 
 
 def render(found: Iterable[Family]) -> str:
@@ -67,23 +89,19 @@ def render(found: Iterable[Family]) -> str:
     for family in found:
         lines.append(f'# HELP {family.name} {family.help}')
         lines.append(f'# TYPE {family.name} {family.kind}')
-        for labels, value in family.samples:
+        for labels, value, suffix in itertools.starmap(Sample, family.samples):
             inside = ','.join(
                 f'{name}="{_escape(text)}"' for name, text in labels.items()
             )
+            name = f'{family.name}{suffix}'
             lines.append(
-                f'{family.name}{{{inside}}} {value!r}'
-                if inside
-                else f'{family.name} {value!r}'
+                f'{name}{{{inside}}} {value!r}' if inside else f'{name} {value!r}'
             )
     return '\n'.join(lines) + '\n'
 
 
-def families(agent: Agent, started: float) -> list[Family]:
-    """Return all that the agent knows.
-
-    :param started: the :func:`time.monotonic` value of its start.
-    """
+def families(agent: Agent) -> list[Family]:
+    """Return all that the agent knows."""
     about = {'version': guestagent.__version__, 'instance': agent.instance_id}
     return [
         Family('guestagent_info', 'gauge', 'Always 1.', [(about, 1)]),
@@ -91,7 +109,7 @@ def families(agent: Agent, started: float) -> list[Family]:
             'guestagent_uptime_seconds',
             'gauge',
             'Since the agent started.',
-            round(time.monotonic() - started, 3),
+            round(time.monotonic() - agent.started, 3),
         ),
         *_request_families(agent),
         *_report_families(agent.reporter),
@@ -107,15 +125,7 @@ def families(agent: Agent, started: float) -> list[Family]:
             'How often the bus was connected.',
             agent.bus.connects,
         ),
-        Family(
-            'guestagent_extension_ok',
-            'gauge',
-            'Whether an extension is healthy.',
-            [
-                ({'extension': loaded.name}, int(loaded.health() == 'ok'))
-                for loaded in agent.registry.extensions()
-            ],
-        ),
+        *_extension_families(agent),
         *_process_families(),
     ]
 
@@ -143,6 +153,13 @@ def _request_families(agent: Agent) -> list[Family]:
             'Commands that wait for a worker.',
             len(watch) - running,
         ),
+        _one('guestagent_workers', 'gauge', 'Commands that may run.', agent.pool.size),
+        _one(
+            'guestagent_workers_hung',
+            'gauge',
+            'Workers that do not return.',
+            len(agent.hangs.present()),
+        ),
         _one(
             'guestagent_messages_unreadable_total',
             'counter',
@@ -156,6 +173,54 @@ def _request_families(agent: Agent) -> list[Family]:
             agent.door.repeated,
         ),
     ]
+
+
+def _extension_families(agent: Agent) -> list[Family]:
+    loaded = agent.registry.extensions()
+    ran = sorted(agent.dispatcher.counts.ran.items())
+    processes = {each.name: _process(each) for each in loaded}
+    return [
+        Family(
+            'guestagent_extension_ok',
+            'gauge',
+            'Whether an extension is healthy.',
+            [({'extension': each.name}, int(each.health() == 'ok')) for each in loaded],
+        ),
+        Family(
+            'guestagent_extension_errors_total',
+            'counter',
+            'Commands of an extension that failed.',
+            [({'extension': name}, calls.errors) for name, calls in ran],
+        ),
+        Family(
+            'guestagent_extension_seconds',
+            'histogram',
+            'How long the commands of an extension ran.',
+            itertools.chain.from_iterable(_histogram(*each) for each in ran),
+        ),
+        Family(
+            'guestagent_extension_process_resident_memory_bytes',
+            'gauge',
+            'Resident memory of the process of an extension.',
+            [({'extension': name}, size) for name, size in processes.items() if size],
+        ),
+    ]
+
+
+def _process(loaded: registry.Loaded) -> int:
+    find = getattr(loaded.instance, 'isolated_process', None)
+    found = find() if find is not None else None
+    return found['memory_bytes'] if found else 0
+
+
+def _histogram(name: str, calls: counts.Calls) -> Iterator[Sample]:
+    """Yield the samples of one extension; each bucket holds those below it too."""
+    label = {'extension': name}
+    bounds = [*map(str, counts.BOUNDS), '+Inf']
+    for bound, number in zip(bounds, itertools.accumulate(calls.buckets), strict=True):
+        yield Sample({**label, 'le': bound}, number, '_bucket')
+    yield Sample(label, round(calls.seconds, 6), '_sum')
+    yield Sample(label, calls.calls, '_count')
 
 
 def _report_families(source: reporter.Reporter) -> list[Family]:
@@ -190,8 +255,6 @@ def _report_families(source: reporter.Reporter) -> list[Family]:
 def _process_families() -> list[Family]:
     """Return what Prometheus's own clients say of a process, under the same names."""
     used = resource.getrusage(resource.RUSAGE_SELF)
-    with open('/proc/self/statm', encoding='ascii') as file:
-        pages_used = int(file.read().split()[1])
     return [
         _one(
             'process_cpu_seconds_total',
@@ -203,7 +266,7 @@ def _process_families() -> list[Family]:
             'process_resident_memory_bytes',
             'gauge',
             'Resident memory size.',
-            pages_used * resource.getpagesize(),
+            selfcheck.memory(),
         ),
         _one(
             'process_open_fds',

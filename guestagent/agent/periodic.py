@@ -7,7 +7,6 @@ import functools
 import logging
 import random
 from collections.abc import Callable
-from typing import Any
 
 from guestagent import extension
 from guestagent import loop as loops
@@ -21,7 +20,10 @@ CROWDED = 1.0
 
 
 class _Task:
-    """One periodic method: waits on the loop, runs on a worker, waits again."""
+    """One periodic method: waits on the loop, runs on a worker, waits again.
+
+    :ivar name: ``<extension>.<method>``.
+    """
 
     def __init__(
         self,
@@ -34,7 +36,7 @@ class _Task:
     ) -> None:
         self._loop = loop
         self._pool = pool
-        self._name = name
+        self.name = name
         self._method = method
         self._spacing = spacing
         self._jitter = jitter
@@ -69,15 +71,15 @@ class _Task:
             self._timer.cancel()
 
     def _begin(self) -> None:
-        self._running = self._pool.submit(self._run, None)
+        self._running = self._pool.submit(_Task._run, self)
         if not self._running:
             self.wait(CROWDED)
 
-    def _run(self, _nothing: Any) -> None:
+    def _run(self) -> None:
         try:
             self._method()
         except Exception:
-            LOG.exception('periodic method %s failed', self._name)
+            LOG.exception('periodic method %s failed', self.name)
         self._loop.call_soon(self.wait_spacing)
 
 

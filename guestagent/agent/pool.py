@@ -8,12 +8,24 @@ does not fit is refused at once, so that nobody waits without an answer.
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 LOG = logging.getLogger(__name__)
 
 Work = tuple[Callable[[Any], None], Any]
+
+
+class Busy(NamedTuple):
+    """What a worker is at.
+
+    :ivar argument: what its function was given.
+    :ivar since: the :func:`time.monotonic` value.
+    """
+
+    argument: Any
+    since: float
 
 
 class Pool:
@@ -23,7 +35,8 @@ class Pool:
     """
 
     def __init__(self, size: int, backlog: int, idle_seconds: float = 20.0) -> None:
-        self._size = size
+        self.size = size
+        self._busy: dict[int, Busy] = {}
         self._capacity = size + backlog
         self._idle_seconds = idle_seconds
         self._queue: queue.SimpleQueue[Work] = queue.SimpleQueue()
@@ -41,20 +54,33 @@ class Pool:
         """How many items run or wait."""
         return self._outstanding
 
+    def busy(self) -> dict[int, Busy]:
+        """Return what the workers are at, by the ids of their threads."""
+        return dict(self._busy)
+
+    def urge(self, function: Callable[[Any], None], argument: Any) -> None:
+        """Have it run now, on a thread of its own: for what ends other work.
+
+        A worker may be free only when that has ended.
+        """
+        with self._lock:
+            self._outstanding += 1
+        threading.Thread(
+            target=self._do, args=(function, argument), name='urgent', daemon=True
+        ).start()
+
     def submit(
         self, function: Callable[[Any], None], argument: Any, reserve: bool = False
     ) -> bool:
         """Have ``function(argument)`` run on a worker; return whether it was taken.
 
-        :param reserve: take it even when full, on one thread more if need be: for
-            what ends other work, which must not wait for that work to end.
+        :param reserve: take it even when full.
         """
         with self._lock:
             if self._outstanding >= self._capacity and not reserve:
                 return False
             self._outstanding += 1
-            limit = self._size + (1 if reserve else 0)
-            start = self._threads < min(self._outstanding, limit)
+            start = self._threads < min(self._outstanding, self.size)
             if start:
                 self._threads += 1
             # Under the lock, or a worker that is about to end would not see it.
@@ -74,11 +100,17 @@ class Pool:
                         self._threads -= 1
                         return
                 continue
-            try:
-                function(argument)
-            except Exception:
-                LOG.exception('%r failed on a worker', function)
+            self._do(function, argument)
             # Or they would be held, with their payload, until the next item comes.
             del function, argument
-            with self._lock:
-                self._outstanding -= 1
+
+    def _do(self, function: Callable[[Any], None], argument: Any) -> None:
+        thread = threading.get_ident()
+        self._busy[thread] = Busy(argument, time.monotonic())
+        try:
+            function(argument)
+        except Exception:
+            LOG.exception('%r failed on a worker', function)
+        del self._busy[thread]
+        with self._lock:
+            self._outstanding -= 1

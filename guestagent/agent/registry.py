@@ -57,12 +57,14 @@ class Loaded:
 
     :ivar instance: ``None`` if it could not be loaded.
     :ivar problem: why it could not be loaded or started, else ``''``.
+    :ivar hung: which of its methods does not return, else ``''``.
     """
 
     __slots__ = (
         'commands',
         'distribution',
         'distribution_version',
+        'hung',
         'instance',
         'name',
         'periodics',
@@ -85,6 +87,7 @@ class Loaded:
         self.distribution = distribution
         self.distribution_version = distribution_version
         self.problem = problem
+        self.hung = ''
         self.commands: dict[str, Command] = {}
         self.periodics: list[tuple[Callable[[], None], extension.PeriodicInfo]] = []
         if instance is not None:
@@ -107,6 +110,8 @@ class Loaded:
         """Return ``'ok'`` or what is wrong, in one line."""
         if self.problem or self.instance is None:
             return self.problem or 'not loaded'
+        if self.hung:
+            return self.hung
         try:
             return str(self.instance.health())
         except Exception as error:

@@ -15,8 +15,10 @@ ends it at once.
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import signal
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -32,6 +34,7 @@ from guestagent.agent import (
     registry,
     reporter,
     rpc,
+    selfcheck,
     state,
     supervision,
 )
@@ -101,12 +104,13 @@ class Service:
             size=conf.reports.spool_size,
             summaries=self._summaries,
         )
-        self._pool = pool.Pool(conf.dispatcher.workers, conf.dispatcher.backlog)
-        self._limit = limit.Limit(lambda: self._pool.has_room)
+        self.started = time.monotonic()
+        self.pool = pool.Pool(conf.dispatcher.workers, conf.dispatcher.backlog)
+        self._limit = limit.Limit(lambda: self.pool.has_room)
         remembered = repeats.Repeats()
         self.dispatcher = dispatcher.Dispatcher(
             self.loop,
-            self._pool,
+            self.pool,
             self.reporter,
             [
                 version.Version(self.registry),
@@ -115,7 +119,23 @@ class Service:
                 remembered,
             ],
         )
-        core.register(host, self.registry, self.dispatcher, remembered, self.reporter)
+        core.register(
+            host,
+            self.registry,
+            self.dispatcher,
+            remembered,
+            self.reporter,
+            self._diagnose,
+        )
+        self.hangs = selfcheck.Hangs(
+            self.pool, self.registry, self.reporter.report_event
+        )
+        self._statistics = selfcheck.Statistics(
+            self.reporter.report_facts,
+            lambda: conf.reports.statistics_interval,
+            self.dispatcher.counts,
+            self._queue,
+        )
         self.door = rpc.RpcDoor(
             self.bus,
             self.loop,
@@ -123,9 +143,9 @@ class Service:
             self.dispatcher.replied,
             conf.dispatcher.max_result_size,
         )
-        self._periodics = periodic.Periodics(self.loop, self._pool)
+        self._periodics = periodic.Periodics(self.loop, self.pool)
         self._supervision = supervision.Supervision(
-            self.loop, lambda: supervision.answers(self.dispatcher.submit), self._status
+            self.loop, self._go_round, self._status
         )
         self._http: http.Server | None = None
         self._signals = 0
@@ -138,8 +158,9 @@ class Service:
         """
         self.load()
         self.loop.catch_signals(
-            (signal.SIGTERM, signal.SIGINT, signal.SIGHUP), self._signal
+            (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2), self._signal
         )
+        self._show_stacks()
         self.start()
         self.loop.run()
         self.stop()
@@ -215,7 +236,46 @@ class Service:
             self.reporter.set_interval(self._conf.reports.heartbeat_interval)
             self._periodics.respace()
 
+    def _show_stacks(self) -> None:
+        """Have Python write all stacks to standard error when the agent hangs.
+
+        It does when systemd aborts it, and at each SIGUSR2, even if the loop, which
+        writes the rest, does not turn.
+        """
+        if sys.stderr is not None:
+            faulthandler.enable()
+            faulthandler.register(signal.SIGUSR2, chain=True)
+
+    def _diagnose(self) -> dict[str, Any]:
+        from guestagent.agent import diagnosis  # most agents are never asked
+
+        return diagnosis.diagnose(self)
+
+    def _log_diagnosis(self) -> None:
+        from guestagent import diagnosis
+
+        for line in diagnosis.lines(self._diagnose()):
+            LOG.info('%s', line)
+
+    def _go_round(self, arrived: Callable[[], None]) -> None:
+        """Call back if the agent answers, and a worker is left."""
+        if not self.hangs.all_hang:
+            submit = self.dispatcher.submit
+            supervision.go_round(self.loop, self.pool, submit, arrived)
+
+    def _queue(self) -> dict[str, int]:
+        in_flight = self.dispatcher.in_flight()
+        running = sum(request.started is not None for request in in_flight)
+        return {
+            'commands_running': running,
+            'commands_waiting': len(in_flight) - running,
+            'reports_waiting': self.reporter.waiting,
+        }
+
     def _signal(self, number: int) -> None:
+        if number == signal.SIGUSR2:
+            self._log_diagnosis()
+            return
         if number == signal.SIGHUP:
             self._supervision.reload(self._reload)
             return
@@ -266,4 +326,7 @@ class Service:
         return True
 
     def _summaries(self) -> dict[str, Any]:
+        """Return what a heartbeat says of each extension; look around for it."""
+        self.hangs.look()
+        self._statistics.look()
         return {item.name: item.summary() for item in self.registry.extensions()}

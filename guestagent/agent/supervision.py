@@ -2,9 +2,10 @@
 """Tell systemd how the agent is: started, alive, reloading, stopping.
 
 The agent is ready when its extensions have started; the bus may be away, and the
-status line says so.  The watchdog is fed at half its time, as long as a ping passes the
-dispatcher: a loop that hangs, or a step that fails, lets systemd restart the agent; a
-command that hangs does not.
+status line says so.  The watchdog is fed at half its time, each time after a ping has
+passed the dispatcher and a thread of the pool has called back: a loop that hangs, or a
+step that fails, lets systemd restart the agent; a command that hangs does not, as long
+as a worker is left for the next one.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable
 
 from guestagent import loop as loops
 from guestagent import systemd
+from guestagent.agent import pool
 from guestagent.agent import request as requests
 
 LOG = logging.getLogger(__name__)
@@ -55,24 +57,40 @@ def answers(submit: Callable[[requests.Request], None]) -> bool:
     return probe.answered
 
 
+def go_round(
+    loop: loops.Loop,
+    workers: pool.Pool,
+    submit: Callable[[requests.Request], None],
+    arrived: Callable[[], None],
+) -> None:
+    """Ping through the dispatcher, then through the pool; call back on the loop.
+
+    What does not answer does not call back.
+    """
+    if answers(submit):
+        # Not as one of its workers: they may all be busy, and rightly so.
+        workers.urge(lambda _: loop.call_soon(arrived), None)
+
+
 class Supervision:
     """Speaks to systemd; where nobody listens it does nothing and wakes nobody.
 
-    :param alive: whether the agent does its work.
+    :param probe: calls back, on the loop, if the agent does its work.
     :param status: returns one line for ``systemctl status``.
     """
 
     def __init__(
         self,
         loop: loops.Loop,
-        alive: Callable[[], bool],
+        probe: Callable[[Callable[[], None]], None],
         status: Callable[[], str],
         notifier: systemd.Notifier | None = None,
     ) -> None:
         self._loop = loop
-        self._alive = alive
+        self._probe = probe
         self._status = status
         self._notifier = notifier or systemd.Notifier()
+        self._answered = True
 
     def start(self) -> None:
         """The agent has started."""
@@ -99,8 +117,13 @@ class Supervision:
         watchdog = self._notifier.watchdog
         self._loop.call_later(watchdog / 2 if watchdog else STATUS_INTERVAL, self._look)
         self.update()
-        if watchdog and self._alive():
-            self._notifier.alive()
-            LOG.debug('the watchdog is fed')
-        elif watchdog:
-            LOG.error('the dispatcher does not answer: the watchdog is not fed')
+        if watchdog:
+            if not self._answered:
+                LOG.error('the dispatcher does not answer: the watchdog is not fed')
+            self._answered = False
+            self._probe(self._feed)
+
+    def _feed(self) -> None:
+        self._answered = True
+        self._notifier.alive()
+        LOG.debug('the watchdog is fed')

@@ -97,6 +97,14 @@ REPORTS = [
         help='How many seconds lie between two heartbeats. The conductor '
         'calls a guest DOWN after three of them.',
     ),
+    cfg.FloatOpt(
+        'statistics_interval',
+        default=300,
+        min=0,
+        mutable=True,
+        help='After how many seconds the agent reports anew, as facts that begin with '
+        '"agent.", how much it takes and does. 0: never.',
+    ),
     cfg.IntOpt(
         'spool_size',
         default=10000,

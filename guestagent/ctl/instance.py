@@ -2,10 +2,11 @@
 """``guestctl instance``: which guests there are, and how they are."""
 
 import argparse
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from guestagent import errors
+from guestagent import diagnosis, errors
 from guestagent.ctl import base
 
 
@@ -81,6 +82,39 @@ class InstanceShow(base.ShowOne):
         if parsed_args.formatter not in ('json', 'yaml'):
             record['extensions'] = sorted(record['extensions'])
         return self.fields(record, parsed_args)
+
+
+class InstanceDiagnose(base.GuestCommand):
+    """Ask a guest's agent for all that it knows of itself.
+
+    Its threads and what they are at, the commands in flight, the reports that wait, the
+    bus, and each extension.  It answers when all its workers are busy, too.
+    """
+
+    asks = 'agent.diagnose'
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Return the parser."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            '-f',
+            '--format',
+            choices=['json', 'text'],
+            default='text',
+            help='how; default: text',
+        )
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> None:
+        """Ask, and print."""
+        found = self.call(parsed_args, self.asks)
+        if parsed_args.format == 'json':
+            text = json.dumps(found, indent=2, ensure_ascii=False)
+        else:
+            text = '\n'.join(
+                base.cell(line, raw=False) for line in diagnosis.lines(found)
+            )
+        self.app.stdout.write(f'{text}\n')
 
 
 class InstanceDelete(base.Command):

@@ -18,6 +18,7 @@ _VERSION = re.compile(r'\d+\.\d+\Z')
 #: What the class that stands in for the extension needs for itself.
 _TAKEN = {name for name in dir(extension.Extension) if not name.startswith('_')} | {
     'conf',
+    'isolated_process',
     'name',
     'plan',
 }

@@ -107,6 +107,11 @@ class Keeper:
             return running.health
         return self._problem or 'ok'
 
+    def pid(self) -> int | None:
+        """Return the id of the process, if there is one."""
+        running = self._session
+        return None if running is None else running.pid
+
     def _ask(
         self, kind: str, fields: Mapping[str, Any], context: extension.Context | None
     ) -> session.Waiter:

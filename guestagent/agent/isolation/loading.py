@@ -17,6 +17,7 @@ from typing import Any
 from oslo_config import cfg
 
 from guestagent import errors, extension
+from guestagent.agent import selfcheck
 from guestagent.agent.isolation import hello, keeper, limits, process, session, spawn
 
 LOG = logging.getLogger(__name__)
@@ -45,6 +46,16 @@ class Isolated(extension.Extension):
     def health(self) -> str:
         """Return what the process said last of itself, or how it ended."""
         return self._keeper.health()
+
+    def isolated_process(self) -> dict[str, int] | None:
+        """Return ``{pid, memory_bytes}``, ``None`` while there is no process."""
+        pid = self._keeper.pid()
+        if pid is None:
+            return None
+        try:
+            return {'pid': pid, 'memory_bytes': selfcheck.memory(pid)}
+        except OSError:
+            return None  # it has just ended
 
     def _values(self) -> keeper.Values:
         return values(self.conf, self.options)

@@ -103,6 +103,11 @@ class Process:
             target=self._run, name=f'extension {name}', daemon=True
         ).start()
 
+    @property
+    def pid(self) -> int:
+        """Its id, which another may have when it has ended."""
+        return self._pipes.pid
+
     def send(self, message: stdio.Message) -> None:
         """Send a message, now or when there is room; to one that ended: nowhere.
 

@@ -147,6 +147,11 @@ class Session:
             context.on_cancel(lambda: self._cancel(number, waiter))
         return waiter
 
+    @property
+    def pid(self) -> int:
+        """The id of the process, which may have ended."""
+        return self._process.pid
+
     def at(self, seconds: float, call: Callable[[], None]) -> None:
         """Call back in so many seconds, if the process still lives."""
         self._process.at(seconds, call)

@@ -30,6 +30,33 @@ def test_what_is_written_is_read_as_it_was_meant():
     assert values == [3, 0.5, 1e-9, 2**60]
 
 
+def test_how_commands_ran_is_a_histogram():
+    calls = counts.Calls()
+    for failed, seconds in ((False, 0.0005), (False, 0.001), (True, 5.0), (True, 99.0)):
+        calls.add(failed, seconds)
+    text = metrics.render(
+        [
+            metrics.Family(
+                'x_seconds', 'histogram', 'Ran.', metrics._histogram('exec', calls)
+            )
+        ]
+    )
+
+    [family] = parser.text_string_to_metric_families(text)
+
+    assert family.type == 'histogram'
+    found = {
+        (sample.name, sample.labels.get('le')): sample.value
+        for sample in family.samples
+    }
+    assert found['x_seconds_bucket', '0.001'] == 2
+    assert found['x_seconds_bucket', '10.0'] == 3
+    assert found['x_seconds_bucket', '60.0'] == 3
+    assert found['x_seconds_bucket', '+Inf'] == found['x_seconds_count', None] == 4
+    assert found['x_seconds_sum', None] == 104.0015
+    assert (calls.errors, calls.longest) == (2, 99.0)
+
+
 def test_no_count_is_lost_between_threads():
     counted = counts.Counts()
 
@@ -37,6 +64,7 @@ def test_no_count_is_lost_between_threads():
         for _ in range(20_000):
             counted.end('done')
             counted.refuse(ValueError())
+            counted.run('exec', True, 0.5)
 
     threads = [threading.Thread(target=count) for _ in range(4)]
     for thread in threads:
@@ -46,3 +74,4 @@ def test_no_count_is_lost_between_threads():
 
     assert counted.ended == {'done': 80_000}
     assert counted.refused == {'ValueError': 80_000}
+    assert counted.ran['exec'].errors == sum(counted.ran['exec'].buckets) == 80_000

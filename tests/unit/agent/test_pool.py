@@ -48,6 +48,21 @@ def test_what_does_not_fit_is_refused():
     assert ran.wait(10)
 
 
+def test_what_is_urgent_waits_for_no_worker():
+    pooled = pool.Pool(1, 1, idle_seconds=0.2)
+    gate, ran = threading.Event(), threading.Event()
+    pooled.submit(gate.wait, 10)
+    pooled.submit(gate.wait, 20)
+    wait_for(lambda: [busy.argument for busy in pooled.busy().values()] == [10])
+
+    pooled.urge(lambda _: ran.set(), None)
+
+    assert ran.wait(10)
+    assert [busy.argument for busy in pooled.busy().values()] == [10]
+    gate.set()
+    wait_for(lambda: pooled.outstanding == 0 and not pooled.busy())
+
+
 def test_a_failing_function_does_not_cost_the_worker():
     pooled = pool.Pool(1, 5, idle_seconds=0.2)
     ran = threading.Event()

@@ -2,6 +2,7 @@
 """When the agent's watchdog is fed, and when it is not."""
 
 import socket
+import threading
 
 import pytest
 
@@ -28,9 +29,10 @@ class Bed:
             self.loop, self.answer, lambda: 'as it is', systemd.Notifier(environ)
         )
 
-    def answer(self):
+    def answer(self, arrived):
         self.asked += 1
-        return self.alive
+        if self.alive:
+            arrived()
 
     def heard(self):
         found = []
@@ -76,6 +78,8 @@ def test_it_is_not_fed_while_the_dispatcher_is_silent(bed, caplog):
     watched.alive = False
 
     watched.made.start()
+    watched.turn(asked=1)
+    assert 'the watchdog is not fed' not in caplog.text
     watched.turn(asked=2)
 
     assert watched.heard() == ['READY=1', 'STATUS=as it is']
@@ -105,7 +109,7 @@ class Broken(steps.Step):
         raise RuntimeError('a step that fails')
 
 
-def test_the_ping_passes_the_steps():
+def test_the_ping_passes_the_steps_and_the_pool():
     loop = loops.Loop()
     known = registry.Loaded('')
     command = registry.Command(
@@ -120,11 +124,22 @@ def test_the_ping_passes_the_steps():
         def admit(self, request: requests.Request) -> None:
             request.command = known.commands[request.method]
 
-    whole = dispatcher.Dispatcher(loop, pool.Pool(1, 1), None, [Find()])
-    broken = dispatcher.Dispatcher(loop, pool.Pool(1, 1), None, [Find(), Broken()])
+    workers = pool.Pool(1, 0)
+    whole = dispatcher.Dispatcher(loop, workers, None, [Find()])
+    broken = dispatcher.Dispatcher(loop, workers, None, [Find(), Broken()])
+    gate = threading.Event()
+    workers.submit(lambda _: gate.wait(60), None)
+    arrived = []
 
-    assert supervision.answers(whole.submit)
-    assert not supervision.answers(broken.submit)
+    supervision.go_round(loop, workers, broken.submit, lambda: arrived.append('broken'))
+    supervision.go_round(loop, workers, whole.submit, lambda: arrived.append('whole'))
+
+    # Though its only worker is busy.
+    deadline = loops.time.monotonic() + 30
+    while not arrived and loops.time.monotonic() < deadline:
+        loop.run_once(1)
+    gate.set()
+    assert arrived == ['whole']
     assert whole.counts.ended == {'done': 1}
     assert broken.counts.refused == {'RuntimeError': 1}
     loop.close()

@@ -116,6 +116,15 @@ class AgentStandIn:
             self._running.remove(record)
         return {'cancelled': len(found)}
 
+    def diagnose(self, ctxt: dict[str, Any]) -> dict[str, Any]:
+        return {
+            'instance': 'vm-1',
+            'bus': {'kind': 'amqp', 'connected': False, 'connects': 2},
+            'threads': [
+                {'name': 'worker', 'at': 'exec.\x1b', 'seconds': 1, 'stack': ['a:1 b']}
+            ],
+        }
+
     def describe(self, ctxt: dict[str, Any], extension: str) -> dict[str, Any]:
         if extension != 'exec':
             raise errors.NoSuchRecord(f'this agent has no extension {extension!r}')

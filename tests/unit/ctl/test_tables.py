@@ -120,6 +120,15 @@ def test_extension_show_command(guest: Any, ctl: Any) -> None:
     assert rows[start + 1] == ['', "cwd: str = '/'"]
 
 
+def test_instance_diagnose(guest: Any, ctl: Any) -> None:
+    people = ctl('instance', 'diagnose', 'vm-1').out.decode().splitlines()
+    script = ctl('instance', 'diagnose', 'vm-1', '-f', 'json')
+
+    assert 'bus: amqp, not connected, connected 2 times' in people
+    assert people[-2:] == ['thread worker, at exec.\\x1b for 1 s', '    a:1 b']
+    assert json.loads(script.out)['threads'][0]['name'] == 'worker'
+
+
 def test_command_list_and_show(conductor: Any, ctl: Any) -> None:
     assert table(ctl('command', 'list', 'vm-1').out)[1][0] == 'c-1'
     assert ['result', '{"a": 1}'] in table(ctl('command', 'show', 'vm-1', 'c-1').out)
