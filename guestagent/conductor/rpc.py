@@ -132,6 +132,7 @@ class Server:
         self._workers = workers
         chatter.quieten()
         self._started = threading.Event()
+        self._stopper: threading.Thread | None = None
 
     def start(self) -> None:
         """Begin to answer as soon as there is a broker; returns at once."""
@@ -139,14 +140,20 @@ class Server:
         threading.Thread(target=self._start, name='rpc-start', daemon=True).start()
 
     def stop(self, seconds: float) -> bool:
-        """Let the queries in hand end; return whether that was in time."""
+        """Let the queries in hand end; return whether that was in time.
+
+        It may be called again, to wait on.
+        """
         if not self._started.is_set():
             # It still waits for a broker, and stop() would wait for it.
             return True
-        stopper = threading.Thread(target=self._stop, name='rpc-stop', daemon=True)
-        stopper.start()
-        stopper.join(seconds)
-        return not stopper.is_alive()
+        if self._stopper is None:
+            self._stopper = threading.Thread(
+                target=self._stop, name='rpc-stop', daemon=True
+            )
+            self._stopper.start()
+        self._stopper.join(seconds)
+        return not self._stopper.is_alive()
 
     def _start(self) -> None:
         self._server.start(override_pool_size=self._workers)

@@ -12,9 +12,9 @@ Start:
 
 None of them waits for a broker: they come when it comes.
 
-Stop, within ``graceful_shutdown_timeout``: the listener first, so that a batch in hand
-is written and acknowledged; the sweeper and the asker; the queries in hand; the
-database.
+Stop, within ``graceful_shutdown_timeout``: all are told at once, and end what they have
+in hand: the listener a batch, which is written and acknowledged, the server its
+queries.  The database is closed when nobody uses it any more.
 """
 
 from __future__ import annotations
@@ -122,6 +122,9 @@ class Service:
         """Stop all parts; what does not end in time is left behind."""
         deadline = time.monotonic() + self._limit
         clean = True
+        # All are told before any is waited for.
+        for told in (self._listener, self._sweeper, self._asker, self._server):
+            told.stop(0)
         for name, part in (
             ('the listener', self._listener),
             ('the sweeper', self._sweeper),
@@ -162,6 +165,7 @@ class Sweeper:
         self._counts = counts
         self._stopping = threading.Event()
         self._next_prune = time.monotonic()
+        self._limit = logs.RateLimit(60)
         self._thread = threading.Thread(target=self._run, name='sweeper', daemon=True)
 
     def start(self) -> None:
@@ -180,13 +184,20 @@ class Sweeper:
                 self._sweep()
                 self._counts.swept(self._database)
             except sqlalchemy.exc.SQLAlchemyError as error:
-                self._counts.failed('sweep', error)
-                LOG.warning(
-                    'a sweep failed, the next will do its work: %s',
-                    engine.explain(error),
-                )
+                self._complain(error)
             except Exception:  # The boundary of a thread: it must go on.
                 LOG.exception('a sweep failed in a way that nobody foresaw')
+
+    def _complain(self, error: sqlalchemy.exc.SQLAlchemyError) -> None:
+        self._counts.failed('sweep', error)
+        held = self._limit.allow('failed')
+        if held is not None:
+            LOG.warning(
+                'a sweep failed, the next will do its work: %s (%d others since the '
+                'last such line)',
+                engine.explain(error),
+                held,
+            )
 
     def _sweep(self) -> None:
         down = upkeep.mark_down(self._database, time.time(), self._source.listened())

@@ -2,11 +2,7 @@
 """A conductor on each database: reports in, the database away, its disk full."""
 
 import itertools
-import os
-import pathlib
 import re
-import shutil
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -131,48 +127,6 @@ def test_a_database_that_is_away_at_the_start_is_one_line(conductor, database, s
     [line] = child.output().splitlines()
     assert line.startswith('guestagent-conductor: cannot use ')
     assert '[database] connection' in line
-
-
-@pytest.fixture
-def small_disk(tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A folder on a file system of 3 MiB of its own; only root can make one."""
-    if os.geteuid() != 0:
-        pytest.skip('only root can mount a small file system')
-    folder = tmp_path / 'small'
-    folder.mkdir()
-    subprocess.run(
-        ['mount', '-t', 'tmpfs', '-o', 'size=3m', 'none', folder], check=True
-    )
-    yield folder
-    subprocess.run(['umount', '--lazy', folder], check=True)
-
-
-def test_a_full_disk_loses_nothing_and_is_told(
-    conductor, publisher, query, small_disk: pathlib.Path
-):
-    child = conductor(
-        {'database': {'connection': f'sqlite:///{small_disk / "conductor.sqlite"}'}}
-    )
-    guest = reports.Guest(publisher, 'web-1')
-    guest.heartbeat()
-    reports.wait_state(query, 'web-1', 'UP')
-    free = shutil.disk_usage(small_disk).free
-    (small_disk / 'ballast').write_bytes(b'\0' * (free - 200_000))
-
-    for number in range(40):
-        guest.event('kept', number=number, filler='x' * 20_000)
-    child.wait_line('no reports are taken: the database: database or disk is full')
-    assert query('instance_show', instance='web-1')['state'] == 'UP'
-    (small_disk / 'ballast').unlink()
-
-    def kept() -> set[int]:
-        events = query('event_list', instance='web-1', limit=1000)['events']
-        return {
-            event['data']['number'] for event in events if event['type'] == 'test.kept'
-        }
-
-    processes.wait_for(lambda: kept() == set(range(40)), 'each event was taken', 60)
-    processes.wait_for(lambda: not publisher.depth(), 'the queue is empty')
 
 
 def test_an_idle_conductor_stops_at_once(conductor, database, publisher, query):

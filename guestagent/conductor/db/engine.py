@@ -39,6 +39,8 @@ _CONNECT_ARGUMENTS = {
     'psycopg': {
         'connect_timeout': CONNECT_TIMEOUT,
         'keepalives_idle': _SILENCE,
+        # Only then it is seen whether the time of the next line has passed.
+        'keepalives_interval': CONNECT_TIMEOUT,
         'tcp_user_timeout': _SILENCE * 1000,
     },
     'pymysql': {
@@ -49,7 +51,9 @@ _CONNECT_ARGUMENTS = {
 }
 #: Errors by which a server ends a transaction that stood in another's way:
 #: SQLSTATEs of PostgreSQL, numbers of MariaDB.
-_COLLISIONS = frozenset(('40001', '40P01', 1205, 1213))
+_COLLISIONS = frozenset(('40001', '40P01', 1213))
+#: PostgreSQL's: a lock was not given in :data:`LOCK_TIMEOUT`.
+_LOCKED = '55P03'
 #: Any number and name, as long as only migrations use them.
 _LOCK_NUMBER, _LOCK_NAME = 7320519846, 'guestagent-migration'
 
@@ -95,6 +99,8 @@ class Database:
         self.writer = self.reader.execution_options(guestagent_writer=True)
         if self.reader.dialect.driver == 'psycopg':
             sa.event.listen(self.reader, 'connect', _psycopg_connect)
+        if self.reader.dialect.name in upsert.MARIADB:
+            sa.event.listen(self.reader, 'connect', _mariadb_connect)
         if self.reader.dialect.name == 'sqlite':
             sa.event.listen(self.reader, 'connect', _sqlite_connect)
             sa.event.listen(self.reader, 'begin', _sqlite_begin)
@@ -181,6 +187,14 @@ def _psycopg_connect(connection: Any, record: object) -> None:
 
     # Whole columns are sent as arrays: as text that costs three times as much.
     connection.adapters.register_dumper(list, array.ListBinaryDumper)
+    # Not as an option of the connection: a pooler in between would refuse it.
+    connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}s'")
+    connection.commit()
+
+
+def _mariadb_connect(connection: Any, record: object) -> None:
+    with contextlib.closing(connection.cursor()) as cursor:
+        cursor.execute(f'SET innodb_lock_wait_timeout = {LOCK_TIMEOUT}')
 
 
 def _sqlite_connect(connection: sqlite3.Connection, record: object) -> None:
@@ -215,13 +229,7 @@ def _alone(connection: sa.Connection) -> Iterator[None]:
 
     :raises DatabaseError: another one does not end.
     """
-    dialect, func = connection.dialect.name, sa.func
-    if dialect == 'postgresql':
-        connection.execute(sa.select(func.pg_advisory_xact_lock(_LOCK_NUMBER)))
-    if dialect not in upsert.MARIADB:
-        yield
-        return
-    if not connection.scalar(sa.select(func.get_lock(_LOCK_NAME, LOCK_TIMEOUT))):
+    if not _lock(connection):
         raise DatabaseError(
             'another conductor has been changing the tables for '
             f'{LOCK_TIMEOUT} s: try again later'
@@ -229,8 +237,24 @@ def _alone(connection: sa.Connection) -> Iterator[None]:
     try:
         yield
     finally:
-        # It outlives the transaction, and connections are used again.
-        connection.execute(sa.select(func.release_lock(_LOCK_NAME)))
+        if connection.dialect.name in upsert.MARIADB:
+            # It outlives the transaction, and connections are used again.
+            connection.execute(sa.select(sa.func.release_lock(_LOCK_NAME)))
+
+
+def _lock(connection: sa.Connection) -> bool:
+    """Take the lock of migrations; return whether it was given in time."""
+    if connection.dialect.name in upsert.MARIADB:
+        wanted = sa.func.get_lock(_LOCK_NAME, LOCK_TIMEOUT)
+        return bool(connection.scalar(sa.select(wanted)))
+    if connection.dialect.name == 'postgresql':
+        try:
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_NUMBER)))
+        except sqlalchemy.exc.DBAPIError as error:
+            if getattr(error.orig, 'sqlstate', None) != _LOCKED:
+                raise
+            return False
+    return True
 
 
 def _revision(connection: sa.Connection) -> str | None:

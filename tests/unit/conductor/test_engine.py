@@ -3,13 +3,14 @@
 
 import concurrent.futures
 import threading
+from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
 import sqlalchemy.exc
 
 from guestagent import errors
-from guestagent.conductor.db import engine, tables
+from guestagent.conductor.db import engine, queries, store, tables
 
 
 def test_what_stood_in_the_way_of_another_is_told_from_other_errors(database):
@@ -45,6 +46,41 @@ def test_what_stood_in_the_way_of_another_is_told_from_other_errors(database):
     ):
         connection.execute(sa.text('SELECT nonsense'))
     assert not engine.is_collision(caught.value)
+
+
+@pytest.fixture
+def impatient(database_url, monkeypatch) -> Iterator[engine.Database]:
+    """A database whose locks are waited for for a second."""
+    monkeypatch.setattr(engine, 'LOCK_TIMEOUT', 1)
+    opened = engine.Database(database_url)
+    opened.sync()
+    yield opened
+    opened.close()
+
+
+def test_a_row_that_somebody_keeps_locked_is_not_waited_for_for_ever(impatient, make):
+    records = store.Store(impatient)
+    records.apply([make('heartbeat')], 1.0)
+    with impatient.writer.begin() as connection:
+        connection.execute(sa.update(tables.instances).values(state='NEW'))
+
+        with pytest.raises(sqlalchemy.exc.OperationalError, match=r'(?i)lock'):
+            records.apply([make('heartbeat', sequence=2)], 2.0)
+
+    records.apply([make('heartbeat', sequence=2)], 2.0)
+    assert queries.instance(impatient, 'i')['state'] == 'UP'
+
+
+def test_a_migration_that_does_not_end_is_told(impatient):
+    other = engine.Database(impatient.reader.url.render_as_string(False))
+    with (
+        impatient.writer.begin() as connection,
+        engine._alone(connection),
+        pytest.raises(engine.DatabaseError, match=r'another conductor|locked'),
+    ):
+        other.sync()
+    other.sync()
+    other.close()
 
 
 @pytest.mark.parametrize('turn', range(3))
