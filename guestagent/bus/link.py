@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import amqp
 from amqp import method_framing
 
-from guestagent.bus import amqp_channel, base, envelope, frames, stream, url
+from guestagent.bus import amqp_channel, base, envelope, frames, greeting, stream, url
 
 if TYPE_CHECKING:
     from guestagent.bus import tls
@@ -34,7 +34,7 @@ class Access:
     :ivar login_method: PLAIN, AMQPLAIN or EXTERNAL.
     :ivar tls: ``None``: plain TCP.
     :ivar heartbeat: asked for, in seconds; 0: none.
-    :ivar timeout: seconds for each answer.
+    :ivar timeout: seconds for each answer to the log-in.
     """
 
     virtual_host: str
@@ -125,7 +125,7 @@ class Link:
         self.broker = broker
         if access.tls is not None:
             access.tls.check()
-        self._amqp = amqp.Connection(
+        self._amqp = greeting.Connection(
             str(broker),
             userid=broker.username,
             password=broker.password,

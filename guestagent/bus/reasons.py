@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 import ssl
 
+from guestagent.bus import greeting
+
 _SECTION = '[oslo_messaging_rabbit]'
 _INEQUIVALENT = re.compile(
     r"inequivalent arg '(?P<arg>[^']+)' for (?P<kind>\w+) '(?P<name>[^']*)'"
@@ -33,6 +35,13 @@ def explain(error: BaseException, report_exchange: str = '') -> str:
     """
     if isinstance(error, ssl.SSLError):
         return _tls(error)
+    if isinstance(error, greeting.SpeaksTls):
+        return (
+            f'what answers speaks TLS: set {_SECTION} ssl = true, or name the port '
+            f'without it (5672 as a rule)'
+        )
+    if isinstance(error, greeting.NotAmqp):
+        return f'what answers is no AMQP broker ({error}); is this its port?'
     text = ' '.join(str(error).split()) or type(error).__name__
     found = _INEQUIVALENT.search(text)
     if found:

@@ -173,7 +173,8 @@ _CONNECTING = [
         min=0.1,
         max=300,
         help='How many seconds the broker has for each answer while a connection is '
-        'made. (oslo.messaging has no such option.)',
+        'made, and three times as many for all of them. (oslo.messaging has no such '
+        'option.)',
     ),
 ]
 
