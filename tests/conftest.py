@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from oslo_service import backend
 
-from devstack import processes, servers
+from devstack import databases, processes
 from guestagent import imports
 
 imports.refuse('eventlet')
@@ -38,17 +38,17 @@ def children(request: pytest.FixtureRequest) -> Iterator[list[processes.Process]
 @pytest.fixture(scope='session')
 def postgresql(
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[servers.PostgreSQL]:
+) -> Iterator[databases.PostgreSQL]:
     """The worker's PostgreSQL server; a test that stops it starts it again."""
-    server = servers.PostgreSQL(tmp_path_factory.mktemp('postgresql'))
+    server = databases.PostgreSQL(tmp_path_factory.mktemp('postgresql'))
     yield server
     server.remove()
 
 
 @pytest.fixture(scope='session')
-def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.MariaDB]:
+def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[databases.MariaDB]:
     """The worker's MariaDB server; a test that stops it starts it again."""
-    server = servers.MariaDB(tmp_path_factory.mktemp('mariadb'))
+    server = databases.MariaDB(tmp_path_factory.mktemp('mariadb'))
     yield server
     server.remove()
 

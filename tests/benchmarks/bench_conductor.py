@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 
-from devstack import processes, servers, stack
+from devstack import databases, processes, servers, stack
 from tests.benchmarks import bed, heartbeats, process, registry, report, rounds
 
 #: How many instances report.
@@ -39,7 +39,7 @@ class Ground:
     def __init__(self, folder: pathlib.Path) -> None:
         self._folder = folder
         self.broker = servers.RabbitMQ(folder / 'rabbitmq')
-        self.database = servers.PostgreSQL(folder / 'postgresql')
+        self.database = databases.PostgreSQL(folder / 'postgresql')
         self._children: list[processes.Process] = []
         self._url = self.database.add('conductor')
 

@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 
-from devstack import processes, servers, stack
+from devstack import databases, processes, servers, stack
 from guestagent.conductor import report as reports
 from guestagent.conductor.db import engine, store
 from tests.benchmarks import bed, registry, report, rounds
@@ -31,7 +31,7 @@ def instance_list(ground: bed.Bed) -> Iterator[report.Row]:
     """``guestctl instance list`` from its start to its end."""
     with contextlib.ExitStack() as stopping:
         folder = pathlib.Path(stopping.enter_context(tempfile.TemporaryDirectory()))
-        database = servers.PostgreSQL(folder / 'postgresql')
+        database = databases.PostgreSQL(folder / 'postgresql')
         stopping.callback(database.remove)
         # Not the bed's: pages of hundreds of KiB crawl through its small buffers.
         broker = servers.RabbitMQ(folder / 'rabbitmq')

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from devstack import processes, servers, stack
+from devstack import databases, processes, stack
 from tests.functional import reports
 
 pytestmark = pytest.mark.functional
@@ -21,13 +21,13 @@ Sql = Callable[[str], list[tuple[Any, ...]]]
 
 
 @pytest.fixture(params=['postgresql', 'mariadb'])
-def server(request: pytest.FixtureRequest) -> servers.Database:
+def server(request: pytest.FixtureRequest) -> databases.Database:
     """A database server that runs, before and after the test."""
     return request.getfixturevalue(request.param)
 
 
 @pytest.fixture
-def database(server: servers.Database) -> str:
+def database(server: databases.Database) -> str:
     """The URL of an empty database on it."""
     return server.add(f'functional_{next(_numbers)}')
 

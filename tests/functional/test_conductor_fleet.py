@@ -16,7 +16,7 @@ import amqp
 import pytest
 import sqlalchemy as sa
 
-from devstack import processes, servers
+from devstack import databases, processes
 from tests.functional import reports
 
 pytestmark = [pytest.mark.functional, pytest.mark.slow]
@@ -140,7 +140,7 @@ def _asked_at(url: str) -> list[float]:
 
 
 def test_a_fleet_comes_back_without_a_storm(
-    conductor, connect, bus_url, postgresql: servers.PostgreSQL
+    conductor, connect, bus_url, postgresql: databases.PostgreSQL
 ):
     # Given three conductors that know a thousand guests,
     url = postgresql.add('fleet')

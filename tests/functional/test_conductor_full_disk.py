@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 import sqlalchemy as sa
 
-from devstack import processes, servers
+from devstack import databases, processes
 from tests.functional import reports
 
 pytestmark = pytest.mark.functional
@@ -64,7 +64,7 @@ def _sqlite(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Small:
 
 
 def _postgresql(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Small:
-    server: servers.PostgreSQL = request.getfixturevalue('postgresql')
+    server: databases.PostgreSQL = request.getfixturevalue('postgresql')
     # Where the server's user may come.
     folder = pathlib.Path(tempfile.mkdtemp(prefix='guestagent-small-'))
     request.addfinalizer(folder.rmdir)
@@ -80,7 +80,7 @@ def _postgresql(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Small
 
 def _mariadb(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Small:
     # One of its own: when a disk is full it may end itself.
-    server = servers.MariaDB(tmp_path)
+    server = databases.MariaDB(tmp_path)
     request.addfinalizer(server.remove)
     url = server.add('small')
     # The folder of this database alone: the server's own files have room.

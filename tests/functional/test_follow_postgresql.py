@@ -11,7 +11,7 @@ import oslo_messaging
 import pytest
 import sqlalchemy as sa
 
-from devstack import processes, servers
+from devstack import databases, processes
 from guestagent import records
 from guestagent.conductor import api
 from guestagent.conductor.db import engine, tables
@@ -44,7 +44,7 @@ class Direct:
 
 @pytest.fixture
 def database(tmp_path: pathlib.Path) -> Iterator[engine.Database]:
-    server = servers.PostgreSQL(tmp_path / 'postgresql')
+    server = databases.PostgreSQL(tmp_path / 'postgresql')
     with contextlib.ExitStack() as stopping:
         stopping.callback(server.remove)
         opened = engine.Database(server.add('follow'))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from devstack import servers
+from devstack import databases
 from guestagent.conductor import report
 from guestagent.conductor.db import engine
 
@@ -85,7 +85,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> str:
     """The URL of an empty database; the tests run once for each kind."""
     if request.param == 'sqlite':
         return f'sqlite:///{tmp_path / "test.sqlite"}'
-    server: servers.Database = request.getfixturevalue(request.param)
+    server: databases.Database = request.getfixturevalue(request.param)
     return server.add(f'unit_{next(_numbers)}')
 
 
