@@ -124,16 +124,27 @@ class Bed:
         """Return how many rounds to make: ``count``, or 1 for a quick look."""
         return 1 if self.quick else count
 
-    def start(
-        self, kind: str, extensions: Sequence[str] = CALLABLE, wait: bool = True
-    ) -> Server:
-        """Start a server of a kind under a new name.
+    def program(self, kind: str, name: str) -> pathlib.Path:
+        """Return the path of a program in the environment of a kind."""
+        return self._venvs[kind].program(name)
 
-        :param wait: until it consumes from its queues.
+    def start(
+        self,
+        kind: str,
+        extensions: Sequence[str] = CALLABLE,
+        wait: bool = True,
+        hub: str = '',
+        instance: str = '',
+    ) -> Server:
+        """Start a server of a kind.
+
+        :param wait: until it consumes from its queues; not on a hub.
+        :param hub: the URL of a hub that it uses in place of the broker.
+        :param instance: its name; ``''``: a new one.
         :raises devstack.processes.Failed: it does not come up.
         """
-        instance = f'{kind.lower()}-{uuid.uuid4().hex[:12]}'
-        argv = self._argv(kind, instance, extensions)
+        instance = instance or f'{kind.lower()}-{uuid.uuid4().hex[:12]}'
+        argv = self._argv(kind, instance, extensions, hub or self.url)
         log = self._folder / f'{instance}.log'
         env = {
             'PATH': '/usr/bin:/bin',
@@ -146,7 +157,7 @@ class Bed:
             lambda: processes.Process(instance, argv, log, env=env, cwd=self._folder),
         )
         self._servers.append(server)
-        if wait:
+        if wait and not hub:
             self.wait_consuming([server])
         return server
 
@@ -195,14 +206,16 @@ class Bed:
         finally:
             client.close()
 
-    def _argv(self, kind: str, instance: str, extensions: Sequence[str]) -> list[str]:
+    def _argv(
+        self, kind: str, instance: str, extensions: Sequence[str], url: str
+    ) -> list[str]:
         venv = self._venvs[kind]
         if kind != OURS:
             return [
                 str(venv.program('python')),
                 str(PEER_SERVER),
                 kind,
-                self.url,
+                url,
                 EXCHANGE,
                 topics.request_topic(instance),
                 instance,
@@ -210,7 +223,7 @@ class Bed:
         config = self._folder / f'{instance}.conf'
         config.write_text(
             _CONFIG.format(
-                url=self.url,
+                url=url,
                 instance=instance,
                 exchange=EXCHANGE,
                 extensions=','.join(extensions),
