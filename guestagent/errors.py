@@ -154,6 +154,12 @@ class Refused(GuestAgentError):
     code = 'refused'
 
 
+class NotSealed(GuestError):
+    """What came as the answer was not sealed by the guest; raised by clients."""
+
+    code = 'not-sealed'
+
+
 class Transient(GuestAgentError):
     """Nothing is wrong with the request; repeat it later, with the same id."""
 
@@ -176,3 +182,16 @@ class ConfigError(GuestAgentError):
     """The configuration is wrong; names file, section and option where known."""
 
     code = 'config'
+class ClockSkew(Transient):
+    """A sealed command does not fit the guest's clock; seal it anew, by that clock.
+
+    :ivar kwargs: ``{'clock': <UNIX seconds>, 'epoch': <text>}``: the guest's.
+    """
+
+    code = 'clock-skew'
+
+    def __init__(self, message: str, clock: float = 0.0, epoch: str = '') -> None:
+        super().__init__(message)
+        self.kwargs = {'clock': clock, 'epoch': epoch}
+
+

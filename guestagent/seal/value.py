@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sealed value: XChaCha20-Poly1305 with a key id in front; no I/O.
+
+::
+
+    version (1 byte: 1) | key id (8) | nonce (24) | ciphertext | tag (16)
+
+The version, the key id, the purpose and what the value is bound to are associated
+data: none of them can be changed.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from typing import Any, NamedTuple
+
+VERSION = b'\x01'
+ID_SIZE = 8
+NONCE_SIZE = 24
+TAG_SIZE = 16
+KEY_SIZE = 32
+
+_NONCE = 1 + ID_SIZE
+_TEXT = _NONCE + NONCE_SIZE
+_PERSON = b'guestagent nonce'
+
+COMMAND, REPLY, REPORT = b'command', b'reply', b'report'
+
+
+class Broken(Exception):
+    """A value that does not open; says why, for the log of who tried."""
+
+
+class Sealed(NamedTuple):
+    """A value, taken apart but not opened."""
+
+    key_id: bytes
+    nonce: bytes
+    data: bytes
+
+
+class Way:
+    """One direction of a key: what seals and opens.
+
+    :param secret: 64 bytes: the key of the cipher, and the key of the nonces.
+    """
+
+    __slots__ = ('_bindings', '_key', '_nonces', 'id')
+
+    def __init__(self, key_id: bytes, secret: bytes) -> None:
+        from nacl import bindings  # only a program that has a key pays for it
+
+        self._bindings: Any = bindings
+        self.id = key_id
+        self._key = secret[:KEY_SIZE]
+        self._nonces = secret[KEY_SIZE:]
+
+    def seal(self, purpose: bytes, bound: bytes, plain: bytes) -> bytes:
+        """Return ``plain`` sealed for a purpose, and bound to ``bound``."""
+        about = _about(self.id, purpose, bound)
+        # A machine that goes on twice from one snapshot may draw the same random
+        # bytes twice, and a nonce must never serve two texts: so the text is in it.
+        nonce = self._bindings.crypto_generichash.generichash_blake2b_salt_personal(
+            os.urandom(NONCE_SIZE) + about + plain,
+            NONCE_SIZE,
+            self._nonces,
+            b'',
+            _PERSON,
+        )
+        text = self._bindings.crypto_aead_xchacha20poly1305_ietf_encrypt(
+            plain, about, nonce, self._key
+        )
+        return b''.join((VERSION, self.id, nonce, text))
+
+    def open(self, purpose: bytes, bound: bytes, sealed: Sealed) -> bytes:
+        """Return what is inside.
+
+        :raises Broken: it was sealed with another key, for another purpose, bound to
+            something else, or was changed.
+        """
+        from nacl import exceptions
+
+        try:
+            opened: bytes = self._bindings.crypto_aead_xchacha20poly1305_ietf_decrypt(
+                sealed.data[_TEXT:],
+                _about(self.id, purpose, bound),
+                sealed.nonce,
+                self._key,
+            )
+        except exceptions.CryptoError:
+            raise Broken('it does not open') from None
+        return opened
+
+
+def encode(sealed: bytes) -> str:
+    """Return a sealed value as the text that travels."""
+    return binascii.b2a_base64(sealed, newline=False).decode('ascii')
+
+
+def take_apart(text: Any) -> Sealed:
+    """Return the parts of what has travelled.
+
+    :raises Broken: it is no sealed value.
+    """
+    if not isinstance(text, str):
+        raise Broken('it is not text')
+    try:
+        data = base64.b64decode(text.encode('ascii'), validate=True)
+    except (UnicodeEncodeError, binascii.Error):
+        raise Broken('it is not base64') from None
+    if len(data) < _TEXT + TAG_SIZE:
+        raise Broken('it is too short')
+    if data[:1] != VERSION:
+        raise Broken(f'its version is {data[0]}, and this program knows 1')
+    return Sealed(data[1:_NONCE], data[_NONCE:_TEXT], data)
+
+
+def nonce_of(sealed: bytes) -> bytes:
+    """Return the nonce of a value that was just sealed."""
+    return sealed[_NONCE:_TEXT]
+
+
+def _about(key_id: bytes, purpose: bytes, bound: bytes) -> bytes:
+    return b''.join((VERSION, key_id, purpose, b'\0', bound))
