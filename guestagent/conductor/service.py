@@ -126,11 +126,12 @@ class Service:
         for told in (self._listener, self._sweeper, self._asker, self._server):
             told.stop(0)
         for name, part in (
+            # First, as it ends at once: another may use all of the time.
+            ('the page of metrics', self._endpoint),
             ('the listener', self._listener),
             ('the sweeper', self._sweeper),
             ('the asker', self._asker),
             ('the server of queries', self._server),
-            ('the page of metrics', self._endpoint),
         ):
             if part is not None and not part.stop(
                 max(0.0, deadline - time.monotonic())
