@@ -136,6 +136,12 @@ class DiskFull(StorageError):
     code = 'disk-full'
 
 
+class JournalFull(StorageError):
+    """Too many commands have outcomes that nobody has; repeat it later."""
+
+    code = 'journal-full'
+
+
 class StorageHeld(StorageError):
     """Another process has the file open."""
 
@@ -182,6 +188,8 @@ class ConfigError(GuestAgentError):
     """The configuration is wrong; names file, section and option where known."""
 
     code = 'config'
+
+
 class ClockSkew(Transient):
     """A sealed command does not fit the guest's clock; seal it anew, by that clock.
 
@@ -193,5 +201,3 @@ class ClockSkew(Transient):
     def __init__(self, message: str, clock: float = 0.0, epoch: str = '') -> None:
         super().__init__(message)
         self.kwargs = {'clock': clock, 'epoch': epoch}
-
-

@@ -146,9 +146,11 @@ class PowerCut(disks.Disk):
         return self._next
 
     def _need(self, inode: int, size: int) -> None:
+        if self.room is None:
+            return
         used = sum(len(content.data) for content in self._contents.values())
         grows = max(0, size - len(self._contents[inode].data))
-        if self.room is not None and grows and used + grows > self.room:
+        if grows and used + grows > self.room:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _do(self, what: str, inode: int, first=None, second=None) -> None:

@@ -16,7 +16,8 @@ from typing import Any
 from guestagent import errors, extension
 from guestagent.agent import dispatcher, registry, reporter
 from guestagent.agent import request as requests
-from guestagent.agent.steps import repeats
+from guestagent.agent.journal import journal as journals
+from guestagent.agent.journal import states
 
 #: What is answered on the loop.
 _INLINE = ('report', 'list', 'status', 'cancel', 'diagnose')
@@ -32,14 +33,14 @@ class Core(extension.Extension):
         host: extension.Host,
         known: registry.Registry,
         carrier: dispatcher.Dispatcher,
-        remembered: repeats.Repeats,
+        journal: journals.Journal,
         reports: reporter.Reporter,
         diagnosis: Callable[[], dict[str, Any]],
     ) -> None:
         super().__init__('agent', None, host)
         self._known = known
         self._carrier = carrier
-        self._remembered = remembered
+        self._journal = journal
         self._reports = reports
         self._diagnosis = diagnosis
 
@@ -91,12 +92,13 @@ class Core(extension.Extension):
         """
         for request in self._find(command_id, caller):
             return describe_request(request)
-        outcome = self._remembered.outcome(caller, command_id)
-        if outcome is None:
+        entry = self._journal.find(caller, command_id)
+        if entry is None or entry.state == states.ACCEPTED:
             raise errors.NoSuchRecord(
                 f'this agent knows no command {command_id!r} of {caller!r}; it '
-                f'remembers those that change the guest and have an id of their caller'
+                f'remembers the last ones that change the guest'
             )
+        outcome = self._journal.outcome(entry)
         return {
             'command_id': command_id,
             'caller': caller,
@@ -131,12 +133,12 @@ def register(
     host: extension.Host,
     known: registry.Registry,
     carrier: dispatcher.Dispatcher,
-    remembered: repeats.Repeats,
+    journal: journals.Journal,
     reports: reporter.Reporter,
     diagnosis: Callable[[], dict[str, Any]],
 ) -> None:
     """Serve ``agent``, and oslo.messaging's ping in no namespace."""
-    core = Core(host, known, carrier, remembered, reports, diagnosis)
+    core = Core(host, known, carrier, journal, reports, diagnosis)
     loaded = registry.Loaded('agent', core)
     for name in _INLINE:
         loaded.commands[name].inline = loaded.commands[name].quiet = True

@@ -14,6 +14,8 @@ from guestagent.bus import envelope
 
 #: A larger result, in bytes of JSON, is left out.
 RESULT_MAX = 256 * 1024
+#: So many characters of an error's message are always kept.
+MESSAGE_MIN = 100
 
 
 def describe(request: requests.Request, outcome: requests.Outcome) -> dict[str, Any]:
@@ -57,21 +59,26 @@ def revive(
 ) -> requests.Outcome:
     """Return the outcome that :func:`describe` and the other have described."""
     status, result = str(data['outcome']), data['result']
+    about = data['error']
+    if failure is None and about is not None:
+        failure = {
+            'class': about['class'],
+            'module': errors.GuestAgentError.wire_module,
+            'message': about['message'],
+            'args': [about['message']],
+        }
     if failure is not None:
         return requests.Outcome(status, error=_revive_error(failure))
-    if data['error'] is not None:
-        kind = errors.ResultTooLarge
-        if data['error']['code'] == errors.BadResult.code:
-            kind = errors.BadResult
-        return requests.Outcome(status, error=kind(data['error']['message']))
     return requests.Outcome(status, result)
 
 
-def without_result(data: Mapping[str, Any], reason: str) -> dict[str, Any]:
-    """Return an outcome whose result could not be kept."""
+def shortened(data: Mapping[str, Any], reason: str) -> dict[str, Any]:
+    """Return the data of an outcome, without its result and the end of its error."""
     error = data['error']
     if data['result'] is not None:
         error = _left_out(errors.ResultTooLarge, reason)
+    elif error is not None:
+        error = {**error, 'message': error['message'][:MESSAGE_MIN]}
     return {**data, 'result': None, 'error': error}
 
 

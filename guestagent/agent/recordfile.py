@@ -81,6 +81,16 @@ class RecordFile:
         """Bytes in use; what is reserved behind them does not count."""
         return self._end
 
+    @property
+    def room(self) -> int:
+        """Bytes that can be appended even if the disk is full."""
+        return self._reserved - self._end
+
+    @property
+    def broken(self) -> bool:
+        """Whether it must be rewritten before anything can be appended."""
+        return self._broken
+
     def open(self) -> Replay:
         """Lock, read and mend the file, or make it; its folder must be there.
 
@@ -196,7 +206,7 @@ class RecordFile:
         if self._fd >= 0:
             self._disk.close(self._fd)
         self._fd, self._header = new.fd, new.header
-        self._end = self._reserved = new.end
+        self._end, self._reserved = new.end, new.reserved
         self._broken = True  # until the folder is known to name the new file
         try:
             self._disk.sync_folder(os.path.dirname(self.path) or '.')
@@ -274,7 +284,7 @@ class Replacement:
         self.header = header
         self._disk = disk
         self.fd = -1
-        self.end = recordformat.HEADER_SIZE
+        self.end = self.reserved = recordformat.HEADER_SIZE
         try:
             self.fd = disk.create(path)
             disk.write(self.fd, header.encode(), 0)
@@ -290,7 +300,19 @@ class Replacement:
         except OSError as error:
             raise disks.explain(error, self.path) from error
         self.end += len(frame)
+        self.reserved = max(self.reserved, self.end)
         return at
+
+    def reserve(self, size: int) -> None:
+        """Have room on the disk for ``size`` bytes behind the last record."""
+        need = self.end + size - self.reserved
+        if need <= 0:
+            return
+        try:
+            self._disk.allocate(self.fd, self.reserved, need)
+        except OSError as error:
+            raise disks.explain(error, self.path) from error
+        self.reserved += need
 
     def sync(self) -> None:
         """Have the disk hold what was appended."""

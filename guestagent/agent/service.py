@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import faulthandler
 import logging
+import os
 import signal
 import sys
 import time
@@ -31,6 +32,7 @@ from guestagent.agent import (
     instance,
     periodic,
     pool,
+    recordfile,
     registry,
     reporter,
     rpc,
@@ -38,7 +40,9 @@ from guestagent.agent import (
     state,
     supervision,
 )
-from guestagent.agent.steps import arguments, limit, repeats, version
+from guestagent.agent.journal import journal as journals
+from guestagent.agent.journal import records, recovery, states
+from guestagent.agent.steps import arguments, journaling, limit, version
 from guestagent.bus import base, factory
 from guestagent.conf import check, listen
 
@@ -82,6 +86,7 @@ class Service:
 
     :param conf: with the options of :mod:`guestagent.conf.agent` registered.
     :param make_bus: makes the bus of (conf, loop, instance id).
+    :ivar journal: the commands that change the guest.
     :raises guestagent.errors.ConfigError: the configuration makes no sense.
     """
 
@@ -107,23 +112,24 @@ class Service:
         self.started = time.monotonic()
         self.pool = pool.Pool(conf.dispatcher.workers, conf.dispatcher.backlog)
         self._limit = limit.Limit(lambda: self.pool.has_room)
-        remembered = repeats.Repeats()
+        self.journal = self._make_journal()
+        self._judges = [version.Version(self.registry), arguments.Arguments()]
         self.dispatcher = dispatcher.Dispatcher(
             self.loop,
             self.pool,
             self.reporter,
             [
-                version.Version(self.registry),
+                self._judges[0],
                 self._limit,
-                arguments.Arguments(),
-                remembered,
+                self._judges[1],
+                journaling.Journaling(self.journal),
             ],
         )
         core.register(
             host,
             self.registry,
             self.dispatcher,
-            remembered,
+            self.journal,
             self.reporter,
             self._diagnose,
         )
@@ -177,7 +183,9 @@ class Service:
     def start(self) -> None:
         """Connect, start the extensions and what runs on a period.
 
-        :raises guestagent.errors.ConfigError: a required extension does not start.
+        :raises guestagent.errors.ConfigError: a required extension does not start, or
+            the folder of the state cannot be used.
+        :raises guestagent.errors.StorageError: nor can a file in it.
         """
         LOG.info(
             'guest agent for instance %s, extensions: %s',
@@ -185,14 +193,32 @@ class Service:
             ', '.join(item.name for item in self.registry.extensions()) or 'none',
         )
         state.prepare(self._conf.state_dir)
+        self.journal.open()
         # The connection is made meanwhile; nothing is taken before the loop runs.
         self.bus.start(self.door.receive, self._connected)
         self.registry.start(self._conf.require_extensions)
         for loaded in self.registry.extensions():
             if not loaded.problem:
                 self._periodics.start(loaded)
+        recovery.recover(
+            self.journal,
+            self._judges,
+            self.dispatcher.resume,
+            self.reporter.report_outcome,
+        )
         self.reporter.start()
         self._supervision.start()
+
+    def _make_journal(self) -> journals.Journal:
+        """Make the journal; it is opened when the agent starts."""
+        options = self._conf.journal
+        path = os.path.join(self._conf.state_dir, 'journal')
+        return journals.Journal(
+            recordfile.RecordFile(path, records.KIND, records.VERSION),
+            self.instance_id,
+            states.Bounds(options.max_commands, options.max_size, options.retention),
+            lambda name, data: self.reporter.report_event('agent', name, data),
+        )
 
     def _check(self) -> None:
         """Judge the configuration, now that all options are registered."""
@@ -310,6 +336,7 @@ class Service:
         self.reporter.goodbye()
         self._turn(REPORT_SECONDS, lambda: self.reporter.idle or not self.bus.connected)
         self.bus.close()
+        self.journal.close()
         if self._http is not None:
             self._http.close()
         self.loop.close()

@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         made.run()
     except (cfg.Error, errors.ConfigError) as error:
         return outcome.complain(PROG, error, outcome.BAD_CONFIG)
-    except OSError as error:
+    except (OSError, errors.StorageError) as error:
         return outcome.complain(PROG, error, outcome.FAILED)
     return outcome.OK
 

@@ -115,6 +115,34 @@ REPORTS = [
     ),
 ]
 
+JOURNAL = [
+    cfg.IntOpt(
+        'max_commands',
+        default=1000,
+        min=10,
+        max=1000000,
+        help='How many commands that change the guest are remembered, with their '
+        'outcomes, so that a repeat does not run again. Of the oldest, those are '
+        'forgotten whose outcome has arrived.',
+    ),
+    cfg.IntOpt(
+        'max_size',
+        default=64 * 1024 * 1024,
+        min=1024 * 1024,
+        max=16 * 1024 * 1024 * 1024,
+        help='How many bytes they may take on the disk. The file is at most about '
+        'twice as large for a while.',
+    ),
+    cfg.FloatOpt(
+        'retention',
+        default=604800,
+        min=60,
+        max=315360000,
+        help='For how many seconds they are remembered. Only time in which this '
+        'agent runs counts, and no clock that may be set.',
+    ),
+]
+
 BUS = [
     cfg.StrOpt(
         'driver',
@@ -144,6 +172,7 @@ BUS = [
 SECTIONS: list[tuple[str, list[Any]]] = [
     ('dispatcher', DISPATCHER),
     ('reports', REPORTS),
+    ('journal', JOURNAL),
     ('bus', BUS),
     (rabbit.SECTION, rabbit.OPTIONS),
 ]

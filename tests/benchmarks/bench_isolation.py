@@ -23,7 +23,7 @@ from guestagent import loop as loops
 from guestagent.agent import dispatcher, pool, registry
 from guestagent.agent import request as requests
 from guestagent.agent.isolation import loading
-from guestagent.agent.steps import arguments, limit, repeats, version
+from guestagent.agent.steps import arguments, limit, version
 from guestagent.bus import topics
 from guestagent.conf import isolation
 from tests.benchmarks import bed, process, report, rounds
@@ -66,7 +66,6 @@ class _Carrier:
                 version.Version(self.known),
                 limit.Limit(lambda: workers.has_room),
                 arguments.Arguments(),
-                repeats.Repeats(),
             ],
         )
 

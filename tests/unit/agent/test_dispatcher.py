@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The way of a request, with a door, steps and an extension of the test's own."""
 
+import itertools
 import threading
 import time
 
@@ -8,10 +9,12 @@ import pytest
 
 from guestagent import errors, extension
 from guestagent import loop as loops
-from guestagent.agent import dispatcher, pool, registry, steps
+from guestagent.agent import dispatcher, pool, recordfile, registry, steps
 from guestagent.agent import request as requests
-from guestagent.agent.steps import arguments, limit, repeats, version
+from guestagent.agent.journal import journal, records, states
+from guestagent.agent.steps import arguments, journaling, limit, version
 from guestagent.bus import base
+from tests import powercut
 
 
 class Echo(extension.Extension):
@@ -70,6 +73,14 @@ class Bench:
 
     def __init__(self, extra=(), workers=2, backlog=2):
         self.loop = loops.Loop()
+        file = recordfile.RecordFile(
+            '/journal', records.KIND, records.VERSION, powercut.PowerCut()
+        )
+        self.journal = journal.Journal(
+            file, 'vm', states.Bounds(100, 10**6, 1000), lambda *_: None
+        )
+        self.journal.open()
+        self.numbers = itertools.count()
         self.reported = []
         self.kept = []
         self.known = known = registry.Registry(None, extension.Host())
@@ -83,7 +94,7 @@ class Bench:
                 version.Version(known),
                 limit.Limit(lambda: self.pool.has_room),
                 arguments.Arguments(),
-                repeats.Repeats(),
+                journaling.Journaling(self.journal),
                 *extra,
             ],
         )
@@ -101,7 +112,7 @@ class Bench:
                 '1.0',
                 args or {},
                 caller=given.pop('caller', ''),
-                command_id=given.pop('command_id', 'id'),
+                command_id=given.pop('command_id', None) or f'id-{next(self.numbers)}',
                 id_given=given.pop('id_given', False),
                 values={},
                 door=door,

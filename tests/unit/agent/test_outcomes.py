@@ -85,7 +85,7 @@ def test_a_result_that_cannot_be_kept_is_an_error_for_repeats(result, kind):
 def test_a_result_may_be_left_out_and_that_is_said():
     data = outcomes.describe(made(), requests.Outcome(requests.DONE, 'long'))
 
-    left = outcomes.without_result(data, 'the disk is full')
+    left = outcomes.shortened(data, 'the disk is full')
 
     assert left['result'] is None
     assert left['error']['message'] == 'the disk is full'

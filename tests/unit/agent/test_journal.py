@@ -1,0 +1,425 @@
+# SPDX-License-Identifier: Apache-2.0
+import errno
+import json
+import os
+import threading
+
+import pytest
+
+from guestagent import errors
+from guestagent.agent import outcomes
+from guestagent.agent import request as requests
+from guestagent.agent.journal import journal as journals
+from guestagent.agent.journal import states
+from tests import powercut
+from tests.unit.agent.journals import PATH, asked, command, done, opened, outcome
+
+EIO = OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def ended(journal, request, result=None):
+    assert journal.accept(request) is None
+    journal.finish(request, done(result))
+
+
+def syncs(disk):
+    return sum(step[0] == 'sync' for step in disk.steps)
+
+
+def test_a_command_is_synced_before_it_runs_and_again_before_its_answer():
+    disk = powercut.PowerCut()
+    journal = opened(disk)
+    before = syncs(disk)
+
+    journal.accept(asked())
+    assert syncs(disk) == before + 1
+    journal.finish(asked(), done('x'))
+    assert syncs(disk) == before + 2
+
+    journal.deliver('me', 'id')
+    assert syncs(disk) == before + 2
+
+
+def test_a_repeat_is_answered_with_the_outcome_also_after_a_restart():
+    disk = powercut.PowerCut()
+    journal = opened(disk)
+    ended(journal, asked('a'), {'n': 1})
+    failed = asked('b')
+    journal.accept(failed)
+    journal.finish(failed, requests.Outcome(requests.FAILED, error=KeyError('no')))
+    journal.close()
+
+    for again in (journal := opened(disk), None):
+        assert outcome(journal, asked('a')).result == {'n': 1}
+        error = outcome(journal, asked('b')).error
+        assert (type(error).__name__, str(error)) == ('KeyError', "'no'")
+        if again:
+            journal.close()
+            journal = opened(disk)
+
+
+def test_a_repeat_waits_for_one_that_runs():
+    journal = opened()
+    journal.accept(asked())
+    answers = []
+    journal.accept(asked()).then(answers.append)
+    assert answers == []
+
+    journal.finish(asked(), done(3))
+
+    assert [answer.result for answer in answers] == [3]
+
+
+def test_an_id_is_one_command_of_one_caller():
+    disk = powercut.PowerCut()
+    journal = opened(disk)
+    ended(journal, asked(text='one'))
+    journal.close()
+    journal = opened(disk)
+
+    with pytest.raises(errors.IdReused, match="'id' was used for another request"):
+        journal.accept(asked(text='two'))
+    assert journal.accept(asked(text='two', caller='you')) is None
+    assert not journal.refusing
+
+
+def test_a_secret_is_never_on_the_disk():
+    disk = powercut.PowerCut()
+    journal = opened(disk)
+    about = command(repeatable=True, sensitive=('text', 'return'))
+    request = asked(text='hunter2', about=about)
+    journal.accept(request)
+    answers = []
+    journal.accept(request).then(answers.append)
+    journal.finish(request, done('hunter3'))
+    journal.close()
+
+    assert b'hunter' not in disk.read(PATH)
+    assert b'of the context' not in disk.read(PATH)
+    assert answers[0].status == requests.WITHHELD
+    assert outcome(opened(disk), request).status == requests.WITHHELD
+
+
+def test_arguments_are_kept_only_of_what_may_run_again():
+    disk = powercut.PowerCut()
+    journal = opened(disk)
+    journal.accept(asked('a', 'kept', about=command(repeatable=True)))
+    journal.accept(asked('b', 'not kept', about=command()))
+    assert b'"kept"' in disk.read(PATH)
+    assert b'not kept' not in disk.read(PATH)
+
+    kept = [journal.accepted(entry).again for entry in journal.unfinished()]
+
+    assert kept == [['probe', 'change', '1.0', {'text': 'kept'}], None]
+
+
+def test_arguments_that_are_too_large_are_not_kept():
+    journal = opened(size=10**8)
+    journal.accept(asked('a', 'x' * 2**21, about=command(repeatable=True)))
+
+    assert journal.accepted(journal.unfinished()[0]).again is None
+
+
+def test_an_outcome_counts_once():
+    journal = opened()
+    journal.accept(asked())
+    journal.finish(asked(), done('first'))
+    journal.finish(asked(), done('second'))
+
+    assert outcome(journal, asked()).result == 'first'
+
+
+def test_the_outcome_of_what_is_unknown_changes_nothing():
+    journal = opened()
+    journal.finish(asked(), done())
+
+    assert len(journal) == 0
+
+
+def test_what_is_delivered_is_not_undelivered_after_a_restart():
+    disk = powercut.PowerCut()
+    journal = opened(disk)
+    ended(journal, asked('a'))
+    ended(journal, asked('b'))
+    journal.deliver('me', 'a')
+    journal.deliver('me', 'unknown')
+    journal.close()
+
+    assert [entry.id for entry in opened(disk).undelivered()] == ['b']
+
+
+def test_a_delivery_that_finds_the_journal_busy_is_noted_later():
+    disk = powercut.PowerCut()
+    journal = opened(disk)
+    ended(journal, asked('a'))
+    with journal._lock:
+        journal.deliver('me', 'a')
+    ended(journal, asked('b'))
+
+    left = disk.after(len(disk.steps), lambda: 1)
+    assert [entry.id for entry in opened(left).undelivered()] == ['b']
+
+
+@pytest.mark.parametrize(
+    'bounds', [{'commands': 3}, {'size': 1000}, {'seconds': -1}], ids=str
+)
+def test_the_oldest_that_are_delivered_are_forgotten(bounds):
+    disk = powercut.PowerCut()
+    journal = opened(disk, **bounds)
+    for number in range(6):
+        ended(journal, asked(f'id-{number}'))
+        journal.deliver('me', f'id-{number}')
+
+    assert len(journal) <= 3
+    assert journal.find('me', 'id-0') is None
+    assert journal.find('me', 'id-5') is not None
+    journal.close()
+    assert opened(disk, **bounds).find('me', 'id-0') is None
+
+
+def test_what_nobody_has_is_not_forgotten_and_more_is_refused():
+    told = []
+    journal = opened(commands=2, tell=lambda name, data: told.append((name, data)))
+    ended(journal, asked('a'))
+    ended(journal, asked('b'))
+
+    for _ in range(2):
+        with pytest.raises(errors.JournalFull, match='repeat the request later'):
+            journal.accept(asked('c'))
+    assert outcome(journal, asked('a')).status == requests.DONE
+    journal.deliver('me', 'a')
+    assert journal.accept(asked('c')) is None
+
+    assert [name for name, _ in told] == ['journal-refuses', 'journal-accepts']
+    assert told[0][1]['code'] == 'journal-full'
+    assert told[1][1] == {'refused': 2}
+
+
+def test_a_full_disk_refuses_new_commands_and_keeps_the_outcomes_of_others():
+    disk = powercut.PowerCut()
+    journal = opened(disk)
+    for number in range(5):
+        journal.accept(asked(f'id-{number}', caller='ü' * 300))
+    disk.room = 0
+
+    error = None
+    refused = 0
+    while error is None:  # until what is reserved at a time is used up
+        try:
+            journal.accept(asked(f'more-{refused}'))
+            refused += 1
+        except errors.DiskFull as caught:
+            error = caught
+    assert error.code == 'disk-full'
+    for number in range(5):
+        request = asked(f'id-{number}', caller='ü' * 300)
+        journal.finish(request, done('y' * 20000))
+        found = outcome(journal, request)
+        assert isinstance(found.error, errors.ResultTooLarge)
+    for number in range(refused):
+        journal.finish(asked(f'more-{number}'), done('short'))
+    assert not [entry for entry in journal._states if entry.unsaved]
+
+    disk.room = None
+    assert journal.accept(asked('at last')) is None
+    journal.close()
+    again = opened(disk)
+    assert [entry.id for entry in again.unfinished()] == ['at last']
+
+
+def test_a_failed_sync_is_answered_with_a_new_file():
+    disk = powercut.PowerCut()
+    journal = opened(disk)
+    ended(journal, asked('a'), 1)
+
+    def failing(fd, real=disk.sync):
+        disk.sync = real
+        raise EIO
+
+    disk.sync = failing
+    ended(journal, asked('b'), 2)
+    journal.close()
+
+    again = opened(disk.after(len(disk.steps), lambda: 0))
+    assert outcome(again, asked('a')).result == 1
+    assert outcome(again, asked('b')).result == 2
+
+
+def test_a_disk_that_keeps_nothing_refuses_until_it_does():
+    disk = powercut.PowerCut()
+    told = []
+    journal = opened(disk, tell=lambda name, data: told.append(name))
+    ended(journal, asked('a'), 1)
+    journal.accept(asked('b'))
+    disk.sync_error = EIO
+
+    with pytest.raises(errors.StorageError, match='Input/output'):
+        journal.accept(asked('c'))
+    journal.finish(asked('b'), done(2))
+    assert outcome(journal, asked('a')).result == 1
+    assert outcome(journal, asked('b')).result == 2
+    with pytest.raises(errors.StorageError):
+        journal.accept(asked('c'))
+
+    disk.sync_error = None
+    assert journal.accept(asked('c')) is None
+    again = opened(disk.after(len(disk.steps), lambda: 0))
+    assert outcome(again, asked('b')).result == 2
+    assert [entry.id for entry in again.unfinished()] == ['c']
+    assert told == ['journal-refuses', 'journal-accepts']
+
+
+def test_the_file_is_written_anew_when_most_of_it_is_waste(monkeypatch):
+    monkeypatch.setattr(journals, 'WASTE_MAX', 10000)
+    disk = powercut.PowerCut()
+    journal = opened(disk, commands=10)
+    for number in range(200):
+        ended(journal, asked(f'id-{number}'), number)
+        journal.deliver('me', f'id-{number}')
+    thread = journal._compaction
+    if thread is not None:
+        thread.join(30)
+
+    assert journal.size < 25000
+    assert any(step[0] == 'rename' for step in disk.steps[10:])
+    for again in (journal, opened(disk.after(len(disk.steps), lambda: 1), commands=10)):
+        assert outcome(again, asked('id-199')).result == 199
+        assert len(again) == 10
+
+
+def test_many_threads_share_syncs_and_each_has_its_outcome(tmp_path):
+    disk = powercut.PowerCut()
+    gate = threading.Event()
+    real = disk.sync
+
+    def slow(fd):
+        gate.wait(0.01)
+        real(fd)
+
+    disk.sync = slow
+    journal = opened(disk, commands=1000)
+    before = syncs(disk)
+
+    def work(number):
+        for count in range(10):
+            request = asked(f'{number}-{count}')
+            journal.accept(request)
+            journal.finish(request, done(count))
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+    assert syncs(disk) - before < 80  # of 160 waits
+    again = opened(disk.after(len(disk.steps), lambda: 0), commands=1000)
+    assert outcome(again, asked('7-9')).result == 9
+    assert len(again) == 80
+
+
+def test_a_rewrite_beside_commands_loses_none():
+    disk = powercut.PowerCut()
+    journal = opened(disk, commands=1000)
+    stop = threading.Event()
+    failures = []
+
+    def work():
+        for number in range(300):
+            request = asked(f'id-{number}')
+            try:
+                journal.accept(request)
+                journal.finish(request, done(number))
+                journal.deliver('me', f'id-{number}')
+            except errors.GuestAgentError as error:
+                failures.append(error)
+        stop.set()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    rewritten = 0
+    while not stop.is_set():
+        journal._compact()
+        rewritten += 1
+    thread.join(60)
+
+    assert failures == []
+    assert rewritten
+    for again in (
+        journal,
+        opened(disk.after(len(disk.steps), lambda: 0), commands=1000),
+    ):
+        assert [outcome(again, asked(f'id-{n}')).result for n in range(300)] == list(
+            range(300)
+        )
+
+
+def test_damage_is_told_and_mended(caplog):
+    disk = powercut.PowerCut()
+    journal = opened(disk)
+    for number in range(3):
+        ended(journal, asked(f'id-{number}'), number)
+    journal.close()
+    data = bytearray(disk.read(PATH))
+    data[data.index(b'id-1') + 2] ^= 1
+    disk = powercut.PowerCut({PATH: bytes(data)})
+
+    journal = opened(disk)
+
+    assert 'damaged' in caplog.text
+    # The record of its acceptance is lost; that of its outcome says enough.
+    assert [outcome(journal, asked(f'id-{n}')).result for n in range(3)] == [0, 1, 2]
+    journal.close()
+    caplog.clear()
+    opened(disk)
+    assert caplog.text == ''
+
+
+def test_an_outcome_that_cannot_be_read_is_an_error_not_a_second_run():
+    disk = powercut.PowerCut()
+    journal = opened(disk)
+    ended(journal, asked(), 1)
+    journal.find('me', 'id').ended += 1
+
+    assert isinstance(outcome(journal, asked()).error, errors.StorageError)
+
+
+def test_states_are_bounded_when_they_are_read():
+    disk = powercut.PowerCut()
+    journal = opened(disk)
+    for number in range(20):
+        ended(journal, asked(f'id-{number}'))
+        journal.deliver('me', f'id-{number}')
+    journal.close()
+
+    assert len(opened(disk, commands=5)) == 5
+
+
+def test_the_record_of_an_outcome_is_that_of_its_report():
+    journal = opened()
+    request = asked()
+    journal.accept(request)
+    journal.finish(request, done([1]))
+
+    data, failure = journal.ended(journal.find('me', 'id'))
+
+    assert data == json.loads(json.dumps(outcomes.describe(request, done([1]))))
+    assert failure is None
+    assert journal.find('me', 'id').state == states.ENDED
+
+
+def test_the_commands_of_another_instance_are_none_of_ours(caplog):
+    disk = powercut.PowerCut()
+    journal = opened(disk, instance='template')
+    ended(journal, asked('a'))
+    journal.accept(asked('b'))
+    journal.close()
+
+    journal = opened(disk, instance='copy')
+    assert 'that of another instance' in caplog.text
+    assert len(journal) == 0
+    ended(journal, asked('b'), 'ours')
+    journal._compact()
+    journal.close()
+
+    assert outcome(opened(disk, instance='copy'), asked('b')).result == 'ours'
