@@ -3,7 +3,6 @@
 
 import os
 import pathlib
-import shutil
 import signal
 import subprocess
 
@@ -60,7 +59,6 @@ def test_the_end_of_the_agent_is_the_end_of_the_process(agent, call):
     )
 
 
-@pytest.mark.skipif(shutil.which('cc') is None, reason='there is no C compiler')
 def test_the_examples_in_shell_and_c_work(agent, conductor, call, guestctl, tmp_path):
     counter = tmp_path / 'counter'
     source = EXAMPLES / 'c/counter.c'

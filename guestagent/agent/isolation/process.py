@@ -36,6 +36,8 @@ FLOOD, STDERR_FLOOD = 1000, 8 * 1024 * 1024
 #: How many bytes may wait for a process that does not read.
 UNREAD_MAX = 64 * 1024 * 1024
 
+_Data = bytes | memoryview
+
 _CHUNK = 65536
 #: How many chunks a pipe may still hold when the process has ended.
 _LEFT = 32
@@ -81,7 +83,7 @@ class Process:
         self._tail: collections.deque[str] = collections.deque(maxlen=TAIL_LINES)
         self._rest = b''
         self._lock = threading.Lock()
-        self._unsent: list[memoryview] = []
+        self._unsent: list[_Data] = []
         self._unread = 0
         self._deadlines: list[tuple[float, Callable[[], None]]] = []
         self._first: float | None = None
@@ -113,7 +115,7 @@ class Process:
 
         :raises TypeError, ValueError, RecursionError: JSON cannot carry it.
         """
-        data = memoryview(stdio.encode(message))
+        data: _Data = stdio.encode(message)
         with self._lock:
             if self._over:
                 return
@@ -153,14 +155,15 @@ class Process:
         self._fault = self._fault or fault
         self._signal(signal.SIGKILL)
 
-    def _write(self, data: memoryview) -> memoryview:
+    def _write(self, data: _Data) -> _Data:
         """Write what the pipe takes; return the rest.  Under the lock."""
         try:
-            return data[os.write(self._pipes.stdin, data) :]
+            written = os.write(self._pipes.stdin, data)
         except BlockingIOError:
             return data
         except BrokenPipeError:
-            return data[:0]  # it reads no more: its end will be seen, or its silence
+            return b''  # it reads no more: its end will be seen, or its silence
+        return b'' if written == len(data) else memoryview(data)[written:]
 
     def _wake(self) -> None:
         with self._lock:

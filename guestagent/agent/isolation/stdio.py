@@ -21,8 +21,10 @@ _QUOTED = 80
 
 Message = dict[str, Any]
 
-# Made once: json.dumps would make one for each message.
-_encode = json.JSONEncoder(separators=(',', ':')).encode
+# Made once, as json.dumps and json.loads would make some for each message; what they
+# would make of bytes that are no UTF-8 is none of our protocol.
+_encode = json.JSONEncoder(separators=(',', ':'), check_circular=False).encode
+_decode = json.JSONDecoder().decode
 
 
 class Broken(Exception):
@@ -75,7 +77,7 @@ def decode(line: bytes) -> Message:
     :raises Broken: there is none.
     """
     try:
-        message = json.loads(line)
+        message = _decode(line.decode())
     except (ValueError, RecursionError):
         raise Broken(f'a line is not JSON: {_quote(line)}') from None
     if not isinstance(message, dict) or not isinstance(message.get('type'), str):

@@ -9,11 +9,12 @@ import sys
 
 import pytest
 
-from guestagent.ctl import app, new
+from guestagent.ctl import new
 
 
-def run(*argv):
-    return app.main(['extension', 'new', *map(str, argv)])
+@pytest.fixture
+def run(ctl):
+    return lambda *argv: ctl('extension', 'new', *map(str, argv))
 
 
 def python(*argv, path=()):
@@ -27,10 +28,11 @@ def python(*argv, path=()):
     )
 
 
-def test_the_package_installs_and_its_test_passes(tmp_path, capsys):
-    assert run('disk-watch', '--dir', tmp_path / 'new') == 0
+def test_the_package_installs_and_its_test_passes(tmp_path, run):
+    ended = run('disk-watch', '--dir', tmp_path / 'new')
+    assert ended.code == 0
     folder = tmp_path / 'new/guestagent-disk-watch'
-    assert f'pytest {folder}' in capsys.readouterr().out
+    assert f'pytest {folder}' in ended.out.decode()
 
     target = tmp_path / 'target'
     installed = python(
@@ -56,16 +58,18 @@ def test_the_package_installs_and_its_test_passes(tmp_path, capsys):
     assert '3 passed' in tested.stdout
 
 
-def test_what_is_there_is_not_overwritten(tmp_path, capsys):
-    assert run('weather', '--dir', tmp_path) == 0
-    assert run('weather', '--dir', tmp_path) == 1
-    assert 'is there already' in capsys.readouterr().err
+def test_what_is_there_is_not_overwritten(tmp_path, run):
+    assert run('weather', '--dir', tmp_path).code == 0
+    again = run('weather', '--dir', tmp_path)
+    assert again.code == 1
+    assert 'is there already' in again.err
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path, capsys):
+def test_a_folder_that_cannot_be_made_is_named(tmp_path, run):
     (tmp_path / 'file').write_text('')
-    assert run('weather', '--dir', tmp_path / 'file') == 1
-    assert 'cannot be written' in capsys.readouterr().err
+    ended = run('weather', '--dir', tmp_path / 'file')
+    assert ended.code == 1
+    assert 'cannot be written' in ended.err
 
 
 @pytest.mark.parametrize(
