@@ -268,9 +268,9 @@ class Child:
 
     def _tell_health(self) -> None:
         """Tell the agent of the extension's health if it has changed."""
-        if self._made is not None:
+        if self._started is not None:
             try:
-                health = str(self._made.health())
+                health = str(self._started.health())
             except Exception as error:
                 LOG.exception('health() failed')
                 health = f'health() failed: {error}'
