@@ -113,7 +113,7 @@ class Agent(processes.Process):
             f'agent {instance}',
             [script('guestagent'), '--config-file', self.config],
             folder / f'agent-{instance}.log',
-            env={**os.environ, 'PYTHONPATH': str(packages)} if packages else None,
+            env=_beside(packages) if packages else None,
         )
 
     def wait_ready(self) -> None:
@@ -172,6 +172,13 @@ class Conductor(processes.Process):
                 functools.partial(consumers, self._url, queue),
                 f'{queue} has a consumer',
             )
+
+
+def _beside(packages: pathlib.Path) -> dict[str, str]:
+    """Return an environment in which ``packages`` are found, too."""
+    before = os.environ.get('PYTHONPATH')
+    path = os.pathsep.join([str(packages), *([before] if before else [])])
+    return {**os.environ, 'PYTHONPATH': path}
 
 
 def guestctl(

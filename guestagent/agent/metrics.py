@@ -249,6 +249,12 @@ def _report_families(source: reporter.Reporter) -> list[Family]:
             'Outcomes and events that were lost for want of room.',
             source.dropped,
         ),
+        _one(
+            'guestagent_reports_unsaved',
+            'gauge',
+            'Outcomes and events in memory only, because the disk fails.',
+            source.unsaved,
+        ),
     ]
 
 

@@ -8,6 +8,7 @@ and did not return it; until then it is kept and sent again.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import random
@@ -17,9 +18,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import guestagent
-from guestagent import logs
+from guestagent import errors, logs
 from guestagent import loop as loops
-from guestagent.agent import spool
+from guestagent.agent import identity, machine, pace, spool, spoolfile, spooling
 from guestagent.bus import base, envelope, topics
 
 LOG = logging.getLogger(__name__)
@@ -30,23 +31,26 @@ WINDOW = 32
 #: wait, and the longest.
 RETRY, RETRY_MAX = 1.0, 60.0
 
+_BEAT, _FRESH, _PACE, _RETRY = 'beat', 'fresh', 'pace', 'retry'
 
-class Identity:
-    """Who reports.
 
-    :ivar generation: new with each agent process, as it cannot know what its
-        predecessor has sent.
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What bounds the reports of an agent.
+
+    :ivar interval: seconds between two heartbeats.
+    :ivar splay: over how many seconds a fleet spreads what it says anew after a
+        connect; no more than one interval.
+    :ivar rate: how many outcomes and events that waited are sent in a second.
+    :ivar count: how many outcomes and events wait at most.
+    :ivar size: how many bytes they may take.
     """
 
-    def __init__(self, instance: str) -> None:
-        self.instance = instance
-        self.generation = envelope.unique_id()
-        self.started = time.time()
-        try:
-            with open('/proc/sys/kernel/random/boot_id', encoding='ascii') as file:
-                self.boot_id = file.read().strip()
-        except OSError:
-            self.boot_id = ''
+    interval: float
+    splay: float = 0.0
+    rate: float = 1000.0
+    count: int = 10000
+    size: int = 16 * 1024 * 1024
 
 
 class Reporter:
@@ -59,29 +63,42 @@ class Reporter:
         self,
         loop: loops.Loop,
         bus: base.Bus,
-        who: Identity,
-        *,
-        interval: float,
-        size: int,
+        who: identity.Identity,
+        limits: Limits,
         summaries: Callable[[], dict[str, Any]],
     ) -> None:
         self._loop = loop
         self._bus = bus
         self._who = who
-        self._interval = interval
+        self._limits = limits
+        self._interval = limits.interval
         self._summaries = summaries
-        self._spool = spool.Spool(size)
+        self._spool = spool.Spool(limits.count, limits.size)
+        self._keeper = spooling.Keeper(loop, self._spool, self._send)
+        self._pace = pace.Pace(limits.rate)
         self._facts: dict[str, str] = {}
         self._facts_lock = threading.Lock()
         self._facts_sent = False
+        # On which connection reports were sent; None: on none so far.
+        self._sent_on: int | None = None
         self._on_way = 0
         self._wait = RETRY
-        self._retry: loops.Timer | None = None
-        self._beat: loops.Timer | None = None
+        self._timers: dict[str, loops.Timer] = {}
         self._log_limit = logs.RateLimit(60)
         #: How many reports were confirmed, by kind, and how many were not, by reason.
         self.sent = dict.fromkeys(spool.KINDS, 0)
         self.unsent: dict[str, int] = {}
+
+    def restore(self, path: str) -> None:
+        """Keep in this file what waits, and take what waits there from before."""
+        here = machine.read()
+        before = self._keeper.start(spoolfile.SpoolFile(path), self._owner(here))
+        if before is not None and before['instance'] == self._who.instance:
+            self._compare(before, here)
+
+    def close(self) -> None:
+        """Write what was not sent to the disk."""
+        self._keeper.close()
 
     def start(self) -> None:
         """Send the first heartbeat, and one each interval from then on."""
@@ -91,22 +108,18 @@ class Reporter:
         """Send heartbeats so often from now on, and one now that says so."""
         if seconds != self._interval:
             self._interval = seconds
-            if self._beat is not None:
-                self._beat.cancel()
             self._heartbeat()
 
     def connected(self) -> None:
         """Send what waits; called when the bus has come (back)."""
         self._wait = RETRY
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
+        self._cancel(_RETRY)
+        self._pace.begin(self._spool.held, time.monotonic())
         self._send()
 
     def goodbye(self) -> None:
         """Send the last heartbeat."""
-        if self._beat is not None:
-            self._beat.cancel()
+        self._cancel(_BEAT)
         self._add(spool.HEARTBEAT, self._heartbeat_data('stopping'))
 
     @property
@@ -123,6 +136,11 @@ class Reporter:
     def dropped(self) -> int:
         """How many outcomes and events were lost for want of room."""
         return self._spool.dropped
+
+    @property
+    def unsaved(self) -> int:
+        """How many of them wait in memory only, because of a disk that fails."""
+        return self._keeper.unsaved
 
     def report_facts(self, extension: str, facts: Mapping[str, Any]) -> None:
         """Take the present values of facts and send those that changed."""
@@ -145,10 +163,15 @@ class Reporter:
         """Send all facts, and a heartbeat, now; from any thread."""
         with self._facts_lock:
             facts = {name: json.loads(text) for name, text in self._facts.items()}
-            self._loop.call_soon(self._add, spool.FACTS, {'full': True, 'facts': facts})
-        self._loop.call_soon(
-            lambda: self._add(spool.HEARTBEAT, self._heartbeat_data('running'))
-        )
+            self._loop.call_soon(self._add_fresh, facts)
+
+    def note_snapshot(self) -> None:
+        """Begin anew: the guest goes on from a snapshot, or is a copy of another."""
+        here = machine.read()
+        LOG.warning('this guest goes on from a snapshot, or is a copy')
+        self._keeper.own(self._owner(here))
+        self._renew()
+        self._tell_snapshot(machine.EVENT, False)
 
     def report_event(self, extension: str, name: str, data: Mapping[str, Any]) -> None:
         """Take an event."""
@@ -169,7 +192,39 @@ class Reporter:
         """
         self._loop.call_soon(self._add, spool.OUTCOME, data, kept)
 
+    def _owner(self, here: machine.Machine) -> dict[str, str]:
+        return {
+            'instance': self._who.instance,
+            'machine': here.uuid,
+            'generation': here.generation,
+        }
+
+    def _compare(self, before: dict[str, str], here: machine.Machine) -> None:
+        """Say so if what we have kept is of another machine, or of another life."""
+        other = bool(here.uuid and before['machine']) and here.uuid != before['machine']
+        if other or (here.generation and here.generation != before['generation']):
+            LOG.warning(
+                'the state folder is that of %s',
+                'another machine' if other else 'this machine before a snapshot',
+            )
+            self._tell_snapshot('uuid' if other else machine.READ, other)
+
+    def _tell_snapshot(self, noticed_by: str, copied: bool) -> None:
+        self.report_event(
+            'agent', 'snapshot', {'noticed_by': noticed_by, 'copied': copied}
+        )
+
+    def _renew(self) -> None:
+        """Begin a generation; all that must be said anew follows, not at once."""
+        self._who.renew()
+        self._spool.begin()
+        self._facts_sent = True
+        splay = min(self._limits.splay, self._interval)
+        self._later(_FRESH, random.uniform(0, splay), self.report_all)
+
     def _add_facts(self, changed: dict[str, Any]) -> None:
+        if _FRESH in self._timers:
+            return  # all facts follow
         full = not self._facts_sent
         self._facts_sent = True
         if full:
@@ -178,17 +233,23 @@ class Reporter:
             }
         self._add(spool.FACTS, {'full': full, 'facts': changed})
 
+    def _add_fresh(self, facts: dict[str, Any]) -> None:
+        self._cancel(_FRESH)
+        self._facts_sent = True
+        self._spool.add(spool.FACTS, {'full': True, 'facts': facts})
+        self._add(spool.HEARTBEAT, self._heartbeat_data('running'))
+
     def _add(
         self, kind: str, data: dict[str, Any], kept: Callable[[], None] | None = None
     ) -> None:
         self._spool.add(kind, data, kept)
         self._send()
+        self._keeper.look()
 
     def _heartbeat(self) -> None:
         """Send a heartbeat now and arrange for the next, moved a little."""
         # A fleet that was started together must not report together for ever.
-        wait = self._interval * random.uniform(0.9, 1.0)
-        self._beat = self._loop.call_later(wait, self._heartbeat)
+        self._later(_BEAT, self._interval * random.uniform(0.9, 1.0), self._heartbeat)
         self._add(spool.HEARTBEAT, self._heartbeat_data('running'))
 
     def _heartbeat_data(self, status: str) -> dict[str, Any]:
@@ -198,50 +259,76 @@ class Reporter:
             'interval': self._interval,
             'started': self._who.started,
             'dropped': self._spool.dropped,
+            'unsaved': self._keeper.unsaved,
             'extensions': self._summaries(),
         }
 
     def _send(self) -> None:
         """Send what waits, unless the bus is away or has just refused."""
-        while self._bus.connected and self._retry is None and self._on_way < WINDOW:
-            report = self._spool.take()
+        if not self._bus.connected or _RETRY in self._timers:
+            return
+        if self._sent_on not in (None, self._bus.connects):
+            self._sent_on = None
+            self._renew()
+        while self._bus.connected and _RETRY not in self._timers:
+            report = None
+            if self._on_way < WINDOW:
+                report = self._spool.take(self._sendable())
             if report is None:
                 return
             self._send_one(report)
 
+    def _sendable(self) -> tuple[str, ...]:
+        """Return the kinds of reports that may be sent now."""
+        if self._keeper.busy and self._spool.saved:
+            return spool.FRESH  # the keeper calls when it is not
+        wait = self._pace.wait(time.monotonic())
+        if wait and self._spool.held:
+            self._later(_PACE, wait, self._send)
+        return spool.FRESH if wait else spool.KINDS
+
     def _send_one(self, report: spool.Report) -> None:
+        try:
+            data = json.loads(self._keeper.text(report))
+        except errors.StorageError as error:
+            LOG.error('a report is lost: %s', error)
+            self._spool.drop(report)
+            return
+        if report.kind in spool.KEPT:
+            self._pace.sent(time.monotonic())
         who = self._who
-        report.message_id = report.message_id or envelope.unique_id()
         payload = {
             'instance': who.instance,
             'kind': report.kind,
+            'id': report.id,
             'generation': who.generation,
             'sequence': report.sequence,
             'boot_id': who.boot_id,
             'sent': time.time(),
-            'data': report.data,
+            'data': data,
         }
         body = envelope.notification(
             topics.publisher_id(who.instance),
             f'guestagent.{report.kind}',
             payload,
-            report.message_id,
+            report.id,
         )
         self._on_way += 1
+        self._sent_on = self._bus.connects
         self._bus.report(body, lambda sent: self._sent(report, sent))
 
     def _sent(self, report: spool.Report, sent: base.Sent) -> None:
         self._on_way -= 1
         if sent is base.Sent.CONFIRMED:
             self.sent[report.kind] += 1
-            if report.kept is not None:
-                report.kept()
+            self._spool.confirmed(report)
+            self._keeper.look()
             self._wait = RETRY
             self._send()
             return
         self.unsent[sent.value] = self.unsent.get(sent.value, 0) + 1
         self._spool.give_back(report)
-        if sent is base.Sent.LOST or self._retry is not None:
+        if sent is base.Sent.LOST or _RETRY in self._timers:
             return  # connected() will send it again
         held = self._log_limit.allow(sent.value)
         if held is not None:
@@ -252,11 +339,21 @@ class Reporter:
                 if sent is base.Sent.RETURNED
                 else 'the queue of reports is full',
             )
-        self._retry = self._loop.call_later(
-            self._wait * random.uniform(0.5, 1.0), self._try_again
-        )
+        self._later(_RETRY, self._wait * random.uniform(0.5, 1.0), self._send)
         self._wait = min(self._wait * 2, RETRY_MAX)
 
-    def _try_again(self) -> None:
-        self._retry = None
-        self._send()
+    # Timers, one of each name
+
+    def _later(self, name: str, seconds: float, callback: Callable[[], None]) -> None:
+        self._cancel(name)
+
+        def call() -> None:
+            del self._timers[name]
+            callback()
+
+        self._timers[name] = self._loop.call_later(seconds, call)
+
+    def _cancel(self, name: str) -> None:
+        timer = self._timers.pop(name, None)
+        if timer is not None:
+            timer.cancel()

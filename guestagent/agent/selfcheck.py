@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from guestagent.agent import counts, pool, registry
+from guestagent.agent import counts, machine, pool, registry
 from guestagent.agent import request as requests
 
 LOG = logging.getLogger(__name__)
@@ -165,6 +165,7 @@ class Statistics:
                 # What flutters is rounded: an idle agent reports nothing new.
                 'memory_mib': round(memory() / 2**20),
                 'cpu_percent': round(100 * share),
+                'snapshots_noticed_by': machine.read().noticed_by,
                 **self._queue(),
                 'calls': {
                     name: summary(calls) for name, calls in self._counted.ran.items()

@@ -8,9 +8,9 @@ the heartbeat begin; requests are taken.
 Stop, within ``graceful_shutdown_timeout`` and a few seconds: no more requests are
 taken from the bus; periodic methods begin no more runs; running commands end, or are
 cancelled when the time is over; extensions stop; what is left to report, and the
-goodbye, is sent; the connection is closed.  A request that came and was not yet
-acknowledged goes back into its queue and waits for the next agent.  A second signal
-ends it at once.
+goodbye, is sent, or waits on the disk; the connection is closed.  A request that came
+and was not yet acknowledged goes back into its queue and waits for the next agent.  A
+second signal ends it at once.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ from guestagent import loop as loops
 from guestagent.agent import (
     core,
     dispatcher,
+    identity,
     instance,
+    machine,
     periodic,
     pool,
     recordfile,
@@ -104,11 +106,17 @@ class Service:
         self.reporter = reporter.Reporter(
             self.loop,
             self.bus,
-            reporter.Identity(self.instance_id),
-            interval=conf.reports.heartbeat_interval,
-            size=conf.reports.spool_size,
-            summaries=self._summaries,
+            identity.Identity(self.instance_id),
+            reporter.Limits(
+                interval=conf.reports.heartbeat_interval,
+                splay=conf.reports.splay,
+                rate=conf.spool.send_rate,
+                count=conf.spool.max_reports,
+                size=conf.spool.max_size,
+            ),
+            self._summaries,
         )
+        self._snapshots = machine.Watch(self.loop, self.reporter.note_snapshot)
         self.started = time.monotonic()
         self.pool = pool.Pool(conf.dispatcher.workers, conf.dispatcher.backlog)
         self._limit = limit.Limit(lambda: self.pool.has_room)
@@ -193,6 +201,8 @@ class Service:
             ', '.join(item.name for item in self.registry.extensions()) or 'none',
         )
         state.prepare(self._conf.state_dir)
+        self.reporter.restore(os.path.join(self._conf.state_dir, 'spool'))
+        self._snapshots.start()
         self.journal.open()
         # The connection is made meanwhile; nothing is taken before the loop runs.
         self.bus.start(self.door.receive, self._connected)
@@ -335,7 +345,9 @@ class Service:
         self.registry.stop()
         self.reporter.goodbye()
         self._turn(REPORT_SECONDS, lambda: self.reporter.idle or not self.bus.connected)
+        self._snapshots.stop()
         self.bus.close()
+        self.reporter.close()
         self.journal.close()
         if self._http is not None:
             self._http.close()

@@ -105,13 +105,43 @@ REPORTS = [
         help='After how many seconds the agent reports anew, as facts that begin with '
         '"agent.", how much it takes and does. 0: never.',
     ),
+    cfg.FloatOpt(
+        'splay',
+        default=5.0,
+        min=0.0,
+        max=300.0,
+        help='After a reconnect all facts and a heartbeat are sent within a random '
+        'part of so many seconds, and of one heartbeat_interval at most, so that a '
+        'fleet that comes back does not speak at once.',
+    ),
+]
+
+SPOOL = [
     cfg.IntOpt(
-        'spool_size',
+        'max_reports',
         default=10000,
         min=10,
         max=1000000,
-        help='How many outcomes and events wait in memory while the bus is '
-        'away; beyond that the oldest events are dropped first.',
+        deprecated_name='spool_size',
+        deprecated_group='reports',
+        help='How many outcomes and events wait while the bus is away; beyond that '
+        'the oldest events are dropped first, then the oldest outcomes.',
+    ),
+    cfg.IntOpt(
+        'max_size',
+        default=16 * 1024 * 1024,
+        min=65536,
+        max=1024 * 1024 * 1024,
+        help='How many bytes of JSON they may take. The file in state_dir is at most '
+        'about twice as large.',
+    ),
+    cfg.FloatOpt(
+        'send_rate',
+        default=100.0,
+        min=0.1,
+        max=100000.0,
+        help='How many of those that have waited are sent in a second, once the bus '
+        'is back.',
     ),
 ]
 
@@ -173,6 +203,7 @@ SECTIONS: list[tuple[str, list[Any]]] = [
     ('dispatcher', DISPATCHER),
     ('reports', REPORTS),
     ('journal', JOURNAL),
+    ('spool', SPOOL),
     ('bus', BUS),
     (rabbit.SECTION, rabbit.OPTIONS),
 ]

@@ -27,7 +27,7 @@ class Conductor:
         self.outcomes: list[dict[str, Any]] = []
         self.heartbeat: dict[str, Any] | None = None
         self._generations: dict[str, int] = {}
-        self._seen: set[tuple[str, Place]] = set()
+        self._seen: set[str] = set()
         self._beaten: Place = (-1, 0)
         self._full: Place = (-1, 0)
         self._written: dict[str, Place] = {}
@@ -41,9 +41,10 @@ class Conductor:
             payload['generation'], len(self._generations)
         )
         place = (generation, payload['sequence'])
-        if (kind, place) in self._seen:
+        report = payload.get('id') or f'{kind} {place}'
+        if report in self._seen:
             return
-        self._seen.add((kind, place))
+        self._seen.add(report)
         if kind == 'event':
             self.events.append(data)
         elif kind == 'outcome':

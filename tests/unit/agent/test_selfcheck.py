@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from guestagent import diagnosis, errors, extension
-from guestagent.agent import selfcheck
+from guestagent.agent import machine, selfcheck
 from guestagent.testing import agent
 
 
@@ -152,6 +152,7 @@ def test_what_it_takes_and_does_is_reported_as_facts(guest):
     assert calls()['errors'] == 3
     assert calls()['longest_ms'] >= calls()['mean_ms']
     assert facts['agent.memory_mib'] > 5
+    assert facts['agent.snapshots_noticed_by'] == machine.read().noticed_by
     assert facts['agent.cpu_percent'] >= 0
     assert facts['agent.commands_running'] == facts['agent.commands_waiting'] == 0
 
