@@ -49,7 +49,7 @@ def complete(ctl: Any, tmp_path: pathlib.Path) -> Any:
     ('words', 'proposed'),
     [
         (['inst'], ['instance']),
-        (['instance', ''], ['delete', 'list', 'show']),
+        (['instance', ''], ['delete', 'diagnose', 'list', 'show']),
         (['command', 'w'], ['watch']),
         (['--timeout', '5', 'pi'], ['ping']),
         (['--transport-url', 'rabbit', ':', '//me', ':', 'x@h/', 'pi'], ['ping']),
@@ -93,4 +93,4 @@ def test_another_name(ctl: Any) -> None:
 def test_data_alone(ctl: Any) -> None:
     ended = ctl('complete', '--shell', 'none')
 
-    assert b"cmds_instance='delete list show'" in ended.out
+    assert b"cmds_instance='delete diagnose list show'" in ended.out

@@ -22,7 +22,11 @@ from guestagent.ctl import base
         (['--timeout', '0', 'ping', 'x'], '0.* above 0; see guestctl --help'),
         (['--timeout', 'inf', 'ping', 'x'], 'above 0; see guestctl --help'),
         (['pong'], 'unknown command .pong.; did you mean: ping.'),
-        (['instance'], 'did you mean: instance delete, instance list, instance show.'),
+        (
+            ['instance'],
+            'did you mean: instance delete, instance diagnose, instance list, '
+            'instance show.',
+        ),
         (['frobnicate'], 'unknown command .frobnicate.; see guestctl --help'),
         (['ping'], 'required: INSTANCE; see guestctl ping --help'),
         (['ping', 'x', '--debug'], 'unrecognized.*; see guestctl ping --help'),
