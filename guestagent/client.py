@@ -22,7 +22,7 @@ import contextlib
 import re
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -130,24 +130,14 @@ class Client:
         identity = self._context(command_id, context)
         method, target = _target(instance, command, version)
         target['call_monitor_timeout'] = call_monitor_timeout
-        deadline = time.monotonic() + _positive(timeout, 'timeout')
-        busy = pauses(0.2, 5)
-        repeats = 0
-        while True:
-            left = max(deadline - time.monotonic(), 0.001)
+
+        def attempt(left: float) -> Any:
             target['timeout'] = min(left, attempt_timeout or left)
-            try:
-                return self._request(
-                    'call', instance, method, target, identity, arguments or {}
-                )
-            except BusError:
-                raise
-            except errors.Transient as error:
-                pause = 0 if isinstance(error, NoAnswer) else next(busy)
-                if repeats == retries or time.monotonic() + pause >= deadline:
-                    raise
-            time.sleep(pause)
-            repeats += 1
+            return self._request(
+                'call', instance, method, target, identity, arguments or {}
+            )
+
+        return _repeat(attempt, _positive(timeout, 'timeout'), retries)
 
     def cast(
         self,
@@ -248,6 +238,30 @@ class Client:
                 f'guest {instance!r} did not answer within {target["timeout"]:.3g} s: '
                 'it may be down, or still be at work'
             ) from error
+
+
+def _repeat(
+    attempt: Callable[[float], Any], timeout: float, retries: int | None
+) -> Any:
+    """Return what ``attempt`` does, called with the seconds that are left.
+
+    What is transient is tried again, but not a bus that cannot be reached: that has
+    been tried again already.
+    """
+    deadline = time.monotonic() + timeout
+    busy = pauses(0.2, 5)
+    repeats = 0
+    while True:
+        try:
+            return attempt(max(deadline - time.monotonic(), 0.001))
+        except BusError:
+            raise
+        except errors.Transient as error:
+            pause = 0 if isinstance(error, NoAnswer) else next(busy)
+            if repeats == retries or time.monotonic() + pause >= deadline:
+                raise
+        time.sleep(pause)
+        repeats += 1
 
 
 def _target(instance: str, command: str, version: str) -> tuple[str, dict[str, Any]]:

@@ -131,39 +131,7 @@ class App(cliff.app.App):
             allow_abbrev=False,
             usage='guestctl [options] command [arguments]',
         )
-        bus = parser.add_argument_group('the bus')
-        bus.add_argument(
-            '--transport-url',
-            metavar='URL',
-            default=os.environ.get('GUESTAGENT_TRANSPORT_URL'),
-            help='where the bus is, as rabbit://user:password@host:port/vhost; also '
-            'GUESTAGENT_TRANSPORT_URL, or transport_url in the file below',
-        )
-        bus.add_argument(
-            '--exchange',
-            default=os.environ.get('GUESTAGENT_EXCHANGE'),
-            help='the control exchange of the guests; also GUESTAGENT_EXCHANGE, or '
-            'control_exchange in the file below; default: guestagent',
-        )
-        bus.add_argument(
-            '--config-file',
-            metavar='PATH',
-            default=os.environ.get('GUESTAGENT_CONFIG_FILE') or None,
-            help=f'an oslo.config file; also GUESTAGENT_CONFIG_FILE; default: '
-            f'{base.CONFIG_FILE}, if it is there',
-        )
-        bus.add_argument(
-            '--caller',
-            default=os.environ.get('GUESTAGENT_CALLER') or _user(),
-            help='the name by which guests know who asks; also GUESTAGENT_CALLER; '
-            'default: the name of the user',
-        )
-        bus.add_argument(
-            '--timeout',
-            type=base.seconds,
-            metavar='SECONDS',
-            help='how long to wait for an answer; also GUESTAGENT_TIMEOUT; default: 60',
-        )
+        _add_bus_options(parser)
         _add_general_options(parser, self, version)
         # Without the default a missing command would be None in Python 3.11.
         parser.add_argument(
@@ -194,6 +162,42 @@ class App(cliff.app.App):
     ) -> None:
         """Close the bus, if it was opened."""
         self.close_client()
+
+
+def _add_bus_options(parser: argparse.ArgumentParser) -> None:
+    bus = parser.add_argument_group('the bus')
+    bus.add_argument(
+        '--transport-url',
+        metavar='URL',
+        default=os.environ.get('GUESTAGENT_TRANSPORT_URL'),
+        help='where the bus is, as rabbit://user:password@host:port/vhost; also '
+        'GUESTAGENT_TRANSPORT_URL, or transport_url in the file below',
+    )
+    bus.add_argument(
+        '--exchange',
+        default=os.environ.get('GUESTAGENT_EXCHANGE'),
+        help='the control exchange of the guests; also GUESTAGENT_EXCHANGE, or '
+        'control_exchange in the file below; default: guestagent',
+    )
+    bus.add_argument(
+        '--config-file',
+        metavar='PATH',
+        default=os.environ.get('GUESTAGENT_CONFIG_FILE') or None,
+        help=f'an oslo.config file; also GUESTAGENT_CONFIG_FILE; default: '
+        f'{base.CONFIG_FILE}, if it is there',
+    )
+    bus.add_argument(
+        '--caller',
+        default=os.environ.get('GUESTAGENT_CALLER') or _user(),
+        help='the name by which guests know who asks; also GUESTAGENT_CALLER; '
+        'default: the name of the user',
+    )
+    bus.add_argument(
+        '--timeout',
+        type=base.seconds,
+        metavar='SECONDS',
+        help='how long to wait for an answer; also GUESTAGENT_TIMEOUT; default: 60',
+    )
 
 
 def _add_general_options(
