@@ -160,6 +160,12 @@ class Refused(GuestAgentError):
     code = 'refused'
 
 
+class Forbidden(Refused):
+    """The policy of the guest does not let this caller do this."""
+
+    code = 'forbidden'
+
+
 class NotSealed(GuestError):
     """What came as the answer was not sealed by the guest; raised by clients."""
 

@@ -11,6 +11,7 @@ from oslo_config import cfg
 from guestagent import errors, extension
 from guestagent import loop as loops
 from guestagent.agent import instance, registry
+from guestagent.agent.policy import files
 from guestagent.bus import factory
 from guestagent.conf import check as checks
 from guestagent.conf import config
@@ -23,6 +24,7 @@ def check(conf: config.Config) -> checks.Findings:
     _collect(problems, lambda: known.load(conf.enabled_extensions, False))
     loop = loops.Loop()
     _collect(problems, lambda: instance.find(conf.instance_id))
+    _collect(problems, lambda: conf.policy.file and files.load(conf.policy.file))
     # The name does not matter; the one above may be missing.
     _collect(problems, lambda: factory.make(conf, loop, 'check'))
     loop.close()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import builtins
 import inspect
 import time
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -152,6 +153,15 @@ def register(
         inline=True,
     )
     known.add(None, ping)
+
+
+def find(verb: str) -> registry.Command | None:
+    """Return a command of the agent's own to look at, not to call."""
+    method = getattr(Core, verb, None)
+    info = getattr(method, extension.COMMAND_MARK, None)
+    if method is None or info is None:
+        return None
+    return registry.Command(f'Core.{verb}', types.MethodType(method, Core), info)
 
 
 def _ping(context: extension.Context) -> str:

@@ -178,6 +178,14 @@ class Registry:
         ]
         return sorted([*served, *self._failed.values()], key=lambda item: item.name)
 
+    def command_names(self) -> list[str]:
+        """Return the commands of all extensions, as ``<extension>.<verb>``."""
+        return [
+            f'{loaded.name}.{verb}'
+            for loaded in self.extensions()
+            for verb in sorted(loaded.commands)
+        ]
+
     def unread_sections(self) -> set[str]:
         """Return the sections of extensions that are installed or wanted, not loaded.
 

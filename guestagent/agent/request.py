@@ -82,6 +82,9 @@ class Request:
     :ivar expires: the :func:`time.monotonic` value after which nobody waits for it,
         or ``None``.
     :ivar id_given: whether the caller chose the id, and so may repeat it.
+    :ivar proven: whether the caller is who the request says; otherwise the name is no
+        more than a claim.
+    :ivar rule: the name of the policy's rule that allows it; ``''``: without a policy.
     :ivar started: the :func:`time.monotonic` value when it began to run, or ``None``.
     """
 
@@ -99,6 +102,8 @@ class Request:
         'method',
         'namespace',
         'next_life',
+        'proven',
+        'rule',
         'started',
         'started_at',
         'values',
@@ -118,6 +123,7 @@ class Request:
         values: dict[str, Any],
         door: Door,
         expires: float | None = None,
+        proven: bool = False,
     ) -> None:
         self.namespace = namespace
         self.method = method
@@ -129,6 +135,8 @@ class Request:
         self.values = values
         self.door = door
         self.expires = expires
+        self.proven = proven
+        self.rule = ''
         self.command: registry.Command | None = None
         self.context: extension.Context | None = None
         self.acknowledged = False

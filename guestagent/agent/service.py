@@ -44,7 +44,7 @@ from guestagent.agent import (
 )
 from guestagent.agent.journal import journal as journals
 from guestagent.agent.journal import records, recovery, states
-from guestagent.agent.steps import arguments, journaling, limit, version
+from guestagent.agent.steps import arguments, journaling, limit, policy, version
 from guestagent.bus import base, factory
 from guestagent.conf import check, listen
 
@@ -121,6 +121,7 @@ class Service:
         self.pool = pool.Pool(conf.dispatcher.workers, conf.dispatcher.backlog)
         self._limit = limit.Limit(lambda: self.pool.has_room)
         self.journal = self._make_journal()
+        self._policy = policy.Policy()
         self._judges = [version.Version(self.registry), arguments.Arguments()]
         self.dispatcher = dispatcher.Dispatcher(
             self.loop,
@@ -129,6 +130,7 @@ class Service:
             [
                 self._judges[0],
                 self._limit,
+                self._policy,
                 self._judges[1],
                 journaling.Journaling(self.journal),
             ],
@@ -186,6 +188,7 @@ class Service:
         """
         self.registry.load(self._conf.enabled_extensions, self._conf.require_extensions)
         self._check()
+        self._load_policy()
         self._serve_metrics()
 
     def start(self) -> None:
@@ -271,6 +274,16 @@ class Service:
             logs.set_level(self._conf.debug)
             self.reporter.set_interval(self._conf.reports.heartbeat_interval)
             self._periodics.respace()
+            self._reload_policy()
+
+    def _reload_policy(self) -> None:
+        try:
+            self._load_policy()
+        except errors.ConfigError as error:
+            LOG.error('the policy stays as it was: %s', error)
+
+    def _load_policy(self) -> None:
+        self._policy.load(self._conf.policy.file, self.registry.command_names())
 
     def _show_stacks(self) -> None:
         """Have Python write all stacks to standard error when the agent hangs.

@@ -37,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         if conf.check_config:
             return _check(conf)
+        if conf.explain:
+            return _explain(conf)
         check.enforce(check.values(conf))
         made = service.Service(conf)
         logs.setup(conf, made.instance_id)
@@ -54,6 +56,16 @@ def _check(conf: config.Config) -> int:
     # What would be logged on the way is among the findings.
     logging.getLogger().addHandler(logging.NullHandler())
     return outcome.report(PROG, checking.check(conf))
+
+
+def _explain(conf: config.Config) -> int:
+    from guestagent.agent.policy import explaining  # nor this
+
+    logging.getLogger().addHandler(logging.NullHandler())
+    check.enforce(check.values(conf))
+    decision = explaining.explain(conf, conf.explain)
+    print(f'{"allowed" if decision.allowed else "refused"}: {decision.reason}')
+    return outcome.OK if decision.allowed else outcome.FAILED
 
 
 if __name__ == '__main__':

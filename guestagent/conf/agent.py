@@ -6,7 +6,7 @@ from typing import Any
 from oslo_config import cfg
 
 from guestagent.bus import topics
-from guestagent.conf import common, rabbit
+from guestagent.conf import common, policy, rabbit
 
 OPTIONS = [
     cfg.StrOpt(
@@ -204,6 +204,7 @@ SECTIONS: list[tuple[str, list[Any]]] = [
     ('reports', REPORTS),
     ('journal', JOURNAL),
     ('spool', SPOOL),
+    ('policy', policy.OPTIONS),
     ('bus', BUS),
     (rabbit.SECTION, rabbit.OPTIONS),
 ]
@@ -212,6 +213,7 @@ SECTIONS: list[tuple[str, list[Any]]] = [
 def register(conf: Any) -> None:
     """Register all options of the agent on ``conf``."""
     common.register(conf)
+    conf.register_cli_opts(policy.SWITCHES)
     conf.register_opts(OPTIONS)
     for section, options in SECTIONS:
         conf.register_opts(options, group=section)

@@ -34,6 +34,7 @@ _EXIT_CODES = {
     'no-such-record': NOT_FOUND,
     'no-answer': NO_ANSWER,
     'timeout': NO_ANSWER,
+    'forbidden': REFUSED,
     'refused': REFUSED,
     'busy': REFUSED,
     'stopping': REFUSED,

@@ -22,14 +22,14 @@ class _Request(base.GuestCommand):
             'arguments',
             metavar='KEY=VALUE',
             nargs='*',
-            type=_pair,
+            type=pair,
             help='an argument; the value is JSON if it can be read so, else text '
             '(the text 1.10 is \'key="1.10"\')',
         )
         parser.add_argument(
             '--json',
             metavar='OBJECT',
-            type=_object,
+            type=json_object,
             default={},
             help='arguments as one JSON object',
         )
@@ -160,7 +160,7 @@ def _no_constant(name: str) -> float:
     raise ValueError(f'{name} is not JSON')
 
 
-def _pair(text: str) -> tuple[str, Any]:
+def pair(text: str) -> tuple[str, Any]:
     """Return the name and the value of ``KEY=VALUE``."""
     key, equals, value = text.partition('=')
     if not key or not equals:
@@ -171,7 +171,7 @@ def _pair(text: str) -> tuple[str, Any]:
         return key, value
 
 
-def _object(text: str) -> dict[str, Any]:
+def json_object(text: str) -> dict[str, Any]:
     """Return a JSON object."""
     try:
         value = json.loads(text, parse_constant=_no_constant)

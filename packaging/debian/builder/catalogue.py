@@ -91,6 +91,9 @@ class Catalogue:
         _add_command(package, 'guestagent')
         _add_service(package, [COMMON, EXTENSIONS], 'agent.conf')
         package.folders.append(EXTENSIONS.lstrip('/'))
+        # Not below /etc: a policy counts only where an operator names one.
+        example = f'usr/share/doc/{package.name}/examples/policy.conf'
+        package.files[example] = (_SAMPLES / 'policy.conf').read_text()
         return package
 
     def _client(self, python: bundle.Bundle) -> deb.Package:
