@@ -154,6 +154,12 @@ class StorageTooNew(StorageError):
     code = 'storage-too-new'
 
 
+class NotSealed(GuestError):
+    """What came as the answer was not sealed by the guest; raised by clients."""
+
+    code = 'not-sealed'
+
+
 class Refused(GuestAgentError):
     """The guest does not let this caller do this."""
 
@@ -164,12 +170,6 @@ class Forbidden(Refused):
     """The policy of the guest does not let this caller do this."""
 
     code = 'forbidden'
-
-
-class NotSealed(GuestError):
-    """What came as the answer was not sealed by the guest; raised by clients."""
-
-    code = 'not-sealed'
 
 
 class Transient(GuestAgentError):
@@ -190,12 +190,6 @@ class Stopping(Transient):
     code = 'stopping'
 
 
-class ConfigError(GuestAgentError):
-    """The configuration is wrong; names file, section and option where known."""
-
-    code = 'config'
-
-
 class ClockSkew(Transient):
     """A sealed command does not fit the guest's clock; seal it anew, by that clock.
 
@@ -207,3 +201,9 @@ class ClockSkew(Transient):
     def __init__(self, message: str, clock: float = 0.0, epoch: str = '') -> None:
         super().__init__(message)
         self.kwargs = {'clock': clock, 'epoch': epoch}
+
+
+class ConfigError(GuestAgentError):
+    """The configuration is wrong; names file, section and option where known."""
+
+    code = 'config'

@@ -10,7 +10,7 @@ from oslo_config import cfg
 
 from guestagent import errors, extension
 from guestagent import loop as loops
-from guestagent.agent import instance, registry
+from guestagent.agent import instance, registry, trust
 from guestagent.agent.policy import files
 from guestagent.bus import factory
 from guestagent.conf import check as checks
@@ -25,6 +25,7 @@ def check(conf: config.Config) -> checks.Findings:
     loop = loops.Loop()
     _collect(problems, lambda: instance.find(conf.instance_id))
     _collect(problems, lambda: conf.policy.file and files.load(conf.policy.file))
+    _collect(problems, lambda: _check_keys(conf))
     # The name does not matter; the one above may be missing.
     _collect(problems, lambda: factory.make(conf, loop, 'check'))
     loop.close()
@@ -50,3 +51,14 @@ def _collect(problems: list[str], step: Callable[[], object]) -> None:
             problems.append(str(error))
     except cfg.Error:
         pass  # a wrong value: checks.values() says more of it
+
+
+def _check_keys(conf: config.Config) -> None:
+    """Read the keys, where there are to be any.
+
+    :raises guestagent.errors.ConfigError: they make no sense.
+    """
+    if trust.is_configured(conf):
+        from guestagent.agent import sealing
+
+        sealing.read(conf.seal)

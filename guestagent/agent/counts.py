@@ -44,12 +44,14 @@ class Counts:
 
     :ivar ended: how many requests ended so, by outcome.
     :ivar refused: how many were refused, by the name of the error.
+    :ivar dropped: how many got no answer, by reason.
     :ivar ran: how those ran that did, by extension.
     """
 
     def __init__(self) -> None:
         self.ended: dict[str, int] = {}
         self.refused: dict[str, int] = {}
+        self.dropped: dict[str, int] = {}
         self.ran: dict[str, Calls] = {}
         self._lock = threading.Lock()
 
@@ -68,3 +70,8 @@ class Counts:
         name = type(error).__name__
         with self._lock:
             self.refused[name] = self.refused.get(name, 0) + 1
+
+    def drop(self, reason: str) -> None:
+        """Count a request that gets no answer."""
+        with self._lock:
+            self.dropped[reason] = self.dropped.get(reason, 0) + 1

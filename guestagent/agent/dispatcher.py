@@ -63,6 +63,9 @@ class Dispatcher:
         try:
             for admit in self._admit:
                 admit(request)
+        except steps.Unanswered as error:
+            self._drop(request, error)
+            return
         except Exception as error:  # noqa: BLE001
             # A refusal, or a fault in a step: both are answered, never raised.
             self._refuse(request, error)
@@ -132,6 +135,18 @@ class Dispatcher:
         """Run a command that was accepted before the agent was killed; on the loop."""
         self.watch.add(request)
         self._pool.submit(self._run_accepted, request, reserve=True)
+
+    def _drop(self, request: requests.Request, error: steps.Unanswered) -> None:
+        """Let go of a request as if it had never come."""
+        held = self._log_limit.allow(error.reason)
+        if held is not None:
+            LOG.warning(
+                'a request got no answer: %s (%d more since the last line like this)',
+                error,
+                held,
+            )
+        self.counts.drop(error.reason)
+        request.acknowledge()
 
     def _refuse(self, request: requests.Request, error: BaseException) -> None:
         if not isinstance(

@@ -146,6 +146,12 @@ def _request_families(agent: Agent) -> list[Family]:
             'reason',
             dict(counts.refused),
         ),
+        _by(
+            'guestagent_requests_dropped_total',
+            'Requests that got no answer.',
+            'reason',
+            dict(counts.dropped),
+        ),
         _one('guestagent_requests_running', 'gauge', 'Commands that run.', running),
         _one(
             'guestagent_requests_waiting',

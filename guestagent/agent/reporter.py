@@ -85,6 +85,8 @@ class Reporter:
         self._wait = RETRY
         self._timers: dict[str, loops.Timer] = {}
         self._log_limit = logs.RateLimit(60)
+        #: Makes of a payload what may leave.
+        self.seal: Callable[[Mapping[str, Any]], Mapping[str, Any]] = _unchanged
         #: How many reports were confirmed, by kind, and how many were not, by reason.
         self.sent = dict.fromkeys(spool.KINDS, 0)
         self.unsent: dict[str, int] = {}
@@ -310,7 +312,7 @@ class Reporter:
         body = envelope.notification(
             topics.publisher_id(who.instance),
             f'guestagent.{report.kind}',
-            payload,
+            self.seal(payload),
             report.id,
         )
         self._on_way += 1
@@ -357,3 +359,7 @@ class Reporter:
         timer = self._timers.pop(name, None)
         if timer is not None:
             timer.cancel()
+
+
+def _unchanged(payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    return payload

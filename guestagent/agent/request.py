@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from guestagent import digest, errors, extension
@@ -54,6 +55,9 @@ class Door:
     #: Whether somebody waits for an answer.
     wants_reply = False
 
+    #: Whether nobody but the agent itself can come in: nothing need be sealed.
+    own = False
+
     def acknowledge(self) -> None:
         """Tell the door that the request is in our hands; on the loop."""
 
@@ -63,6 +67,9 @@ class Door:
         :returns: whether somebody will have it; if not, it is reported.
         """
         return False
+
+    def seal_with(self, seal: Callable[[Outcome], Outcome]) -> None:
+        """Let no outcome leave but as ``seal`` returns it."""
 
     def sign_of_life(self) -> None:
         """Tell who waits that the command still runs; on the loop."""

@@ -41,6 +41,7 @@ from guestagent.agent import (
     selfcheck,
     state,
     supervision,
+    trust,
 )
 from guestagent.agent.journal import journal as journals
 from guestagent.agent.journal import records, recovery, states
@@ -116,19 +117,23 @@ class Service:
             ),
             self._summaries,
         )
-        self._snapshots = machine.Watch(self.loop, self.reporter.note_snapshot)
+        self._snapshots = machine.Watch(self.loop, self._note_snapshot)
         self.started = time.monotonic()
         self.pool = pool.Pool(conf.dispatcher.workers, conf.dispatcher.backlog)
         self._limit = limit.Limit(lambda: self.pool.has_room)
         self.journal = self._make_journal()
         self._policy = policy.Policy()
+        self._trust = trust.Trust(conf, self.loop, self.instance_id)
+        self.reporter.seal = self._trust.report
         self._judges = [version.Version(self.registry), arguments.Arguments()]
         self.dispatcher = dispatcher.Dispatcher(
             self.loop,
             self.pool,
             self.reporter,
             [
+                *self._trust.unseal,
                 self._judges[0],
+                *self._trust.refuse,
                 self._limit,
                 self._policy,
                 self._judges[1],
@@ -204,9 +209,10 @@ class Service:
             ', '.join(item.name for item in self.registry.extensions()) or 'none',
         )
         state.prepare(self._conf.state_dir)
-        self.reporter.restore(os.path.join(self._conf.state_dir, 'spool'))
-        self._snapshots.start()
         self.journal.open()
+        self.reporter.restore(os.path.join(self._conf.state_dir, 'spool'))
+        self._trust.start()
+        self._snapshots.start()
         # The connection is made meanwhile; nothing is taken before the loop runs.
         self.bus.start(self.door.receive, self._connected)
         self.registry.start(self._conf.require_extensions)
@@ -232,6 +238,10 @@ class Service:
             states.Bounds(options.max_commands, options.max_size, options.retention),
             lambda name, data: self.reporter.report_event('agent', name, data),
         )
+
+    def _note_snapshot(self) -> None:
+        self.reporter.note_snapshot()
+        self._trust.note_snapshot()
 
     def _check(self) -> None:
         """Judge the configuration, now that all options are registered."""
@@ -275,6 +285,7 @@ class Service:
             self.reporter.set_interval(self._conf.reports.heartbeat_interval)
             self._periodics.respace()
             self._reload_policy()
+            self._trust.reload()
 
     def _reload_policy(self) -> None:
         try:
@@ -360,6 +371,7 @@ class Service:
         self._turn(REPORT_SECONDS, lambda: self.reporter.idle or not self.bus.connected)
         self._snapshots.stop()
         self.bus.close()
+        self._trust.stop()
         self.reporter.close()
         self.journal.close()
         if self._http is not None:

@@ -29,6 +29,8 @@ class _Probe(requests.Door):
 
     __slots__ = ('answered',)
 
+    own = True
+
     def __init__(self) -> None:
         self.answered = False
 

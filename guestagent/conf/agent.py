@@ -6,7 +6,7 @@ from typing import Any
 from oslo_config import cfg
 
 from guestagent.bus import topics
-from guestagent.conf import common, policy, rabbit
+from guestagent.conf import common, policy, rabbit, seal
 
 OPTIONS = [
     cfg.StrOpt(
@@ -206,6 +206,7 @@ SECTIONS: list[tuple[str, list[Any]]] = [
     ('spool', SPOOL),
     ('policy', policy.OPTIONS),
     ('bus', BUS),
+    (seal.SECTION, seal.AGENT),
     (rabbit.SECTION, rabbit.OPTIONS),
 ]
 

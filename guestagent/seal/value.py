@@ -16,6 +16,8 @@ import binascii
 import os
 from typing import Any, NamedTuple
 
+from guestagent import errors
+
 VERSION = b'\x01'
 ID_SIZE = 8
 NONCE_SIZE = 24
@@ -45,14 +47,13 @@ class Way:
     """One direction of a key: what seals and opens.
 
     :param secret: 64 bytes: the key of the cipher, and the key of the nonces.
+    :raises guestagent.errors.ConfigError: PyNaCl is not installed.
     """
 
     __slots__ = ('_bindings', '_key', '_nonces', 'id')
 
     def __init__(self, key_id: bytes, secret: bytes) -> None:
-        from nacl import bindings  # only a program that has a key pays for it
-
-        self._bindings: Any = bindings
+        self._bindings = _load()
         self.id = key_id
         self._key = secret[:KEY_SIZE]
         self._nonces = secret[KEY_SIZE:]
@@ -92,6 +93,17 @@ class Way:
         except exceptions.CryptoError:
             raise Broken('it does not open') from None
         return opened
+
+
+def _load() -> Any:
+    """Return PyNaCl's bindings; only a program that has a key pays for them."""
+    try:
+        from nacl import bindings
+    except ModuleNotFoundError as error:
+        raise errors.ConfigError(
+            f'keys need PyNaCl, and there is no {error.name}: install guestagent[seal]'
+        ) from None
+    return bindings
 
 
 def encode(sealed: bytes) -> str:

@@ -98,7 +98,7 @@ class Window:
             if lane is not None:
                 # Above the floor too: else nothing sealed by this clock got in.
                 now = max(now, lane.highest - self._limits.skew, lane.floor + 1)
-        return max(now, self._floors[True] + 1)
+        return max(now, *(floor + 1 for floor in self._floors.values()))
 
     def judge(self, seal: Seal, now: int) -> Verdict:
         """Return what is to be done with a command; what is fresh is remembered."""
@@ -119,17 +119,19 @@ class Window:
         self._remember(lane, seal)
         return Verdict.FRESH
 
-    def start(self, now: int, margin: int = 0) -> None:
-        """Begin after a restart: what waited for a call is to be sealed anew.
+    def start(self, now: int, margin: int = 0, damaged: bool = False) -> None:
+        """Begin after a restart: calls that waited for it are to be sealed anew.
 
         :param margin: what may have been forgotten, in milliseconds after the highest
             stamp that is known.
+        :param damaged: whether anything may have been: then so are casts.
         """
-        self._raise(True, now)
+        for waits in (False, True) if damaged else (True,):
+            self._floors[waits] = max(self._floors[waits], now)
         for (caller, waits), lane in self._lanes.items():
             if margin and lane.highest >= 0:
                 lane.floor = max(lane.floor, lane.highest + margin)
-            if waits:
+            if waits or damaged:
                 lane.floor = max(lane.floor, self.clock(caller, now) - 1)
 
     def renew(self, epoch: str) -> None:
@@ -140,16 +142,14 @@ class Window:
 
     def records(self) -> Iterator[bytes]:
         """Return records from which :meth:`replay` makes the same window."""
-        yield self.epoch_record()
+        yield b'E' + self.epoch.encode()
+        for waits, floor in self._floors.items():
+            yield _FLOOR.pack(b'D', waits, floor + 1, 0)
         for (caller, waits), lane in self._lanes.items():
             name = caller.encode()
             yield _FLOOR.pack(b'F', waits, lane.floor + 1, lane.highest + 1) + name
             for nonce, (stamp, expiry) in lane.seen.items():
                 yield _ENTRY.pack(b'N', waits, stamp, expiry, nonce) + name
-
-    def epoch_record(self) -> bytes:
-        """Return the record of the epoch."""
-        return b'E' + self.epoch.encode()
 
     @staticmethod
     def record(seal: Seal) -> bytes:
@@ -174,6 +174,9 @@ class Window:
                 lane = self._lane(record[_FLOOR.size :].decode(), bool(waits))
                 lane.floor = max(lane.floor, floor - 1)
                 lane.highest = max(lane.highest, highest - 1)
+            elif kind == b'D':
+                _, waits, floor, _ = _FLOOR.unpack(record)
+                self._floors[bool(waits)] = max(self._floors[bool(waits)], floor - 1)
             elif kind == b'E':
                 self.epoch = record[1:].decode()
             else:
@@ -190,9 +193,6 @@ class Window:
             lane = self._lanes[caller, waits] = _Lane()
             lane.floor = self._floors[waits]
         return lane
-
-    def _raise(self, waits: bool, floor: int) -> None:
-        self._floors[waits] = max(self._floors[waits], floor)
 
     @staticmethod
     def _remember(lane: _Lane, seal: Seal) -> None:

@@ -20,12 +20,24 @@ class Known(Protocol):
         """Call back with its outcome, at once or when it ends; from any thread."""
 
 
+class Unanswered(Exception):
+    """A request that gets no answer, nor a report: it is counted and logged.
+
+    :ivar reason: one of a few words, by which it is counted.
+    """
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
 class Step:
     """One step; each hook does nothing here, and one that is not overridden costs
     nothing.
 
     A hook refuses by raising an error of :mod:`guestagent.errors` (or the builtin
-    error that oslo.messaging answers with); the steps behind it are not asked.
+    error that oslo.messaging answers with), or :class:`Unanswered` when it admits; the
+    steps behind it are not asked.
     """
 
     def admit(self, request: requests.Request) -> None:
