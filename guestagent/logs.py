@@ -64,6 +64,10 @@ def set_level(debug: bool) -> None:
     logging.getLogger().setLevel(logging.DEBUG if debug else logging.INFO)
 
 
+#: How many keys a limit remembers.
+KEYS_MAX = 10000
+
+
 class RateLimit:
     """Says yes at most once in ``seconds`` for each key, and counts the others."""
 
@@ -79,5 +83,14 @@ class RateLimit:
         if last is not None and now - last < self._seconds:
             self._held[key] = self._held.get(key, 0) + 1
             return None
+        if last is None and len(self._last) >= KEYS_MAX:
+            self._forget(now)
         self._last[key] = now
         return self._held.pop(key, 0)
+
+    def _forget(self, now: float) -> None:
+        """Forget the keys of long ago, or all: others may choose the keys."""
+        late = [key for key, last in self._last.items() if now - last >= self._seconds]
+        for key in late or list(self._last):
+            del self._last[key]
+            self._held.pop(key, None)

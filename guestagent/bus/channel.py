@@ -296,6 +296,8 @@ class ChannelBus(base.Bus):
         outcome = framing.Outcome(header['outcome'])
         reply = self._replies.pop(number, None)
         if reply is not None:
+            if outcome is framing.Outcome.RETURNED:
+                self._note_gone(reply.key)
             self._lose(reply, str(header.get('reason', outcome.value)))
         done = self._reports.pop(number, None)
         if done is not None:
@@ -365,12 +367,14 @@ class ChannelBus(base.Bus):
             if reply.done is not None:
                 reply.done(base.Sent.CONFIRMED)
 
-    def _lose(self, reply: outbox.Reply, reason: str) -> None:
-        """Note that nobody got this reply; nothing is repeated."""
-        self._gone[reply.key] = time.monotonic()
-        self._gone.move_to_end(reply.key)
+    def _note_gone(self, queue: str) -> None:
+        self._gone[queue] = time.monotonic()
+        self._gone.move_to_end(queue)
         while len(self._gone) > GONE_LENGTH:
             self._gone.popitem(last=False)
+
+    def _lose(self, reply: outbox.Reply, reason: str) -> None:
+        """Note that nobody got this reply; nothing is repeated."""
         held = self._log_limit.allow('gone')
         if held is not None:
             LOG.info(

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import enum
 import json
+import re
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -25,11 +26,13 @@ VERSION = 1
 START = b'\xff'
 _HEAD = 17
 _DIGITS = frozenset(b'0123456789abcdef')
+_WHOLE_HEAD = re.compile(rb'\xff([0-9a-f]{8})([0-9a-f]{8})')
 
 #: What a header may take beside the body, in bytes.
 HEADER_MAX = 65536
 
-_dumps = json.JSONEncoder(separators=(',', ':')).encode
+_dumps = json.JSONEncoder(separators=(',', ':'), check_circular=False).encode
+_loads = json.JSONDecoder().decode
 
 
 class Outcome(enum.Enum):
@@ -75,7 +78,7 @@ def encode(header: dict[str, Any], body: bytes = b'') -> bytes:
         raise Unsendable('the body is not UTF-8: it holds the byte 0xff')
     try:
         text = _dumps(header).encode()
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise Unsendable(f'the header is not JSON: {error}') from None
     payload = b'%b\n%b' % (text, body)
     return b'\xff%08x%08x%b' % (len(payload), zlib.crc32(payload), payload)
@@ -111,6 +114,11 @@ class Decoder:
         start, length = 0, len(data)
         while start < length:
             if not self._parts:
+                frame, end = self._whole(data, start)
+                if frame is not None:
+                    start = end
+                    yield frame
+                    continue
                 start = self._find(data, start)
                 if start < 0:
                     return
@@ -131,6 +139,24 @@ class Decoder:
                 self._measure()
             else:
                 yield from self._finish()
+
+    def _whole(self, data: bytes, start: int) -> tuple[Frame | None, int]:
+        """Return the good frame that stands there as a whole, and where it ends.
+
+        Most do; whatever is wrong with others is found out piece by piece.
+        """
+        head = _WHOLE_HEAD.match(data, start)
+        if head is None:
+            return None, start
+        start += _HEAD
+        size = int(head[1], 16)
+        end = start + size
+        if size > self._size_max or end > len(data) or data.find(START, start, end) > 0:
+            return None, start
+        payload = data[start:end]
+        if zlib.crc32(payload) != int(head[2], 16):
+            return None, start
+        return _parse(payload), end
 
     def _find(self, data: bytes, start: int) -> int:
         """Return where the next frame begins, or -1; count what is before it."""
@@ -178,8 +204,10 @@ class Decoder:
 def _parse(payload: bytes) -> Frame | None:
     """Return what a frame holds; ``None``: no header with an ``op``."""
     text, _, body = payload.partition(b'\n')
+    if len(text) > HEADER_MAX:
+        return None
     try:
-        header = json.loads(text)
+        header = _loads(text.decode())
     except (ValueError, RecursionError):
         return None
     if isinstance(header, dict) and isinstance(header.get('op'), str):

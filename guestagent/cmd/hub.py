@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import guestagent
 from guestagent import errors, logs
@@ -66,10 +66,22 @@ def _parser() -> argparse.ArgumentParser:
         prog=PROG,
         description='Carries messages between the programs and the guests of one '
         'machine: transport_url = channel://DIR. It keeps nothing on disk.',
+        epilog='For example: guestagent-hub --listen /run/user/1000/guests --guest '
+        'vm-1; agents and programs then have transport_url = '
+        'channel:///run/user/1000/guests.',
         allow_abbrev=False,
     )
-    add = parser.add_argument
-    add('--version', action='version', version=f'{PROG} {guestagent.__version__}')
+    parser.set_defaults(log_format='%(asctime)s %(levelname)s %(name)s %(message)s')
+    parser.add_argument(
+        '--version', action='version', version=f'{PROG} {guestagent.__version__}'
+    )
+    _add_sockets(parser.add_argument_group('sockets').add_argument)
+    _add_limits(parser.add_argument_group('limits').add_argument)
+    _add_log(parser.add_argument_group('log').add_argument)
+    return parser
+
+
+def _add_sockets(add: Callable[..., argparse.Action]) -> None:
     add(
         '--listen',
         metavar='DIR',
@@ -100,6 +112,9 @@ def _parser() -> argparse.ArgumentParser:
         help='where the reports of guests go: report_topic of the conductor '
         '(%(default)s).',
     )
+
+
+def _add_limits(add: Callable[..., argparse.Action]) -> None:
     add(
         '--max-message',
         metavar='MIB',
@@ -128,11 +143,12 @@ def _parser() -> argparse.ArgumentParser:
         default=3600,
         help='how long a message may wait (%(default)s).',
     )
+
+
+def _add_log(add: Callable[..., argparse.Action]) -> None:
     add('--debug', action='store_true', help='log at the level DEBUG instead of INFO.')
     add('--log-file', metavar='PATH', help='write the log there.')
     add('--use-json', action='store_true', help='log one JSON object a line.')
-    parser.set_defaults(log_format='%(asctime)s %(levelname)s %(name)s %(message)s')
-    return parser
 
 
 def _positive(text: str) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import time
 from typing import Any, Protocol
 
 from guestagent import logs
@@ -28,6 +29,11 @@ UNSENT_MAX = 1024 * 1024
 
 #: How long a peer may take to say who it is, in seconds.
 HELLO_SECONDS = 10.0
+
+#: How long a peer may take from one frame to the end of the next that it has begun, in
+#: seconds, and how many bytes of unfinished frames the hub holds.
+FRAME_SECONDS = 60.0
+UNFINISHED_MAX = 256 * 1024 * 1024
 
 _LIMIT = logs.RateLimit()
 
@@ -49,10 +55,13 @@ class Owner(Protocol):
 
 
 class Writer:
-    """Flushes what was written in a round of the loop, before it waits."""
+    """What connections share: it flushes what was written in a round of the loop,
+    before it waits."""
 
     def __init__(self, loop: loops.Loop) -> None:
         self._written: list[Connection] = []
+        #: Bytes of frames that have begun and not ended, of all connections.
+        self.unfinished = 0
         loop.before_wait.append(self.flush)
 
     def add(self, connection: Connection) -> None:
@@ -75,6 +84,7 @@ class Connection:
     """
 
     __slots__ = (
+        '_begun',
         '_decoder',
         '_dirty',
         '_events',
@@ -82,6 +92,8 @@ class Connection:
         '_loop',
         '_out',
         '_sock',
+        '_unfinished',
+        '_watched',
         '_writer',
         'closed',
         'name',
@@ -105,6 +117,10 @@ class Connection:
         self._decoder = framing.Decoder(body_max)
         self._out = bytearray()
         self._dirty = False
+        # Of a frame that has begun: its bytes, when it did, and who looks after it.
+        self._unfinished = 0
+        self._begun = 0.0
+        self._watched = False
         self._events = loops.READ
         self.name = name
         self.problem = ''
@@ -190,6 +206,7 @@ class Connection:
             return
         self.closed = True
         self.met()
+        self._count_unfinished(0)
         self._loop.unwatch(self._sock.fileno())
         self._sock.close()
         self._out = bytearray()
@@ -226,9 +243,25 @@ class Connection:
         for frame in self._decoder.feed(data):
             if self.closed:
                 return
+            if self._unfinished:
+                self._count_unfinished(0)
             self._take(frame)
+        if self._decoder.pending != self._unfinished and not self.closed:
+            self._count_unfinished(self._decoder.pending)
         if self._decoder.broken != broken:
             self._complain('sent a frame that is not one: ' + self._decoder.problem)
+
+    def _count_unfinished(self, size: int) -> None:
+        """Note how much of a frame is here: it must end, and be one of not too many."""
+        self._writer.unfinished += size - self._unfinished
+        if not self._unfinished:
+            self._begun = time.monotonic()
+        self._unfinished = size
+        if size and not self._watched:
+            self._watched = True
+            self._loop.call_later(FRAME_SECONDS, self._look_at_frame)
+        if size > CHUNK and self._writer.unfinished > UNFINISHED_MAX:
+            self.refuse(f'the hub holds {UNFINISHED_MAX} bytes of unfinished frames')
 
     def _take(self, frame: framing.Frame) -> None:
         if frame.op == 'ping':
@@ -243,6 +276,18 @@ class Connection:
     def _no_hello(self) -> None:
         self._hello = None
         self.refuse(f'no hello within {HELLO_SECONDS:g} s')
+
+    def _look_at_frame(self) -> None:
+        """Give up the peer if the frame that is here has begun long ago."""
+        self._watched = False
+        if not self._unfinished:
+            return
+        left = self._begun + FRAME_SECONDS - time.monotonic()
+        if left <= 0:
+            self.refuse(f'a frame did not end within {FRAME_SECONDS:g} s')
+            return
+        self._watched = True
+        self._loop.call_later(left, self._look_at_frame)
 
     def _complain(self, text: str) -> None:
         held = _LIMIT.allow(self.name)

@@ -172,7 +172,7 @@ class Guest:
 
     def lost(self, reason: str) -> None:
         """See :class:`guestagent.hub.connection.Owner`."""
-        LOG.info('guest %s has gone: %s', self.instance, reason)
+        self._say('gone', 'guest %s has gone: %s', reason)
         self._conn = None
         if self._subscription is not None:
             self.queue.unsubscribe(self._subscription)
@@ -236,7 +236,7 @@ class Guest:
                 'instance': self.instance,
             }
         )
-        LOG.info('guest %s is connected', self.instance)
+        self._say('connected', 'guest %s is connected')
 
     def _take(self, header: dict[str, Any], _body: bytes) -> None:
         """Deliver from now on, with so many unacknowledged; 0: no more."""
@@ -258,7 +258,8 @@ class Guest:
         if name in self._replies:
             self._side.routes.reply(name, message)
         else:
-            message.end(Outcome.RETURNED, 'nobody there has asked this guest')
+            # Not RETURNED: who asked through an earlier hub may be there again.
+            message.end(Outcome.REJECTED, 'nobody there has asked this guest')
             self._complain(
                 'reply', 'guest %s replies to %r, which never asked it', name[:80]
             )
@@ -283,14 +284,16 @@ class Guest:
         )
 
     def _complain(self, key: str, text: str, *args: object) -> None:
+        self._say(key, text, *args, level=logging.WARNING)
+
+    def _say(
+        self, key: str, text: str, *args: object, level: int = logging.INFO
+    ) -> None:
+        """Log it, but not as often as a guest likes."""
         held = self._side.limit.allow(f'{key} {self.instance}')
         if held is not None:
-            LOG.warning(
-                text + ' (%d more since the last line like this)',
-                self.instance,
-                *args,
-                held,
-            )
+            more = f' ({held} more since the last line like this)' if held else ''
+            LOG.log(level, text + more, self.instance, *args)
 
     _OPS: ClassVar[dict[str, Callable[..., None]]] = {
         'hello': _hello,

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from guestagent import logs
 from guestagent.bus import framing, topics
 from guestagent.bus.framing import Outcome
 from guestagent.hub import connection, queues, router
@@ -28,6 +29,7 @@ class Programs:
         self._routes = routes
         self._body_max = body_max
         self._connected: set[Program] = set()
+        self._limit = logs.RateLimit()
 
     def __len__(self) -> int:
         return len(self._connected)
@@ -37,7 +39,15 @@ class Programs:
         program = Program(self, self._routes, conn, self._body_max)
         conn.owner = program
         if len(self._connected) >= CONNECTIONS_MAX:
-            LOG.warning('%s: refused, %d are connected', conn.name, CONNECTIONS_MAX)
+            held = self._limit.allow('full')
+            if held is not None:
+                LOG.warning(
+                    '%s: refused, %d are connected (%d more since the last line like '
+                    'this)',
+                    conn.name,
+                    CONNECTIONS_MAX,
+                    held,
+                )
             conn.refuse(f'{CONNECTIONS_MAX} programs are connected already')
             return
         self._connected.add(program)
@@ -107,7 +117,7 @@ class Program:
             return
         self._met = True
         self._conn.met()
-        self._conn.name = f'{self._conn.name} ({header.get("name", "?")!s:.60})'
+        self._conn.name = f'{self._conn.name} ({header.get("name", "?")!r:.60})'
         LOG.debug('%s is connected', self._conn.name)
         self._conn.send(
             {'op': 'hello', 'v': framing.VERSION, 'role': 'hub', 'max': self._body_max}

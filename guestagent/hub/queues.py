@@ -26,6 +26,10 @@ class Limits:
     age: float = 3600.0
 
 
+#: What a message takes beside its body, in bytes: an empty one counts as well.
+OVERHEAD = 512
+
+
 class Peer(Protocol):
     """A connection, as queues see it."""
 
@@ -95,6 +99,11 @@ class Message:
         self.reply = reply
         self.publication = publication
         self.redelivered = False
+
+    @property
+    def size(self) -> int:
+        """What it takes in memory, more or less, in bytes."""
+        return len(self.body) + OVERHEAD
 
     def end(self, outcome: Outcome, reason: str = '') -> None:
         """Tell the publisher what became of it."""
@@ -177,7 +186,7 @@ class Queue:
 
     def put(self, message: Message) -> str:
         """Take a message; return ``''``, or why there is no room for it."""
-        limits, size = self._store.limits, len(message.body)
+        limits, size = self._store.limits, message.size
         if len(self._waiting) >= limits.count:
             return f'{limits.count} messages wait for {self.name} already'
         if self._waiting and self._bytes + size > limits.queue_bytes:
@@ -236,6 +245,8 @@ class Queue:
 
     def expire(self, now: float) -> int:
         """Let go of what has waited too long; return how many that were."""
+        if not self._waiting:
+            return 0
         late = [message for message in self._waiting if message.expires <= now]
         if late:
             self._waiting = collections.deque(
@@ -253,12 +264,12 @@ class Queue:
     def _taken(self, subscription: Subscription, tag: int) -> None:
         message = subscription.unacknowledged.pop(tag, None)
         if message is not None:
-            self._count(-len(message.body))
+            self._count(-message.size)
             message.end(Outcome.ACKNOWLEDGED)
 
     def _drop(self, messages: list[Message], outcome: Outcome, reason: str) -> None:
         for message in messages:
-            self._count(-len(message.body))
+            self._count(-message.size)
             message.end(outcome, reason)
 
     def _next(self) -> Subscription | None:

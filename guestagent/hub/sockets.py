@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import grp
 import os
@@ -45,6 +46,7 @@ class Folder:
         groups = [gid for gid in (group, guest_group) if gid is not None]
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _check_owner(path)
             self._guests.mkdir(mode=0o700, exist_ok=True)
             self._lock = os.open(path / 'lock', os.O_RDWR | os.O_CREAT, 0o600)
             # Whoever connects must get through; both groups may be other ones.
@@ -94,6 +96,18 @@ class Folder:
         start."""
         (self._path / PROGRAMS).unlink(missing_ok=True)
         os.close(self._lock)
+
+
+def _check_owner(path: pathlib.Path) -> None:
+    """Refuse a folder whose owner could put sockets of his own in place of ours.
+
+    :raises OSError: it is another user's.
+    """
+    owner = path.stat().st_uid
+    if owner != os.geteuid():
+        raise PermissionError(
+            errno.EPERM, f'the folder belongs to user {owner}', os.fspath(path)
+        )
 
 
 def _open_up(path: pathlib.Path, groups: list[int], others: bool) -> None:

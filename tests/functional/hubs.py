@@ -9,6 +9,10 @@ import time
 from devstack import stack
 from guestagent.bus import framing
 
+REPORTS = {'exchange': 'guestagent_reports', 'topic': 'guestagent_reports.info'}
+GUEST = {'exchange': 'guestagent', 'topic': 'guestagent.vm-1'}
+SERVICE = {'exchange': 'openstack', 'topic': 'service'}
+
 
 class Hub(stack.Hub):
     """A real ``guestagent-hub``; once made, it serves."""
@@ -84,3 +88,9 @@ def report(instance: str, kind: str = 'event') -> bytes:
     return json.dumps(
         {'oslo.version': '2.0', 'oslo.message': json.dumps(message)}
     ).encode()
+
+
+def consume(peer: Peer, number: int = 1, prefetch: int = 10, **address) -> None:
+    """Subscribe a program, and wait until it is."""
+    peer.send('consume', sub=number, prefetch=prefetch, **address)
+    assert peer.receive().op == 'consuming'

@@ -276,13 +276,13 @@ def test_a_hub_is_killed_under_load_and_started_again(
     assert marks() == ['after']
 
 
-def test_calls_in_flight_get_an_error_at_once(hub, start_agent, probe):
-    agent = start_agent()
+def start_call(probe, seconds):
+    """Make a call in a thread; return that, and a list for its error, when it runs."""
     got = []
 
     def call():
         try:
-            probe.prepare(timeout=60).call({}, 'sleep', seconds=50)
+            probe.prepare(timeout=60).call({}, 'sleep', seconds=seconds)
         except oslo_messaging.MessageDeliveryFailure as error:
             got.append(error)
 
@@ -295,11 +295,30 @@ def test_calls_in_flight_get_an_error_at_once(hub, start_agent, probe):
         ),
     )
     processes.wait_for(lambda: core.call({}, 'list'), 'the call runs')
+    return thread, got
+
+
+def test_calls_in_flight_get_an_error_at_once(hub, start_agent, probe):
+    agent = start_agent()
+    thread, got = start_call(probe, 50)
     hub.kill()
     thread.join(30)
     assert len(got) == 1
     # It would let the call end first.
     agent.kill()
+
+
+def test_a_reply_to_an_earlier_hub_does_not_count_against_its_caller(
+    hub, start_agent, probe, tmp_path, children
+):
+    agent = start_agent()
+    thread, _ = start_call(probe, 2)
+    hub.kill()
+    thread.join(30)
+    children.append(hubs.Hub(tmp_path))
+    agent.wait_line('nobody there has asked this guest')
+
+    assert probe.call({}, 'echo', value=1) == 1
 
 
 def test_casts_outlive_a_hub(hub, probe, tmp_path, children, start_agent, marks):

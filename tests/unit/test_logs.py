@@ -51,3 +51,12 @@ def test_the_instance_is_the_records_own_or_the_programs():
     record = logging.LogRecord('x', logging.INFO, '', 0, 'x', (), None)
     record.instance = 'vm-2'
     assert json.loads(formatter.format(record))['instance'] == 'vm-2'
+
+
+def test_a_rate_limit_does_not_grow_with_its_keys(monkeypatch):
+    monkeypatch.setattr(logs, 'KEYS_MAX', 10)
+    limit = logs.RateLimit()
+    for number in range(100):
+        assert limit.allow(f'key {number}') == 0
+        assert limit.allow(f'key {number}') is None
+    assert len(limit._last) <= 10

@@ -9,7 +9,6 @@ receiver who recognises a repeat, by its ``_unique_id``.
 
 from __future__ import annotations
 
-import collections
 import itertools
 import logging
 import threading
@@ -19,95 +18,14 @@ from typing import Any
 
 from guestagent.bus import attempts, framing
 from guestagent.bus.driver import line as lines
+from guestagent.bus.driver import pending
 from guestagent.bus.framing import Outcome
 
 LOG = logging.getLogger(__name__)
 
 RETRY = attempts.Retry(delay=0.2, splay=0.2, longest=5.0)
 
-#: How many messages are kept to be sent again, and how many bytes of them.
-KEPT_COUNT = 1000
-KEPT_BYTES = 32 * 1024 * 1024
-
 Deliver = Callable[[lines.Line, dict[str, Any], bytes], None]
-
-
-class Down(ConnectionError):
-    """There is no connection to the hub; says why."""
-
-
-class Refused(Exception):
-    """The hub has not taken a message, or could not deliver it.
-
-    :ivar outcome: how it put that.
-    """
-
-    def __init__(self, outcome: Outcome, reason: str) -> None:
-        super().__init__(reason or outcome.value)
-        self.outcome = outcome
-
-
-class _Waiter:
-    """Waits for the hub's first word on a message.
-
-    :param retry: how many connections may fail meanwhile; ``None``: any number.
-    """
-
-    def __init__(self, retry: int | None) -> None:
-        self._event = threading.Event()
-        self._left = retry
-        self._problem: Exception | None = None
-
-    def end(self, problem: Exception | None) -> None:
-        """It has come: ``None`` for a good one."""
-        self._problem = problem
-        self._event.set()
-
-    def failed(self, problem: Exception) -> None:
-        """A connection was lost, or did not come about."""
-        if self._left is None:
-            return
-        self._left -= 1
-        if self._left < 0:
-            self.end(problem)
-
-    def wait(self, seconds: float | None) -> None:
-        """Return when the hub has the message.
-
-        :raises Down, Refused, TimeoutError: it has not.
-        """
-        if not self._event.wait(seconds):
-            raise TimeoutError('the hub did not answer in time')
-        if self._problem is not None:
-            raise self._problem
-
-
-class _Kept:
-    """Messages that the hub has not confirmed, by their numbers; the latest of them."""
-
-    def __init__(self) -> None:
-        self._kept: collections.OrderedDict[int, tuple[dict[str, Any], bytes]]
-        self._kept = collections.OrderedDict()
-        self._bytes = 0
-
-    def add(self, number: int, header: dict[str, Any], body: bytes) -> None:
-        """Keep a message, and forget the oldest if there is no room."""
-        self._kept[number] = header, body
-        self._bytes += len(body)
-        while len(self._kept) > KEPT_COUNT or (
-            self._bytes > KEPT_BYTES and len(self._kept) > 1
-        ):
-            self.pop(next(iter(self._kept)))
-
-    def pop(self, number: int) -> None:
-        """Forget a message."""
-        found = self._kept.pop(number, None)
-        if found is not None:
-            self._bytes -= len(found[1])
-
-    def all(self) -> list[tuple[dict[str, Any], bytes]]:
-        """Return them in order."""
-        return list(self._kept.values())
 
 
 class Connection:
@@ -124,9 +42,9 @@ class Connection:
         self._thread: threading.Thread | None = None
         self._closed = False
         self._failures = 0
-        self._problem = Down(f'hub at {path}: not connected yet')
-        self._kept = _Kept()
-        self._waiters: dict[int, _Waiter] = {}
+        self._problem = pending.Down(f'hub at {path}: not connected yet')
+        self._kept = pending.Kept()
+        self._waiters: dict[int, pending.Waiter] = {}
         self._failed: dict[int, Callable[[Exception], None]] = {}
         self._subscriptions: dict[int, tuple[dict[str, Any], Deliver]] = {}
         self._consuming: dict[int, threading.Event] = {}
@@ -146,13 +64,13 @@ class Connection:
 
         :param seconds: how long to wait; ``None``: as long as it takes.
         :param retry: how many connections may fail; ``None``: any number.
-        :raises Down: as many have.
-        :raises Refused: the hub does not take it.
+        :raises pending.Down: as many have.
+        :raises pending.Refused: the hub does not take it.
         :raises TimeoutError: it took too long.
         """
         deadline = None if seconds is None else time.monotonic() + seconds
         line = self.wait_connected(seconds, retry)
-        waiter = _Waiter(retry)
+        waiter = pending.Waiter(retry)
         with self._changed:
             number = next(self._numbers)
             kept = {**header, 'id': number, 'held': True, 'done': True}
@@ -185,7 +103,7 @@ class Connection:
 
         :param failed: called, by the thread that reads, when there will be no answer:
             with what :meth:`publish` raises.
-        :raises Down, TimeoutError: as :meth:`publish`.
+        :raises pending.Down, TimeoutError: as :meth:`publish`.
         """
         line = self.wait_connected(seconds, retry)
         with self._changed:
@@ -195,7 +113,7 @@ class Connection:
             line.send({**header, 'id': number}, body)
         except OSError as error:
             self.forget(number)
-            raise Down(f'hub at {self._path}: {error}') from error
+            raise pending.Down(f'hub at {self._path}: {error}') from error
         except BaseException:
             self.forget(number)
             raise
@@ -244,7 +162,7 @@ class Connection:
     def wait_connected(self, seconds: float | None, retry: int | None) -> lines.Line:
         """Return the present connection, when there is one.
 
-        :raises Down, TimeoutError: as :meth:`publish`.
+        :raises pending.Down, TimeoutError: as :meth:`publish`.
         """
         with self._changed:
             self._start()
@@ -270,7 +188,7 @@ class Connection:
         """Take leave of the hub, and end the thread."""
         with self._changed:
             self._closed = True
-            self._problem = Down('the transport was closed')
+            self._problem = pending.Down('the transport was closed')
             if self._line is not None:
                 self._try_send(self._line, {'op': 'bye', 'reason': 'closed'})
                 self._line.shut()
@@ -336,7 +254,7 @@ class Connection:
         LOG.debug('hub at %s: %s', self._path, reason)
         with self._changed:
             if not self._closed:
-                self._problem = Down(f'hub at {self._path}: {reason}')
+                self._problem = pending.Down(f'hub at {self._path}: {reason}')
             self._failures += 1
             for waiter in list(self._waiters.values()):
                 waiter.failed(self._problem)
@@ -350,7 +268,7 @@ class Connection:
             self._line = None
             failed, self._failed = self._failed, {}
         line.close()
-        problem = Down(f'hub at {self._path}: {error}')
+        problem = pending.Down(f'hub at {self._path}: {error}')
         for callback in failed.values():
             callback(problem)
         self._note_failure(error)
@@ -358,7 +276,12 @@ class Connection:
     def _read(self, line: lines.Line) -> None:
         while True:
             for frame in line.read():
-                self._take(line, frame)
+                try:
+                    self._take(line, frame)
+                except (ValueError, KeyError, TypeError) as error:
+                    LOG.warning(
+                        'the hub sent a %.40r that makes no sense: %r', frame.op, error
+                    )
 
     def _take(self, line: lines.Line, frame: framing.Frame) -> None:
         header = frame.header
@@ -380,7 +303,7 @@ class Connection:
     def _settle(self, header: dict[str, Any]) -> None:
         number, outcome = header['id'], Outcome(header['outcome'])
         good = outcome in (Outcome.HELD, Outcome.ACKNOWLEDGED)
-        problem = None if good else Refused(outcome, header.get('reason', ''))
+        problem = None if good else pending.Refused(outcome, header.get('reason', ''))
         with self._changed:
             if outcome is not Outcome.HELD:
                 self._kept.pop(number)

@@ -22,7 +22,7 @@ from oslo_messaging._drivers import common as rpc_common
 
 from guestagent import errors
 from guestagent.bus import framing, where
-from guestagent.bus.driver import connection, listener
+from guestagent.bus.driver import connection, listener, pending
 
 #: What ``TransportOptions(at_least_once=True)`` asks for.
 _MANDATORY = 'at_least_once'
@@ -155,14 +155,14 @@ class ChannelDriver(base.BaseDriver):
     ) -> None:
         try:
             self._connection.publish(header, body, timeout, _retries(retry))
-        except connection.Refused as error:
+        except pending.Refused as error:
             if error.outcome is not framing.Outcome.RETURNED:
                 raise oslo_messaging.MessageDeliveryFailure(str(error)) from error
             if mandatory:
                 raise _undeliverable(header) from error
         except TimeoutError as error:
             raise oslo_messaging.MessagingTimeout(str(error)) from error
-        except (connection.Down, framing.Unsendable) as error:
+        except (pending.Down, framing.Unsendable) as error:
             raise oslo_messaging.MessageDeliveryFailure(str(error)) from error
 
     def _call(
@@ -194,7 +194,7 @@ class ChannelDriver(base.BaseDriver):
             raise oslo_messaging.MessagingTimeout(
                 f'no answer from topic {header["topic"]} in time'
             ) from error
-        except (connection.Down, framing.Unsendable) as error:
+        except (pending.Down, framing.Unsendable) as error:
             raise oslo_messaging.MessageDeliveryFailure(str(error)) from error
         finally:
             self._connection.forget(number)
@@ -222,7 +222,7 @@ class ChannelDriver(base.BaseDriver):
                 came = call.came.get(timeout=left)
             except queue.Empty:
                 raise TimeoutError from None
-            if isinstance(came, connection.Refused):
+            if isinstance(came, pending.Refused):
                 if came.outcome is framing.Outcome.RETURNED and not mandatory:
                     # As on RabbitMQ: it may be that nobody listens yet, and nobody
                     # tells.

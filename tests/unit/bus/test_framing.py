@@ -121,3 +121,19 @@ def test_what_cannot_be_sent():
         framing.encode({'op': 'a'}, b'\xff')
     with pytest.raises(framing.Unsendable, match='not JSON'):
         framing.encode({'op': object()})
+
+
+def test_a_header_that_is_too_long_is_no_frame():
+    decoder = framing.Decoder(2**20)
+    long = framing.encode({'op': 'x', 'y': 'z' * framing.HEADER_MAX})
+    good = framing.encode({'op': 'good'})
+
+    assert [frame.op for frame in decoder.feed(long + good)] == ['good']
+    assert (decoder.broken, decoder.skipped) == (1, len(long))
+
+
+def test_a_header_without_end_cannot_be_written():
+    endless = {'op': 'x'}
+    endless['self'] = endless
+    with pytest.raises(framing.Unsendable, match='not JSON'):
+        framing.encode(endless)
