@@ -63,6 +63,13 @@ class Probe(extension.Extension):
                 file.write(text + '\n')
             return self._ran
 
+    @extension.command(mutates=True, repeatable=True, timeout=60)
+    def mark_again(
+        self, context: extension.Context, text: str, seconds: float = 0
+    ) -> int:
+        """As ``mark``, but it may run again after a crash."""
+        return self.mark(context, text, seconds)
+
     @extension.command(mutates=True, sensitive=('return',))
     def secret(self, context: extension.Context) -> str:
         """Return a secret."""
