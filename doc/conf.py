@@ -21,12 +21,12 @@ highlight_language = 'text'
 #: (document, name, what stands after the name, authors, section)
 man_pages = [
     ('man/guestagent', 'guestagent', 'guest agent for virtual machines', [], 8),
-    ('man/guestagent.conf', 'guestagent.conf', 'the agent\'s options', [], 5),
+    ('man/guestagent.conf', 'guestagent.conf', "the agent's options", [], 5),
     ('man/guestagent-conductor', 'guestagent-conductor', 'knows all guests', [], 8),
     (
         'man/guestagent-conductor.conf',
         'guestagent-conductor.conf',
-        'the conductor\'s options',
+        "the conductor's options",
         [],
         5,
     ),
