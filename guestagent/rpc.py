@@ -7,6 +7,7 @@ What :mod:`guestagent.client` stands on.  The agent never imports this module.
 import contextlib
 import importlib
 import random
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
@@ -26,6 +27,21 @@ _LIBRARY_OPTIONS = {
 
 #: The modules of errors that may come back as what they are; builtins always may.
 _REMOTE_MODULES = ['guestagent.errors', 'oslo_messaging.rpc.dispatcher']
+
+#: What the library says of a broker, and what that means.
+_MEANINGS = (
+    ('Login was refused', 'it refuses the user or the password'),
+    (
+        'WRONG_VERSION_NUMBER',
+        'what answers speaks no TLS; is this the port for it (5671 as a rule)?',
+    ),
+    (
+        'Connection reset by peer',
+        'it broke the connection off; does its port want TLS (ssl = true)?',
+    ),
+)
+#: The place and the number of an error of AMQP.
+_AMQP_PREFIX = re.compile(r'^(?:\S+: )?(?:\(0, 0\): )?\(\d+\) (?=[A-Z_]+ - )')
 
 _BUS_FAILURES = (
     oslo_messaging.MessageDeliveryFailure,
@@ -131,7 +147,7 @@ class Bus:
             raise Unrouted(who) from error
         except _BUS_FAILURES as error:
             raise BusError(
-                f'cannot use the message bus{self._where}: {_one_line(error)}'
+                f'cannot use the message bus{self._where}: {_meaning(error)}'
             ) from error
         except Exception as error:
             # The boundary to the other side: what its code raised has any class.
@@ -148,6 +164,15 @@ class Bus:
         if not self._tried:
             self._client.prepare(topic='guestagent-nobody').cast({}, 'hello')
             self._tried = True
+
+
+def _meaning(error: BaseException) -> str:
+    """Return why the broker is of no use, in one line."""
+    text = _one_line(error)
+    for sign, meaning in _MEANINGS:
+        if sign in text:
+            return meaning
+    return _AMQP_PREFIX.sub('', text)
 
 
 def _one_line(error: BaseException) -> str:

@@ -49,7 +49,8 @@ class Commands(commandmanager.CommandManager):
         near = [name for name in names if name.split()[0] == argv[0]]
         near = near or difflib.get_close_matches(' '.join(argv[:2]), names)
         hint = f'did you mean: {", ".join(near)}?' if near else 'see guestctl --help'
-        return f'unknown command {argv[0]!r}; {hint}'
+        words = argv[:2] if near and near[0].split()[0] == argv[0] else argv[:1]
+        return f'unknown command {" ".join(words)!r}; {hint}'
 
 
 class _GlobalParser(argparse.ArgumentParser):

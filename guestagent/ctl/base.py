@@ -13,6 +13,7 @@ import cliff.lister
 import cliff.show
 
 from guestagent import errors
+from guestagent.bus import topics
 from guestagent.ctl import progress
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ REFUSED = 5
 
 #: The exit code by the code of the error; all others: FAILED.
 _EXIT_CODES = {
+    'config': USAGE,
     'no-such-instance': NOT_FOUND,
     'no-such-record': NOT_FOUND,
     'no-answer': NO_ANSWER,
@@ -297,4 +299,17 @@ class GuestCommand(Command):
 
 def add_instance(parser: argparse.ArgumentParser) -> None:
     """Add the argument that names the guest."""
-    parser.add_argument('instance', metavar='INSTANCE', help="the guest's instance id")
+    parser.add_argument(
+        'instance', metavar='INSTANCE', type=instance_id, help="the guest's instance id"
+    )
+
+
+def instance_id(text: str) -> str:
+    """Return the id of an instance.
+
+    :raises argparse.ArgumentTypeError: ``text`` may not be one.
+    """
+    try:
+        return topics.check_instance_id(text)
+    except errors.InvalidArgument as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

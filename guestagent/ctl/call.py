@@ -23,6 +23,7 @@ class _Request(base.GuestCommand):
             metavar='KEY=VALUE',
             nargs='*',
             type=pair,
+            default=[],
             help='an argument; the value is JSON if it can be read so, else text '
             '(the text 1.10 is \'key="1.10"\')',
         )

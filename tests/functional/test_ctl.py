@@ -46,8 +46,8 @@ def test_guest_and_conductor_that_never_were(guestctl: Any) -> None:
 @pytest.mark.parametrize(
     ('change', 'pattern'),
     [
-        ({'password': 'wrong'}, 'ACCESS_REFUSED'),
-        ({'path': '/nowhere'}, 'nowhere not found'),
+        ({'password': 'wrong'}, 'it refuses the user or the password; '),
+        ({'path': '/nowhere'}, 'NOT_ALLOWED - vhost nowhere not found'),
         ({'port': 1}, 'Connection refused'),
     ],
 )

@@ -23,6 +23,11 @@ from guestagent.ctl import base
         (['--timeout', 'inf', 'ping', 'x'], 'above 0; see guestctl --help'),
         (['pong'], 'unknown command .pong.; did you mean: ping.'),
         (
+            ['call', 'vm-1'],
+            'arguments are required: EXTENSION.VERB; see guestctl call --help',
+        ),
+        (['instance', 'lsit'], 'unknown command .instance lsit.; did you mean: .*'),
+        (
             ['instance'],
             'did you mean: instance delete, instance diagnose, instance list, '
             'instance show.',
@@ -91,7 +96,7 @@ def test_wrong_usage(ctl: Any, arguments: list[str], text: str) -> None:
             1,
             'write <major>.<minor>',
         ),
-        (['ping', 'a b'], 1, 'instance id .a b.: it must be'),
+        (['ping', 'a b'], 2, 'argument INSTANCE: instance id .a b.: it must be'),
         (['facts', 'vm-1', '-c', 'nope'], 1, 'No recognized column names'),
     ],
 )
@@ -178,7 +183,7 @@ def test_config_file_of_the_environment(
     path = tmp_path / 'named.conf'
     monkeypatch.setenv('GUESTAGENT_CONFIG_FILE', str(path))
     missing = ctl('ping', 'vm-1')
-    assert missing.code == 1
+    assert missing.code == 2
     assert re.fullmatch(f'guestctl: configuration: .*{path}.*\n', missing.err)
 
     path.write_text('[DEFAULT]\ntransport_url = nothing://\n')
@@ -196,14 +201,14 @@ def test_no_transport_url(ctl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
     ended = ctl('ping', 'vm-1')
 
-    assert ended.code == 1
+    assert ended.code == 2
     assert 'give --transport-url' in ended.err
 
 
 def test_wrong_transport_url(ctl: Any) -> None:
     ended = ctl('--transport-url', 'nothing://user:secret@host/', 'ping', 'vm-1')
 
-    assert ended.code == 1
+    assert ended.code == 2
     assert re.fullmatch(
         'guestctl: transport URL: .*; write it as rabbit://.*\n', ended.err
     )
@@ -231,7 +236,7 @@ def test_broken_configuration_files(ctl: Any, tmp_path: Any) -> None:
     broken = ctl('--config-file', str(path), 'ping', 'vm-1')
 
     for ended in (missing, broken):
-        assert ended.code == 1
+        assert ended.code == 2
         assert re.fullmatch(f'guestctl: configuration: .*{path}.*\n', ended.err)
 
 
