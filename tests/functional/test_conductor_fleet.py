@@ -16,7 +16,7 @@ import amqp
 import pytest
 import sqlalchemy as sa
 
-from devstack import databases, processes
+from devstack import databases, processes, stack
 from tests.functional import reports
 
 pytestmark = [pytest.mark.functional, pytest.mark.slow]
@@ -144,11 +144,15 @@ def test_a_fleet_comes_back_without_a_storm(
 ):
     # Given three conductors that know a thousand guests,
     url = postgresql.add('fleet')
-    options = {
-        'database': {'connection': url},
-        'conductor': {'facts_gap_after': 1, 'facts_ask_rate': RATE},
-    }
-    children = [conductor(options) for _ in range(3)]
+
+    def options(gap: float) -> stack.Options:
+        return {
+            'database': {'connection': url},
+            'conductor': {'facts_gap_after': gap, 'facts_ask_rate': RATE},
+        }
+
+    # Nobody is asked yet, however slow this machine is.
+    children = [conductor(options(3600)) for _ in range(3)]
     children[0].wait_for(
         lambda: children[0].output().count('taking reports') == 3, 'all take reports'
     )
@@ -164,7 +168,7 @@ def test_a_fleet_comes_back_without_a_storm(
         # when they are away, and of what the guests report one in ten is lost,
         losers = fleet.live(rounds=5, lost=0.1)
         returned = time.time()
-        children = [conductor(options, wait=False) for _ in range(3)]
+        children = [conductor(options(1), wait=False) for _ in range(3)]
 
         # then all that is true is known in the end,
         def converged() -> bool:
@@ -174,6 +178,12 @@ def test_a_fleet_comes_back_without_a_storm(
 
         processes.wait_for(converged, 'the conductors know what is true', 90)
         fleet.answer(2)
+
+        def all_came() -> bool:
+            fleet.answer(0.5)
+            return len(_asked_at(url)) == len(fleet.asks)
+
+        processes.wait_for(all_came, 'whom the conductors asked were asked', 60)
     finally:
         fleet.close()
     # from those who lost something, asked once each,
