@@ -9,20 +9,11 @@ import sys
 
 import pytest
 
-from tests.functional import hubs
-
 RUNNER = pathlib.Path(__file__).parent / 'oslo_functional.py'
 
 #: The two that the library itself skips unless the URL begins with rabbit://: what they
-#: look at is tested in test_channel.py.
+#: look at is tested in the other tests here.
 SKIPPED = 2
-
-
-@pytest.fixture
-def hub(tmp_path, children):
-    made = hubs.Hub(tmp_path)
-    children.append(made)
-    return made
 
 
 @pytest.mark.functional

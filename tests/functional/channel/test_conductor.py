@@ -2,6 +2,7 @@
 """Agent, conductor and guestctl on one machine, with no broker."""
 
 import json
+import os
 
 import pytest
 
@@ -9,13 +10,6 @@ from devstack import processes, stack
 from tests.functional import hubs
 
 pytestmark = pytest.mark.functional
-
-
-@pytest.fixture
-def hub(tmp_path, children):
-    made = hubs.Hub(tmp_path, '--guest', 'vm-1')
-    children.append(made)
-    return made
 
 
 @pytest.fixture
@@ -36,6 +30,20 @@ def start_conductor(hub, tmp_path, children):
     return start
 
 
+@pytest.fixture
+def everything(hub, agent, start_conductor):
+    """The hub, when the conductor knows of its guest."""
+    start_conductor()
+    processes.wait_for(lambda: is_up(hub), 'the guest is UP', 60)
+    facts = ('facts', 'vm-1', '-f', 'json')
+    processes.wait_for(
+        lambda: json.loads(stack.guestctl(hub.url, *facts).stdout or '[]'),
+        'the guest has reported facts',
+        60,
+    )
+    return hub
+
+
 def is_up(hub):
     done = stack.guestctl(hub.url, 'instance', 'show', 'vm-1', '-f', 'json')
     if done.returncode:
@@ -52,6 +60,46 @@ def test_guestctl_asks_the_guest_and_the_conductor(hub, agent, start_conductor):
 
     assert conductor.stop() == 0
     assert 'Traceback' not in conductor.output()
+
+
+@pytest.mark.parametrize(
+    'command',
+    [
+        ['instance', 'list'],
+        ['extension', 'list', 'vm-1'],
+        ['extension', 'show', 'vm-1', 'exec'],
+        ['ping', 'vm-1'],
+        ['call', 'vm-1', 'exec.run', 'argv=["true"]'],
+        ['cast', 'vm-1', 'exec.run', 'argv=["true"]', '--wait'],
+        ['command', 'list', 'vm-1'],
+        ['events'],
+        ['facts', 'vm-1'],
+    ],
+    ids=' '.join,
+)
+def test_each_command_of_guestctl(everything, command):
+    done = stack.guestctl(everything.url, *command)
+    assert (done.returncode, done.stderr) == (0, '')
+
+
+def test_guestctl_follows_and_watches(everything, agent, tmp_path, children):
+    following = processes.Process(
+        'guestctl',
+        [stack.script('guestctl'), 'events', '--follow', '-f', 'json'],
+        tmp_path / 'follow.log',
+        env={**os.environ, stack.URL_VARIABLE: everything.url},
+    )
+    children.append(following)
+    cast = ('cast', 'vm-1', 'exec.run', 'argv=["sleep", "2"]', '-f', 'json')
+    sent = json.loads(stack.guestctl(everything.url, *cast).stdout)
+    watch = ('command', 'watch', 'vm-1', sent['command_id'], '-f', 'json')
+    watched = stack.guestctl(everything.url, *watch)
+    assert watched.returncode == 0, watched.stderr
+    assert json.loads(watched.stdout)['outcome'] == 'done'
+
+    agent.kill()
+
+    following.wait_line('instance.down', 60)
 
 
 def test_a_guest_that_nobody_knows(hub):
