@@ -34,8 +34,9 @@ LOG = logging.getLogger(__name__)
 _HEALTH_SECONDS = 5.0
 #: Seconds that it may take to stop.
 _STOP_SECONDS = 10.0
-#: How many threads wait for the next request; one more would end.
-_SPARE = 4
+#: How often it is looked, in seconds, whether a command keeps the thread that reads,
+#: and how many times with no new command before that waits for the next one.
+_TICK, _TICKS = 0.002, 25
 _CHUNK = 65536
 
 
@@ -67,8 +68,9 @@ class _Host(extension.Host):
 class Child:
     """Serves one extension on two descriptors.
 
-    One of its threads reads.  It does itself what it has read, while the next thread
-    reads: to hand it over would take as long as the rest of a short command.
+    One of its threads reads, and does itself what it has read: to hand it over would
+    take as long as the rest of a short command.  When that takes longer than a few
+    milliseconds, as the main thread sees, another thread reads on.
 
     :param reads: where the agent's messages come from.
     :param writes: where ours go.
@@ -81,12 +83,15 @@ class Child:
         self._kind = kind
         self._reads, self._writes = reads, writes
         self._lock = threading.Lock()
-        self._turn = threading.Lock()
-        self._counting = threading.Lock()
-        self._spare = 0
+        self._handing = threading.Lock()
+        self._turn = 0
+        self._begun = 0
+        self._busy = False
+        self._dozing = True
+        self._stirred = threading.Event()
         self._lines = stdio.Lines(sys.maxsize)
         self._read: collections.deque[stdio.Message] = collections.deque()
-        self._over = threading.Event()
+        self._over = False
         self._made: extension.Extension | None = None
         self._started: extension.Extension | None = None
         self._health = 'ok'
@@ -98,10 +103,12 @@ class Child:
     def serve(self) -> None:
         """Answer until the agent says stop, or has gone."""
         self.send({'type': 'hello', **description.describe(self._kind)})
-        self._start_thread()
-        if self._kind.health is extension.Extension.health:
-            self._over.wait()
-        while not self._over.wait(_HEALTH_SECONDS):
+        self._hand_over(0)
+        silent = self._kind.health is extension.Extension.health
+        while not self._over:
+            self._stirred.wait(None if silent else _HEALTH_SECONDS)
+            self._stirred.clear()
+            self._watch()
             self._tell_health()
         # Where the agent has gone nobody else ends what does not stop.
         last = threading.Timer(_STOP_SECONDS, os._exit, (1,))
@@ -110,33 +117,56 @@ class Child:
         if self._started is not None:
             self._started.stop()
 
-    def _start_thread(self) -> None:
-        self._spare += 1
-        threading.Thread(target=self._work, name='worker', daemon=True).start()
+    def _watch(self) -> None:
+        """Let another thread read while a command takes long; the main thread."""
+        ticks = 0
+        while ticks < _TICKS and not self._over:
+            begun, turn = self._begun, self._turn
+            time.sleep(_TICK)
+            if self._busy and self._begun == begun:
+                self._hand_over(turn)
+            ticks = ticks + 1 if self._begun == begun else 0
+            if ticks == _TICKS:
+                # Or what begins now, and does not see that we doze, would be missed.
+                self._dozing = True
+                if self._begun != begun:
+                    self._dozing, ticks = False, 0
 
-    def _work(self) -> None:
-        """Read a message and do what it asks, again and again; a thread."""
-        while True:
-            with self._turn:
-                message = self._next()
-                if message is not None and message['type'] == 'call':
-                    # Before another thread can read that it is cancelled.
-                    self._contexts[message['id']] = _context(message['context'])
-                with self._counting:
-                    self._spare -= 1
-                    if not self._spare:
-                        self._start_thread()
-            if message is None or message['type'] == 'stop':
-                self._over.set()
+    def _hand_over(self, turn: int) -> None:
+        """Have a new thread read, unless the one whose turn it was reads again."""
+        with self._handing:
+            if self._turn != turn or (turn and not self._busy):
                 return
+            self._turn += 1
+            self._busy = False
+            threading.Thread(
+                target=self._work, args=(self._turn,), name='worker', daemon=True
+            ).start()
+
+    def _work(self, turn: int) -> None:
+        """Read a message and do what it asks, as long as it is our turn; a thread."""
+        while True:
+            message = self._next()
+            if message is None or message['type'] == 'stop':
+                self._over = True
+                self._stirred.set()
+                return
+            if message['type'] == 'call':
+                # Before another thread can read that it is cancelled.
+                self._contexts[message['id']] = _context(message['context'])
+            self._begun += 1
+            self._busy = True
+            if self._dozing:
+                self._dozing = False
+                self._stirred.set()
             try:
                 self._take(message)
             except Exception:
                 LOG.exception('%r failed', message['type'])
-            with self._counting:
-                if self._spare >= _SPARE:
+            with self._handing:
+                if self._turn != turn:
                     return
-                self._spare += 1
+                self._busy = False
 
     def _next(self) -> stdio.Message | None:
         """Return the next message, ``None`` when the agent has gone."""
@@ -178,6 +208,8 @@ class Child:
                 'for': next(running, 0),
             }
         )
+        # If it is the thread that reads which asks, it could not read the answer.
+        self._hand_over(self._turn)
         asked.done.wait()
         if asked.error is not None:
             raise asked.error

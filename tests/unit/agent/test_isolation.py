@@ -207,6 +207,26 @@ def test_many_calls_at_once_each_get_their_own(load):
         assert [call.result() for call in calls] == list(range(100))
 
 
+def test_short_calls_are_answered_while_long_ones_run(load):
+    with testing.started(load(), name='isolated') as made:
+        threads = [threading.Thread(target=waits_long, args=(made,)) for _ in '123']
+        for thread in threads:
+            thread.start()
+        for number in range(100):
+            assert testing.call(made, 'echo', value=number) == number
+        bed.wait(lambda: len(made._keeper._session._waiting) == 3, 'all of them run')
+        assert all(thread.is_alive() for thread in threads)
+        assert testing.call(made, 'echo', value='last') == 'last'
+        made._keeper._session.kill('the test is over')
+        for thread in threads:
+            thread.join(60)
+
+
+def waits_long(made):
+    with pytest.raises(errors.ExtensionDied, match='the test is over'):
+        testing.call(made, 'wait', seconds=600, context=extension.Context())
+
+
 def test_limits_hold(load):
     kind = load(isolate_memory=200, isolate_files=64, isolate_cpu_time=50)
     with testing.started(kind, name='isolated') as made:
