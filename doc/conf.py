@@ -10,7 +10,7 @@ version = release = guestagent.__version__
 
 extensions = ['cliff.sphinxext', 'oslo_config.sphinxext', 'sphinx.ext.autodoc']
 # The manual pages are made by themselves: packaging/manual.
-exclude_patterns = ['_build', 'man']
+exclude_patterns = ['_build', '*.[158].rst']
 html_theme = 'alabaster'
 html_theme_options = {
     'description': 'A guest agent for virtual machines',
@@ -20,16 +20,16 @@ highlight_language = 'text'
 
 #: (document, name, what stands after the name, authors, section)
 man_pages = [
-    ('man/guestagent', 'guestagent', 'guest agent for virtual machines', [], 8),
-    ('man/guestagent.conf', 'guestagent.conf', "the agent's options", [], 5),
-    ('man/guestagent-conductor', 'guestagent-conductor', 'knows all guests', [], 8),
+    ('guestagent.8', 'guestagent', 'guest agent for virtual machines', [], 8),
+    ('guestagent.conf.5', 'guestagent.conf', "the agent's options", [], 5),
+    ('guestagent-conductor.8', 'guestagent-conductor', 'knows all guests', [], 8),
     (
-        'man/guestagent-conductor.conf',
+        'guestagent-conductor.conf.5',
         'guestagent-conductor.conf',
         "the conductor's options",
         [],
         5,
     ),
-    ('man/guestagent-hub', 'guestagent-hub', 'a bus for one machine', [], 8),
-    ('man/guestctl', 'guestctl', 'operate guests', [], 1),
+    ('guestagent-hub.8', 'guestagent-hub', 'a bus for one machine', [], 8),
+    ('guestctl.1', 'guestctl', 'operate guests', [], 1),
 ]
