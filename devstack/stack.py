@@ -113,7 +113,7 @@ class Agent(processes.Process):
             f'agent {instance}',
             [script('guestagent'), '--config-file', self.config],
             folder / f'agent-{instance}.log',
-            env=_beside(packages) if packages else None,
+            env=beside(packages) if packages else None,
         )
 
     def wait_ready(self) -> None:
@@ -174,7 +174,7 @@ class Conductor(processes.Process):
             )
 
 
-def _beside(packages: pathlib.Path) -> dict[str, str]:
+def beside(packages: pathlib.Path) -> dict[str, str]:
     """Return an environment in which ``packages`` are found, too."""
     before = os.environ.get('PYTHONPATH')
     path = os.pathsep.join([str(packages), *([before] if before else [])])

@@ -23,6 +23,9 @@ LOG = logging.getLogger(__name__)
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
 
+#: Seconds by which a wait must be too long to mean that we were not running.
+STANDSTILL = 5.0
+
 
 class Timer:
     """A call in the future; :meth:`cancel` is allowed at any time."""
@@ -55,6 +58,9 @@ class Loop:
         self._running = False
         #: Called before each wait, for what collects work during a round.
         self.before_wait: list[Callable[[], None]] = []
+        #: Called with the seconds for which the process, or the guest, stood still,
+        #: before anything that has come meanwhile is looked at.
+        self.stood_still: list[Callable[[float], None]] = []
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.watch(self._wake_read, READ, self._drain_wakes)
 
@@ -114,7 +120,7 @@ class Loop:
         timeout = self._timeout(longest)
         if self._calls:
             timeout = 0
-        ready = self._poll.poll(timeout)
+        ready = self._poll_for(timeout)
         self._awake = True
         for fd, events in ready:
             handler = self._handlers.get(fd)
@@ -144,6 +150,18 @@ class Loop:
         # Two calls late by a millisecond cost less than a third wake-up.
         left = left + 0.001 if left else left
         return left if longest is None else min(left, longest)
+
+    def _poll_for(self, timeout: float | None) -> list[tuple[int, int]]:
+        """Wait; notice if it took longer than it could."""
+        # This clock goes on while the guest sleeps.
+        begin = time.clock_gettime(time.CLOCK_BOOTTIME)
+        ready = self._poll.poll(timeout)
+        if timeout is not None:
+            late = time.clock_gettime(time.CLOCK_BOOTTIME) - begin - timeout
+            if late > STANDSTILL:
+                for callback in self.stood_still:
+                    self._guard(callback, late)
+        return ready
 
     def _run_calls(self) -> None:
         """Run what other threads have asked for up to now, not what comes meanwhile."""

@@ -118,6 +118,7 @@ class Service:
             self._summaries,
         )
         self._snapshots = machine.Watch(self.loop, self._note_snapshot)
+        self.loop.stood_still.append(self._note_standstill)
         self.started = time.monotonic()
         self.pool = pool.Pool(conf.dispatcher.workers, conf.dispatcher.backlog)
         self._limit = limit.Limit(lambda: self.pool.has_room)
@@ -239,7 +240,12 @@ class Service:
             lambda name, data: self.reporter.report_event('agent', name, data),
         )
 
+    def _note_standstill(self, seconds: float) -> None:
+        """Take nothing that was delivered before: its callers may have given up."""
+        self.bus.reconnect(f'this guest stood still for {seconds:.0f} s')
+
     def _note_snapshot(self) -> None:
+        self.bus.reconnect('this guest goes on from a snapshot')
         self.reporter.note_snapshot()
         self._trust.note_snapshot()
 

@@ -92,6 +92,11 @@ class AmqpBus(base.Bus, link.Owner):
         since = self._gone.get(queue)
         return since is not None and time.monotonic() - since < GONE_SECONDS
 
+    def reconnect(self, reason: str) -> None:
+        """See :meth:`guestagent.bus.base.Bus.reconnect`."""
+        if self._link is not None:
+            self._link.fail(ConnectionResetError(reason))
+
     def pause(self) -> None:
         """See :meth:`guestagent.bus.base.Bus.pause`."""
         self._paused = True

@@ -126,6 +126,15 @@ class Bus:
         """Whether a reply to this queue was returned in the last minute."""
         raise NotImplementedError
 
+    def reconnect(self, reason: str) -> None:
+        """Begin a new connection: what comes on the old one cannot be trusted.
+
+        What was not acknowledged is delivered again, unless nobody waits for it any
+        more.  A bus that cannot do this goes on.
+
+        :param reason: for the log.
+        """
+
     def pause(self) -> None:
         """Take no more requests; what is unacknowledged goes back when we leave."""
         raise NotImplementedError

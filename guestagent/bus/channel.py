@@ -161,6 +161,12 @@ class ChannelBus(base.Bus):
         since = self._gone.get(queue)
         return since is not None and time.monotonic() - since < GONE_SECONDS
 
+    def reconnect(self, reason: str) -> None:
+        """See :meth:`guestagent.bus.base.Bus.reconnect`."""
+        if self._line is not None:
+            self._line.stream.close()
+            self._lost(reason)
+
     def pause(self) -> None:
         """See :meth:`guestagent.bus.base.Bus.pause`."""
         self._paused = True

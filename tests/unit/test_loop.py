@@ -96,3 +96,21 @@ def test_a_signal_is_taken_on_the_loops_thread(loop):
         signal.signal(signal.SIGUSR1, old)
         signal.set_wakeup_fd(-1)
     assert got == [signal.SIGUSR1]
+
+
+def test_a_standstill_is_noticed_before_what_came_meanwhile(monkeypatch):
+    loop = loops.Loop()
+    order = []
+    ours, theirs = socket.socketpair()
+    loop.watch(ours.fileno(), loops.READ, lambda _events: order.append('read'))
+    loop.stood_still.append(lambda seconds: order.append(round(seconds)))
+    theirs.send(b'.')
+    loop.run_once(1)
+    now = iter([100.0, 165.0])
+    monkeypatch.setattr(loops.time, 'clock_gettime', lambda _clock: next(now))
+    loop.run_once(5)
+    loop.close()
+    ours.close()
+    theirs.close()
+
+    assert order == ['read', 60, 'read']

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """An extension that does what tests want to see: answers, sleeps, fails, reports."""
 
+import itertools
 import pathlib
 import threading
 import time
+import uuid
 from typing import Any
 
 from oslo_config import cfg
@@ -18,9 +20,12 @@ class Probe(extension.Extension):
     options = (
         cfg.StrOpt('marks', default=''),
         cfg.FloatOpt('period', default=0, mutable=True),
+        cfg.FloatOpt('pulse', default=0),
     )
 
     def start(self) -> None:
+        self._run = uuid.uuid4().hex
+        self._pulses = itertools.count(1)
         self._lock = threading.Lock()
         self._ran = 0
 
@@ -56,7 +61,8 @@ class Probe(extension.Extension):
     @extension.command(mutates=True, timeout=60)
     def mark(self, context: extension.Context, text: str, seconds: float = 0) -> int:
         """Add a line to the file of marks; return how many were added."""
-        time.sleep(seconds)
+        if seconds:  # libfaketime cannot sleep for no time
+            time.sleep(seconds)
         with self._lock:
             self._ran += 1
             with pathlib.Path(self.conf.marks).open('a') as file:
@@ -116,6 +122,11 @@ class Probe(extension.Extension):
         """Leave a mark of the period."""
         with pathlib.Path(self.conf.marks).open('a') as file:
             file.write('tick\n')
+
+    @extension.periodic(spacing=1, option='pulse')
+    def beat(self) -> None:
+        """Report an event with its number in this run."""
+        self.report_event('pulse', {'run': self._run, 'n': next(self._pulses)})
 
 
 class Odd(Exception):
