@@ -222,7 +222,7 @@ class Service:
                 self._periodics.start(loaded)
         recovery.recover(
             self.journal,
-            self._judges,
+            [self._judges[0], self._policy, self._judges[1]],
             self.dispatcher.resume,
             self.reporter.report_outcome,
         )
