@@ -8,8 +8,7 @@ import signal
 import pytest
 
 from devstack import processes
-from tests.functional import conftest
-from tests.functional.test_running import metrics
+from tests.functional import conftest, operating
 
 pytestmark = pytest.mark.functional
 
@@ -49,7 +48,7 @@ def busy(agent, stock_client):
     probe.cast({}, 'sleep', seconds=300)
     probe.cast({}, 'echo', value='correct horse')
     guest.wait_for(
-        lambda: metrics(port)['guestagent_requests_waiting'] == 1, 'one waits'
+        lambda: operating.metrics(port)['guestagent_requests_waiting'] == 1, 'one waits'
     )
     return guest, port
 
@@ -77,7 +76,7 @@ def test_guestctl_shows_what_a_busy_agent_is_at(busy, guestctl, conductor):
         guestctl('instance', 'diagnose', guest.instance, '-f', 'json').stdout
     )
     assert raw['pid'] == guest.pid
-    found = metrics(port)
+    found = operating.metrics(port)
     assert found['guestagent_extension_seconds_count{extension="probe"}'] == 2
     assert found['guestagent_extension_errors_total{extension="probe"}'] == 1
     assert found['guestagent_workers'] == 1
