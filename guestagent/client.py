@@ -29,10 +29,11 @@ from typing import Any, Literal, Self
 import oslo_messaging
 from oslo_config import cfg
 
-from guestagent import errors, rpc
+from guestagent import errors, rpc, sealer
 from guestagent.bus import topics
 from guestagent.records import Conductor, Record
 from guestagent.rpc import BusError, NoAnswer, NoSuchGuest, pauses
+from guestagent.seal import caller as callers
 
 __all__ = [
     'BusError',
@@ -55,13 +56,17 @@ class Client:
         errors of guests into :class:`guestagent.errors.GuestError`.
     :param url: a transport URL, where there is no transport.
     :param conf: an oslo.config configuration for the transport.
-    :param caller: the name by which guests know who asks.
+    :param caller: the name by which guests know who asks; with keys it is theirs.
     :param exchange: the control exchange of the guests.
     :param timeout: seconds for a question to the conductor.
     :param bus_retries: how often a connection to the bus is tried again, the first
         time after a second.
+    :param key_file: where the master keys are that commands are sealed with; without
+        it and ``key_command`` the environment counts (``GUESTAGENT_KEY_FILE``), then
+        ``[seal]`` in ``conf``; ``''``: commands go in plain.
+    :param key_command: prints what would stand there.
     :ivar conductor: the conductor on the same bus.
-    :raises guestagent.errors.ConfigError: the URL is wrong.
+    :raises guestagent.errors.ConfigError: the URL is wrong, or the keys are.
     """
 
     def __init__(
@@ -73,9 +78,13 @@ class Client:
         exchange: str = topics.CONTROL_EXCHANGE,
         timeout: float = 30,
         bus_retries: int = 2,
+        key_file: str | None = None,
+        key_command: str | None = None,
     ) -> None:
-        self.caller = caller
+        keys = sealer.configured(key_file, key_command, conf, caller)
+        self.caller = caller if keys is None else keys.name
         self._bus = rpc.Bus(transport, url, conf, exchange, bus_retries)
+        self._sealed = None if keys is None else sealer.Bus(self._bus, keys)
         self.conductor = Conductor(self._bus, timeout)
 
     def __enter__(self) -> Self:
@@ -148,18 +157,29 @@ class Client:
         version: str = '1.0',
         command_id: str | None = None,
         context: Mapping[str, Any] | None = None,
+        lifetime: float = callers.CAST_LIFETIME,
     ) -> str:
         """Send a command without waiting for it, and return its id.
 
         It waits in the guest's queue until its agent takes it.  :meth:`wait` returns
         its outcome.
 
+        :param lifetime: seconds in which the guest must take it, if it is sealed; at
+            most the guest's ``[seal] max_age``.
         :raises NoSuchGuest: its agent has never connected to this bus.
         :raises BusError: the bus cannot be reached.
         """
         identity = self._context(command_id, context)
         method, target = _target(instance, command, version)
-        self._request('cast', instance, method, target, identity, arguments or {})
+        self._request(
+            'cast',
+            instance,
+            method,
+            target,
+            identity,
+            arguments or {},
+            _positive(lifetime, 'lifetime'),
+        )
         return str(identity[topics.CONTEXT_COMMAND_ID])
 
     def wait(self, instance: str, command_id: str, timeout: float = 60) -> Record:
@@ -223,10 +243,14 @@ class Client:
         target: Mapping[str, Any],
         context: Mapping[str, Any],
         arguments: Mapping[str, Any],
+        lifetime: float = callers.CAST_LIFETIME,
     ) -> Any:
+        who = f'guest {instance!r}'
         try:
-            return self._bus.request(
-                f'guest {instance!r}', send, target, context, method, arguments
+            if self._sealed is None:
+                return self._bus.request(who, send, target, context, method, arguments)
+            return self._sealed.request(
+                who, send, target, context, method, arguments, lifetime
             )
         except rpc.Unrouted:
             raise NoSuchGuest(
@@ -236,8 +260,15 @@ class Client:
         except NoAnswer as error:
             raise NoAnswer(
                 f'guest {instance!r} did not answer within {target["timeout"]:.3g} s: '
-                'it may be down, or still be at work'
+                f'it may be down, or still be at work{self._silence}'
             ) from error
+
+    @property
+    def _silence(self) -> str:
+        """What else it means that there is no answer, as the end of a sentence."""
+        if self._sealed is None:
+            return ', or take only what is sealed'
+        return f', or not have a valid key of {self.caller!r}'
 
 
 def _repeat(

@@ -27,6 +27,6 @@ def list_conductor_opts() -> list[tuple[str, list[Any]]]:
 
 def list_ctl_opts() -> list[tuple[str, list[Any]]]:
     """Return the options of guestctl as (section, options)."""
-    from guestagent.conf import ctl
+    from guestagent.conf import ctl, seal
 
-    return [('DEFAULT', ctl.OPTIONS)]
+    return [('DEFAULT', ctl.OPTIONS), (seal.SECTION, seal.KEYS)]

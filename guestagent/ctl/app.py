@@ -7,7 +7,6 @@ oslo.messaging is imported before a command needs the bus.
 
 import argparse
 import difflib
-import getpass
 import logging
 import os
 from collections.abc import Sequence
@@ -189,9 +188,16 @@ def _add_bus_options(parser: argparse.ArgumentParser) -> None:
     )
     bus.add_argument(
         '--caller',
-        default=os.environ.get('GUESTAGENT_CALLER') or _user(),
+        default=os.environ.get('GUESTAGENT_CALLER') or '',
         help='the name by which guests know who asks; also GUESTAGENT_CALLER; '
-        'default: the name of the user',
+        'default: that of the only key, or the name of the user',
+    )
+    bus.add_argument(
+        '--key-file',
+        metavar='PATH',
+        default=os.environ.get('GUESTAGENT_KEY_FILE'),
+        help='the master keys that commands are sealed with; also '
+        'GUESTAGENT_KEY_FILE, or [seal] key_file in the file above',
     )
     bus.add_argument(
         '--timeout',
@@ -224,14 +230,6 @@ def _add_general_options(
     parser.add_argument(
         '--debug', action='store_true', help='show a traceback with an error'
     )
-
-
-def _user() -> str:
-    """Return the user's name, ``''`` for one that has none."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return ''
 
 
 def main(argv: list[str]) -> int:

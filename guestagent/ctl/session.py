@@ -5,6 +5,8 @@ Opening one loads oslo.messaging, which takes longer than all the rest of the pr
 """
 
 import argparse
+import getpass
+import os
 import pathlib
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,7 @@ from oslo_service import backend
 
 from guestagent import errors
 from guestagent.conf import ctl as ctl_options
+from guestagent.conf import seal
 from guestagent.ctl import base
 
 if TYPE_CHECKING:
@@ -34,8 +37,8 @@ def open_client(options: argparse.Namespace) -> 'client.Client':
     from guestagent import client
 
     files = _files(options.config_file)
-    own, library = _read(files), _read(files)
-    own.register_opts(ctl_options.OPTIONS)
+    own, library = _own(files), _read(files)
+    key_file, key_command = key_source(options)
     url = options.transport_url or own.transport_url
     if not url:
         raise errors.ConfigError(
@@ -46,15 +49,47 @@ def open_client(options: argparse.Namespace) -> 'client.Client':
         url=url,
         conf=library,
         exchange=options.exchange or own.control_exchange,
-        caller=options.caller,
+        caller=options.caller or ('' if key_file or key_command else _user()),
         timeout=options.timeout,
         bus_retries=0,
+        key_file=key_file,
+        key_command=key_command,
     )
     if 'oslo_messaging_rabbit' in library:
         library.set_default(
             'rabbit_transient_queues_ttl', _REPLY_QUEUE_TTL, 'oslo_messaging_rabbit'
         )
     return made
+
+
+def key_source(options: argparse.Namespace) -> tuple[str, str]:
+    """Return the file of the keys and the command for them, ``''`` where not set.
+
+    :raises guestagent.errors.ConfigError: the configuration cannot be read.
+    """
+    if options.key_file:
+        return options.key_file, ''
+    command = os.environ.get('GUESTAGENT_KEY_COMMAND')
+    if command:
+        return '', command
+    section = _own(_files(options.config_file))[seal.SECTION]
+    return section.key_file, section.key_command
+
+
+def _own(files: list[str]) -> cfg.ConfigOpts:
+    """Return the files with this program's own options."""
+    conf = _read(files)
+    conf.register_opts(ctl_options.OPTIONS)
+    seal.register(conf, seal.KEYS)
+    return conf
+
+
+def _user() -> str:
+    """Return the user's name, ``''`` for one that has none."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ''
 
 
 def _files(given: str | None) -> list[str]:

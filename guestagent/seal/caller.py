@@ -59,20 +59,18 @@ class Caller:
     """
 
     def __init__(self, ring: keys.MasterRing, name: str | None = None) -> None:
-        if not name and len(ring.names) > 1:
-            raise errors.ConfigError(
-                f'there are keys of several callers: choose one of '
-                f'{", ".join(ring.names)}'
-            )
-        if name and name not in ring.names:
-            raise errors.ConfigError(
-                f'there is no key of caller {name!r}; there are keys of: '
-                f'{", ".join(ring.names)}'
-            )
-        self.name: str = name or ring.names[0]
+        self.name = _choose(ring, name)
         self._ring = ring
         self._clocks: dict[str, Clock] = {}
         self._lock = threading.Lock()
+
+    def use(self, ring: keys.MasterRing) -> None:
+        """Seal with these keys from now on.
+
+        :raises guestagent.errors.ConfigError: there is none of this caller.
+        """
+        _choose(ring, self.name)
+        self._ring = ring
 
     def seal(
         self,
@@ -154,6 +152,19 @@ class Caller:
                 self._clocks.clear()
             self._clocks[sent.command.instance] = learned
         return True
+
+
+def _choose(ring: keys.MasterRing, name: str | None) -> str:
+    if not name and len(ring.names) > 1:
+        raise errors.ConfigError(
+            f'there are keys of several callers: choose one of {", ".join(ring.names)}'
+        )
+    if name and name not in ring.names:
+        raise errors.ConfigError(
+            f'there is no key of caller {name!r}; there are keys of: '
+            f'{", ".join(ring.names)}'
+        )
+    return name or ring.names[0]
 
 
 def is_skew(failure: Mapping[str, Any]) -> bool:

@@ -14,7 +14,7 @@ import calendar
 import functools
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from guestagent import errors
@@ -61,6 +61,10 @@ class Line(NamedTuple):
     def valid(self, now: float) -> bool:
         """Whether it may still be used at this time."""
         return self.until is None or now < self.until
+
+    def ending(self, until: float) -> Line:
+        """Return the same key; it ends at this time at the latest."""
+        return self._replace(until=min(until, self.until or until))
 
     def derive(self, instance: str) -> Line:
         """Return the key of one guest that comes of this master key."""
@@ -184,16 +188,6 @@ def parse(text: str, where: str) -> list[Line]:
             except ValueError as error:
                 raise errors.ConfigError(f'{where}, line {number}: {error}') from None
     return found
-
-
-def replaced(lines: Iterable[Line], use: str, name: str, until: float) -> list[Line]:
-    """Return the lines; those of a use and name end at ``until`` at the latest."""
-    return [
-        line._replace(until=min(until, line.until or until))
-        if (line.use, line.name) == (use, name)
-        else line
-        for line in lines
-    ]
 
 
 def check_name(name: str) -> str:

@@ -143,11 +143,6 @@ def test_keys_are_refused_where_they_do_not_belong(make, reason):
         make()
 
 
-def test_rotation_ends_the_old_key():
-    other = MASTER._replace(name='trove')
-    soon = MASTER._replace(until=5.0)
-    assert keys.replaced([MASTER, other, soon], keys.COMMANDS, 'nova', 9.0) == [
-        MASTER._replace(until=9.0),
-        other,
-        soon,
-    ]
+def test_a_key_can_be_made_to_end_earlier_and_not_later():
+    assert MASTER.ending(9.0).until == 9.0
+    assert MASTER._replace(until=5.0).ending(9.0).until == 5.0
