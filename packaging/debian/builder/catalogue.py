@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The packages of this tree: five of the core, and one for each extension."""
+"""The packages of this tree: six of the core, and one for each extension."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ _SAMPLES = ROOT / 'etc/guestagent'
 
 #: Where the packages put Python modules: one folder each, so that the agent sees no
 #: library of the conductor, and two extensions may bring the same library.
-COMMON, CLIENT, CONDUCTOR, EXTENSIONS = (
+COMMON, SEAL, CLIENT, CONDUCTOR, EXTENSIONS = (
     f'/usr/lib/guestagent/{name}'
-    for name in ('common', 'client', 'conductor', 'extensions')
+    for name in ('common', 'seal', 'client', 'conductor', 'extensions')
 )
 
 #: Where each program looks for modules after Python's own; patterns of glob.
 PATHS = {
     'guestagent': [
         COMMON,
+        SEAL,
         f'{EXTENSIONS}/*',
         '/usr/local/lib/guestagent/extensions/*',
         # oslo.messaging, for the bus that is made of it.
         CLIENT,
     ],
-    'guestctl': [COMMON, CLIENT, '/usr/local/lib/guestagent/commands/*'],
-    'guestagent-conductor': [COMMON, CLIENT, CONDUCTOR],
+    'guestctl': [COMMON, SEAL, CLIENT, '/usr/local/lib/guestagent/commands/*'],
+    'guestagent-conductor': [COMMON, SEAL, CLIENT, CONDUCTOR],
     'guestagent-hub': [COMMON],
 }
 
@@ -72,6 +73,8 @@ class Catalogue:
     def packages(self) -> list[deb.Package]:
         """Return them all."""
         present = self._common.names
+        seal = bundle.Bundle(SEAL, ['guestagent[seal]'], present)
+        present += seal.names
         client = bundle.Bundle(CLIENT, ['guestagent[client,ctl]'], present)
         present += client.names
         conductor = bundle.Bundle(
@@ -79,6 +82,7 @@ class Catalogue:
         )
         return [
             self._package('guestagent-common', self._common),
+            self._package('guestagent-seal', seal),
             self._agent(),
             self._client(client),
             self._conductor(conductor),
@@ -89,7 +93,7 @@ class Catalogue:
     def _agent(self) -> deb.Package:
         package = self._package('guestagent')
         _add_command(package, 'guestagent')
-        _add_service(package, [COMMON, EXTENSIONS], 'agent.conf')
+        _add_service(package, [COMMON, SEAL, EXTENSIONS], 'agent.conf')
         package.folders.append(EXTENSIONS.lstrip('/'))
         # Not below /etc: a policy counts only where an operator names one.
         example = f'usr/share/doc/{package.name}/examples/policy.conf'
@@ -108,7 +112,7 @@ class Catalogue:
     def _conductor(self, python: bundle.Bundle) -> deb.Package:
         package = self._package('guestagent-conductor', python)
         _add_command(package, 'guestagent-conductor')
-        _add_service(package, [COMMON, CLIENT], 'conductor.conf')
+        _add_service(package, [COMMON, SEAL, CLIENT], 'conductor.conf')
         return package
 
     def _hub(self) -> deb.Package:

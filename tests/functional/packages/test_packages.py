@@ -22,6 +22,7 @@ CORE = {
     'guestagent-common',
     'guestagent-conductor',
     'guestagent-hub',
+    'guestagent-seal',
 }
 
 #: What dpkg and adduser write for themselves.

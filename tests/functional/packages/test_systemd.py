@@ -106,6 +106,15 @@ def test_an_isolated_extension_finds_the_packaged_modules(
     assert 'guestagent.agent.isolation.child' in tasks
 
 
+@pytest.mark.parametrize('program', ['guestagent', 'guestctl', 'guestagent-conductor'])
+def test_the_programs_find_the_library_of_seals(
+    system: booted.System, program: str
+) -> None:
+    text = (system.path / 'usr/bin' / program).read_text()
+    script = text.partition('\nfrom ')[0] + '\nfrom nacl import bindings'
+    assert system.run('python3', '-IS', '-c', script) == ''
+
+
 def test_the_conductor_has_metrics(system: booted.System) -> None:
     script = (
         'import urllib.request as r; '
