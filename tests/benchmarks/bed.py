@@ -44,12 +44,18 @@ class Server:
 
     :ivar kind: ``'ours'``, ``'A'`` or ``'B'``.
     :ivar topic: what it is called by, and the name of its queue.
+    :ivar state: the folder in which ours keeps what must survive a crash.
     """
 
     def __init__(
-        self, kind: str, instance: str, start: Callable[[], processes.Process]
+        self,
+        kind: str,
+        instance: str,
+        folder: pathlib.Path,
+        start: Callable[[], processes.Process],
     ) -> None:
         self.kind = kind
+        self.state = folder / f'{instance}.state'
         self.topic = topics.request_topic(instance)
         self._start = start
         self.process = start()
@@ -154,6 +160,7 @@ class Bed:
         server = Server(
             kind,
             instance,
+            self._folder,
             lambda: processes.Process(instance, argv, log, env=env, cwd=self._folder),
         )
         self._servers.append(server)

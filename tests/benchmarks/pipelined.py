@@ -70,9 +70,19 @@ class Replies:
 
 
 class Request:
-    """Makes the frames of ``echo.echo`` calls to one topic; no I/O."""
+    """Makes the frames of ``echo.echo`` calls to one topic; no I/O.
 
-    def __init__(self, exchange: str, topic: str, reply_queue: str, value: Any) -> None:
+    :param method: another of the extension's.
+    """
+
+    def __init__(
+        self,
+        exchange: str,
+        topic: str,
+        reply_queue: str,
+        value: Any,
+        method: str = 'echo',
+    ) -> None:
         self._publish = _frame(
             METHOD,
             struct.pack('>HHH', BASIC, 40, 0)
@@ -88,7 +98,7 @@ class Request:
             + _short(str(int(TIMEOUT * 1000)))
         )
         message = {
-            'method': 'echo',
+            'method': method,
             'args': {'value': value},
             'namespace': 'echo',
             'version': '1.0',
@@ -142,18 +152,18 @@ class Client:
         self._outstanding: set[str] = set()
         self._prefix = uuid.uuid4().hex[:16]
         self._count = 0
-        self._requests: dict[str, Request] = {}
+        self._requests: dict[tuple[str, str], Request] = {}
 
     def close(self) -> None:
         """Close the connection; the broker forgets the reply queue."""
         self._connection.close()
 
-    def send(self, topic: str, calls: int = 1) -> None:
+    def send(self, topic: str, calls: int = 1, method: str = 'echo') -> None:
         """Send ``calls`` calls and wait for nothing."""
-        request = self._requests.get(topic)
+        request = self._requests.get((topic, method))
         if request is None:
-            request = Request(self._exchange, topic, self._queue, self._value)
-            self._requests[topic] = request
+            request = Request(self._exchange, topic, self._queue, self._value, method)
+            self._requests[topic, method] = request
         frames = []
         for _ in range(calls):
             self._count += 1
@@ -181,15 +191,17 @@ class Client:
             self._outstanding.remove(reply['_msg_id'])
         return len(bodies)
 
-    def run(self, topic: str, calls: int, in_flight: int) -> float:
+    def run(
+        self, topic: str, calls: int, in_flight: int, method: str = 'echo'
+    ) -> float:
         """Make ``calls`` calls, ``in_flight`` at a time; return the seconds."""
         started = time.perf_counter()
         sent = min(in_flight, calls)
-        self.send(topic, sent)
+        self.send(topic, sent, method)
         while self._outstanding:
             more = min(self.receive(), calls - sent)
             if more:
-                self.send(topic, more)
+                self.send(topic, more, method)
                 sent += more
         return time.perf_counter() - started
 

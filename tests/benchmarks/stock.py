@@ -25,7 +25,7 @@ class Client:
         """Close all connections."""
         self._transport.cleanup()
 
-    def call(self, topic: str, calls: int = 1) -> list[float]:
+    def call(self, topic: str, calls: int = 1, method: str = 'echo') -> list[float]:
         """Make calls one after another and return the seconds of each.
 
         :raises oslo_messaging.MessagingTimeout: no reply came.
@@ -37,13 +37,13 @@ class Client:
         times = []
         for _ in range(calls):
             started = time.perf_counter()
-            client.call({}, 'echo', value=VALUE)
+            client.call({}, method, value=VALUE)
             times.append(time.perf_counter() - started)
         return times
 
-    def p50(self, topic: str, calls: int) -> float:
+    def p50(self, topic: str, calls: int, method: str = 'echo') -> float:
         """Return the median time of ``calls`` calls by one caller, in ms."""
-        return statistics.median(self.call(topic, calls)) * 1000
+        return statistics.median(self.call(topic, calls, method)) * 1000
 
     def burst(self, topic: str, callers: int = 32, calls: int = 20) -> None:
         """Let ``callers`` threads make ``calls`` calls each at the same time."""

@@ -15,3 +15,8 @@ class Echo(extension.Extension):
     def echo(self, context: extension.Context, value: Any) -> Any:
         """Return ``value``."""
         return value
+
+    @extension.command(mutates=True)
+    def change(self, context: extension.Context, value: Any) -> Any:
+        """Return the argument, as if that changed something."""
+        return value
