@@ -62,7 +62,9 @@ class Backoff:
         rounds, rest = divmod(self._failures, self._at_once)
         if not rest:
             longest = self._retry.longest
-            wait += min(self._retry.delay * 2 ** min(rounds - 1, 16), longest)
+            step = min(self._retry.delay * 2 ** min(rounds - 1, 16), longest)
+            # All who lost the broker at one time must not ask for it at one time.
+            wait += step * random.uniform(0.5, 1.0)
         return wait
 
 

@@ -149,7 +149,8 @@ _CONNECTING = [
         min=0.1,
         max=60,
         help='How many seconds to wait before the first reconnect, once no broker is '
-        'left to try; it doubles with each time around.',
+        'left to try; it doubles with each time around. A random part of up to half of '
+        'it is left out.',
     ),
     cfg.FloatOpt(
         'kombu_reconnect_splay',

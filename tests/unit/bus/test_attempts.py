@@ -20,12 +20,28 @@ def clock():
     return Clock()
 
 
+@pytest.fixture
+def longest(monkeypatch):
+    """Let chance always give the longest wait."""
+    monkeypatch.setattr(attempts.random, 'uniform', lambda _low, high: high)
+
+
+@pytest.mark.usefixtures('longest')
 def test_waits_double_up_to_the_longest(clock):
     backoff = attempts.Backoff(RETRY, clock=clock)
 
     assert [backoff.failed() for _ in range(5)] == [1, 2, 4, 5, 5]
 
 
+def test_a_fleet_that_lost_its_broker_spreads(clock):
+    fleet = [attempts.Backoff(RETRY, clock=clock) for _ in range(200)]
+    for _ in range(3):
+        last = [backoff.failed() for backoff in fleet]
+
+    assert 2 <= min(last) < 2.5 < 3.5 < max(last) <= 4
+
+
+@pytest.mark.usefixtures('longest')
 def test_the_others_are_tried_before_there_is_a_wait(clock):
     backoff = attempts.Backoff(RETRY, 3, clock)
 
@@ -37,10 +53,11 @@ def test_the_splay_is_added_to_each_wait(clock):
 
     first = [backoff.failed() for _ in range(200)]
 
-    assert min(first) < 5 < 5.5 < max(first) < 15
+    assert min(first) < 5 < 5.5 < max(first) <= 15
     assert len(set(first)) > 100
 
 
+@pytest.mark.usefixtures('longest')
 def test_only_what_held_counts_as_a_success(clock):
     backoff = attempts.Backoff(RETRY, clock=clock)
     assert [backoff.failed(), backoff.failed()] == [1, 2]
