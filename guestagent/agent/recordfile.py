@@ -75,6 +75,9 @@ class RecordFile:
         self._header = recordformat.Header(kind, version, 0)
         self._end = self._reserved = 0
         self._broken = False
+        #: Another number when it was replaced, or closed: what was read before may
+        #: stand elsewhere now.
+        self.replaced = 0
 
     @property
     def size(self) -> int:
@@ -182,12 +185,15 @@ class RecordFile:
         self.replace(replacement)
         return offsets
 
-    def replacement(self) -> Replacement:
-        """Begin a new file that :meth:`replace` puts in the place of this one."""
+    def replacement(self, suffix: str = '.new') -> Replacement:
+        """Begin a new file that :meth:`replace` puts in the place of this one.
+
+        :param suffix: of its name until then; two at a time need two.
+        """
         header = recordformat.Header(
             self._kind, self._version, int.from_bytes(os.urandom(4))
         )
-        return Replacement(f'{self.path}.new', header, self._disk)
+        return Replacement(f'{self.path}{suffix}', header, self._disk)
 
     def replace(self, new: Replacement) -> None:
         """Sync a new file, and go on with it under the name of this one.
@@ -207,6 +213,7 @@ class RecordFile:
             self._disk.close(self._fd)
         self._fd, self._header = new.fd, new.header
         self._end, self._reserved = new.end, new.reserved
+        self.replaced += 1
         self._broken = True  # until the folder is known to name the new file
         try:
             self._disk.sync_folder(os.path.dirname(self.path) or '.')
@@ -220,6 +227,7 @@ class RecordFile:
             if fd >= 0:
                 self._disk.close(fd)
         self._fd = self._lock = -1
+        self.replaced += 1
 
     def _open(self) -> Replay:
         try:

@@ -9,6 +9,8 @@ nothing is accepted.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
 import threading
 import time
@@ -103,7 +105,7 @@ class Journal:
             self._write_late()
             self._file.close()
 
-    def accept(self, request: requests.Request) -> Known | None:
+    def accept(self, request: requests.Request) -> states.Known | None:
         """Keep a command, or return the same one that came before.
 
         :raises guestagent.errors.IdReused: the id was another command's.
@@ -253,7 +255,7 @@ class Journal:
 
     # In the lock
 
-    def _known(self, request: requests.Request) -> Known | None:
+    def _known(self, request: requests.Request) -> states.Known | None:
         entry = self._states.find(request.caller, request.id)
         if entry is None:
             return None
@@ -262,7 +264,7 @@ class Journal:
                 f'the command id {entry.id!r} was used for another request; choose a '
                 f'new one'
             )
-        return Known(self, entry)
+        return states.Known(functools.partial(self.then, entry))
 
     def _enter(
         self, request: requests.Request, record: bytes
@@ -371,9 +373,7 @@ class Journal:
     def _compact(self) -> None:
         """Write the file anew; on a thread of its own, beside all else."""
         try:
-            with self._commits.pause():
-                if not self._closed:
-                    self._rewrite()
+            self._rewrite(self._commits.pause)
         except errors.StorageError as error:
             LOG.warning('the journal could not be made smaller: %s', error)
         finally:
@@ -385,22 +385,12 @@ class Journal:
             if self._file.broken:
                 self._rewrite()
 
-    def _rewrite(self) -> None:
-        rewriting.rewrite(self._file, self._lock, self._states, self._late, self._first)
-
-
-class Known:
-    """A command that came before; see :class:`guestagent.agent.steps.Known`."""
-
-    __slots__ = ('_entry', '_journal')
-
-    def __init__(self, journal: Journal, entry: states.Entry) -> None:
-        self._journal = journal
-        self._entry = entry
-
-    def then(self, callback: Callable[[requests.Outcome], None]) -> None:
-        """See :class:`guestagent.agent.steps.Known`."""
-        self._journal.then(self._entry, callback)
+    def _rewrite(
+        self, turn: Callable[[], contextlib.AbstractContextManager[None]] | None = None
+    ) -> None:
+        rewriting.rewrite(
+            self._file, self._lock, self._states, self._late, self._first, turn
+        )
 
 
 def _sensible(read: Callable[[bytes], Any], record: bytes) -> Any:

@@ -38,26 +38,29 @@ def recover(
     :param resume: runs a command again.
     :param report: takes the data of an outcome, and what to call when it is kept.
     """
-    interrupted = resumed = 0
+    undelivered = journal.undelivered()
+    interrupted, again = 0, []
     for entry in journal.unfinished():
         accepted = _read(journal, entry)
         request = _again(accepted, judges)
         if request is not None:
-            resume(request)
-            resumed += 1
+            again.append(request)
         else:
             _interrupt(journal, entry, accepted)
+            undelivered.append(entry)
             interrupted += 1
     if interrupted:
         _sync(journal)
-    undelivered = journal.undelivered()
     for entry in undelivered:
         _report(journal, entry, report)
-    if resumed or undelivered:
+    # Last, because what they end with is not ours to report.
+    for request in again:
+        resume(request)
+    if again or undelivered:
         LOG.info(
             'from before: %d commands run again, %d were interrupted, %d outcomes are '
             'reported',
-            resumed,
+            len(again),
             interrupted,
             len(undelivered),
         )

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write the journal's file anew, without what is not needed any more.
 
-Commands are accepted and end meanwhile: what they write is copied at the end, and that
-is the only time for which they have to wait.
+Commands are accepted, synced and end meanwhile: what they write is copied at the end,
+and that is the only time for which they have to wait.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
+import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 from guestagent import errors
@@ -16,6 +19,10 @@ from guestagent.agent import recordfile
 from guestagent.agent.journal import records, states
 
 LOG = logging.getLogger(__name__)
+
+#: So many commands are copied between two pauses of so many seconds, in which other
+#: threads run.
+SLICE, PAUSE = 64, 0.0005
 
 
 class _Copy(NamedTuple):
@@ -39,22 +46,30 @@ def rewrite(
     known: states.States,
     late: list[states.Entry],
     first: bytes,
+    turn: Callable[[], contextlib.AbstractContextManager[None]] | None = None,
 ) -> None:
-    """Do it, while nobody else syncs the file.
+    """Do it.
 
     :param lock: under which the others are used, and the file is appended to.
     :param late: what is delivered, and not noted in the file yet; emptied.
     :param first: the first record of the new file.
+    :param turn: lets nobody sync the file meanwhile; ``None``: nobody does.
     :raises guestagent.errors.StorageError: the old file stays, as it is.
     """
-    new = file.replacement()
+    new = file.replacement('.new' if turn is None else '.compact')
     try:
         new.append(first)
         with lock:
-            snapshot = list(known)
-        copied = {entry: _copy(entry, file, new) for entry in snapshot}
+            snapshot, replaced = list(known), file.replaced
+        copied: dict[states.Entry, _Copy] = {}
+        for number, entry in enumerate(snapshot):
+            copied[entry] = _copy(entry, file, new)
+            if turn is not None and number % SLICE == 0:
+                time.sleep(PAUSE)
         new.sync()
-        with lock:
+        with (turn or contextlib.nullcontext)(), lock:
+            if file.replaced != replaced:
+                raise errors.StorageError('the file was replaced meanwhile')
             # What is delivered from here on is noted in the new file.
             late.clear()
             for entry in known:

@@ -76,6 +76,17 @@ class Entry:
         self.waiting: list[Callable[[requests.Outcome], None]] | None = None
 
 
+class Known:
+    """A command that came before; see :class:`guestagent.agent.steps.Known`."""
+
+    __slots__ = ('then',)
+
+    def __init__(
+        self, then: Callable[[Callable[[requests.Outcome], None]], None]
+    ) -> None:
+        self.then = then
+
+
 class States:
     """All of them, by number and by (caller, id); the oldest first.
 

@@ -423,3 +423,89 @@ def test_the_commands_of_another_instance_are_none_of_ours(caplog):
     journal.close()
 
     assert outcome(opened(disk, instance='copy'), asked('b')).result == 'ours'
+
+
+def test_commands_do_not_wait_for_a_rewrite():
+    disk = powercut.PowerCut()
+    journal = opened(disk)
+    for number in range(3):
+        ended(journal, asked(f'id-{number}'), number)
+    copying, go_on = threading.Event(), threading.Event()
+    real = disk.create
+
+    def create(path):
+        if path.endswith('.compact'):
+            copying.set()
+            assert go_on.wait(20)
+        return real(path)
+
+    disk.create = create
+    thread = threading.Thread(target=journal._compact)
+    thread.start()
+    assert copying.wait(20)
+
+    ended(journal, asked('meanwhile'), 'x')
+    go_on.set()
+    thread.join(20)
+
+    left = opened(disk.after(len(disk.steps), lambda: 0))
+    for again in (journal, left):
+        assert outcome(again, asked('meanwhile')).result == 'x'
+        assert outcome(again, asked('id-0')).result == 0
+
+
+def test_a_rewrite_is_given_up_when_the_file_was_replaced_meanwhile(caplog):
+    disk = powercut.PowerCut()
+    journal = opened(disk)
+    ended(journal, asked('a'), 1)
+    real = disk.create
+
+    def create(path):
+        made = real(path)
+        if path.endswith('.compact'):
+            disk.create = real
+            journal._rewrite()
+        return made
+
+    disk.create = create
+    journal._compact()
+
+    # It was replaced before anything was copied, so nothing need be given up.
+    assert outcome(journal, asked('a')).result == 1
+
+    real_sync = disk.sync
+
+    def sync(fd):
+        disk.sync = real_sync
+        journal._rewrite()
+        real_sync(fd)
+
+    disk.sync = sync
+    journal._compact()
+
+    assert 'replaced meanwhile' in caplog.text
+    assert outcome(journal, asked('a')).result == 1
+    left = opened(disk.after(len(disk.steps), lambda: 0))
+    assert outcome(left, asked('a')).result == 1
+
+
+def test_a_rewrite_that_is_late_does_not_touch_the_file_of_the_next_agent():
+    disk = powercut.PowerCut()
+    journal = opened(disk)
+    ended(journal, asked('a'), 1)
+    real = disk.sync
+    following = []
+
+    def sync(fd):
+        disk.sync = real
+        # Not close(), which waits for the turn.
+        journal._file.close()
+        following.append(opened(disk))
+        ended(following[0], asked('b'), 2)
+        real(fd)
+
+    disk.sync = sync
+    journal._compact()
+
+    left = opened(disk.after(len(disk.steps), lambda: 1))
+    assert outcome(left, asked('b')).result == 2
