@@ -195,6 +195,16 @@ class Conductor:
 
         return _follow_events(cursor, page, ask, interval, trouble)
 
+    def audit_heads(self, instance: str) -> Iterator[Record]:
+        """Return where the instance's audit log ended, the oldest first.
+
+        :raises guestagent.errors.NoSuchInstance: there is no such instance.
+        """
+        return _pages(
+            'heads',
+            lambda marker: self._call('audit_heads', instance=instance, after=marker),
+        )
+
     def _call(self, method: str, **arguments: Any) -> Record:
         target = {
             'topic': topics.CONDUCTOR_TOPIC,

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The namespace ``agent``: what the agent says of itself and of its commands.
 
-All but ``describe`` are answered on the loop, so that they work when every worker is
-taken, which is when they are needed.
+All but ``describe`` and ``audit`` are answered on the loop, so that they work when
+every worker is taken, which is when they are needed.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 from guestagent import errors, extension
 from guestagent.agent import dispatcher, registry, reporter
 from guestagent.agent import request as requests
+from guestagent.agent.audit import log
 from guestagent.agent.journal import journal as journals
 from guestagent.agent.journal import states
 
@@ -37,6 +38,7 @@ class Core(extension.Extension):
         journal: journals.Journal,
         reports: reporter.Reporter,
         diagnosis: Callable[[], dict[str, Any]],
+        audit: log.Log,
     ) -> None:
         super().__init__('agent', None, host)
         self._known = known
@@ -44,6 +46,7 @@ class Core(extension.Extension):
         self._journal = journal
         self._reports = reports
         self._diagnosis = diagnosis
+        self._audit = audit
 
     @extension.command(mutates=False, timeout=10)
     def describe(self, context: extension.Context, extension: str) -> dict[str, Any]:
@@ -60,6 +63,17 @@ class Core(extension.Extension):
         raise errors.NoSuchRecord(
             f'this agent has no extension {extension!r}; it has: {names}'
         )
+
+    @extension.command(mutates=False, timeout=30)
+    def audit(self, context: extension.Context, offset: int = 0) -> dict[str, Any]:
+        """Return a page of the audit log: the records after the first ``offset``.
+
+        ``{lines, next}``: a line is a record as it stands in the log; ``next`` is the
+        offset of the next page, or null.  Older records may be gone.
+        """
+        if offset < 0:
+            raise errors.InvalidArgument(f'offset: {offset} is below 0')
+        return self._audit.page(offset)
 
     @extension.command(mutates=False)
     def report(self, context: extension.Context) -> None:
@@ -137,10 +151,12 @@ def register(
     journal: journals.Journal,
     reports: reporter.Reporter,
     diagnosis: Callable[[], dict[str, Any]],
+    audit: log.Log,
 ) -> None:
     """Serve ``agent``, and oslo.messaging's ping in no namespace."""
-    core = Core(host, known, carrier, journal, reports, diagnosis)
+    core = Core(host, known, carrier, journal, reports, diagnosis, audit)
     loaded = registry.Loaded('agent', core)
+    loaded.commands['audit'].quiet = True
     for name in _INLINE:
         loaded.commands[name].inline = loaded.commands[name].quiet = True
     known.add('agent', loaded)

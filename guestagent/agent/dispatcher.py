@@ -54,6 +54,7 @@ class Dispatcher:
         self.counts = counts.Counts()
         self._admit = _overriding(order, 'admit')
         self._accept = _overriding(order, 'accept')
+        self._refused = _overriding(order, 'refused')
         self._finish = list(reversed(_overriding(order, 'finish')))
         self._delivered = _overriding(order, 'delivered')
         self.watch = watch.Watch(loop, self._expire)
@@ -164,6 +165,8 @@ class Dispatcher:
                 held,
             )
         self.counts.refuse(error)
+        for refused in self._refused:
+            refused(request, error)
         request.acknowledge()
         # Where it was refused is of no use to its caller.
         self._answer(

@@ -15,13 +15,16 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import guestagent
 from guestagent import errors, logs
 from guestagent import loop as loops
 from guestagent.agent import identity, machine, pace, spool, spoolfile, spooling
 from guestagent.bus import base, envelope, topics
+
+if TYPE_CHECKING:
+    from guestagent.agent.audit import log
 
 LOG = logging.getLogger(__name__)
 
@@ -87,6 +90,8 @@ class Reporter:
         self._log_limit = logs.RateLimit(60)
         #: Makes of a payload what may leave.
         self.seal: Callable[[Mapping[str, Any]], Mapping[str, Any]] = _unchanged
+        #: The audit log whose head is in each heartbeat.
+        self.audit: log.Log | None = None
         #: How many reports were confirmed, by kind, and how many were not, by reason.
         self.sent = dict.fromkeys(spool.KINDS, 0)
         self.unsent: dict[str, int] = {}
@@ -263,7 +268,14 @@ class Reporter:
             'dropped': self._spool.dropped,
             'unsaved': self._keeper.unsaved,
             'extensions': self._summaries(),
+            **self._audit_data(),
         }
+
+    def _audit_data(self) -> dict[str, Any]:
+        if self.audit is None:
+            return {}
+        length, digest = self.audit.synced
+        return {'audit': {'length': length, 'head': digest}}
 
     def _send(self) -> None:
         """Send what waits, unless the bus is away or has just refused."""

@@ -92,6 +92,7 @@ class Request:
     :ivar proven: whether the caller is who the request says; otherwise the name is no
         more than a claim.
     :ivar rule: the name of the policy's rule that allows it; ``''``: without a policy.
+    :ivar audited: whether the audit log waits for its outcome.
     :ivar started: the :func:`time.monotonic` value when it began to run, or ``None``.
     """
 
@@ -99,6 +100,7 @@ class Request:
         '_digest',
         'acknowledged',
         'args',
+        'audited',
         'caller',
         'command',
         'context',
@@ -144,6 +146,7 @@ class Request:
         self.expires = expires
         self.proven = proven
         self.rule = ''
+        self.audited = False
         self.command: registry.Command | None = None
         self.context: extension.Context | None = None
         self.acknowledged = False

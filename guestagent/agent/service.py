@@ -43,9 +43,11 @@ from guestagent.agent import (
     supervision,
     trust,
 )
+from guestagent.agent import request as requests
+from guestagent.agent.audit import making as auditing
 from guestagent.agent.journal import journal as journals
 from guestagent.agent.journal import records, recovery, states
-from guestagent.agent.steps import arguments, journaling, limit, policy, version
+from guestagent.agent.steps import arguments, audit, journaling, limit, policy, version
 from guestagent.bus import base, factory
 from guestagent.conf import check, listen
 
@@ -124,6 +126,9 @@ class Service:
         self._limit = limit.Limit(lambda: self.pool.has_room)
         self.journal = self._make_journal()
         self._policy = policy.Policy()
+        self.audit = auditing.make(conf, self.loop, self.pool, self._tell)
+        self._audit = audit.Audit(self.audit)
+        self.reporter.audit = self.audit
         self._trust = trust.Trust(conf, self.loop, self.instance_id)
         self.reporter.seal = self._trust.report
         self._judges = [version.Version(self.registry), arguments.Arguments()]
@@ -138,6 +143,7 @@ class Service:
                 self._limit,
                 self._policy,
                 self._judges[1],
+                self._audit,
                 journaling.Journaling(self.journal),
             ],
         )
@@ -148,6 +154,7 @@ class Service:
             self.journal,
             self.reporter,
             self._diagnose,
+            self.audit,
         )
         self.hangs = selfcheck.Hangs(
             self.pool, self.registry, self.reporter.report_event
@@ -211,6 +218,7 @@ class Service:
         )
         state.prepare(self._conf.state_dir)
         self.journal.open()
+        self.audit.open()
         self.reporter.restore(os.path.join(self._conf.state_dir, 'spool'))
         self._trust.start()
         self._snapshots.start()
@@ -220,12 +228,14 @@ class Service:
         for loaded in self.registry.extensions():
             if not loaded.problem:
                 self._periodics.start(loaded)
+        unfinished = self.journal.unfinished()
         recovery.recover(
             self.journal,
             [self._judges[0], self._policy, self._judges[1]],
-            self.dispatcher.resume,
+            self._resume,
             self.reporter.report_outcome,
         )
+        auditing.note_interrupted(self._audit, self.journal, unfinished)
         self.reporter.start()
         self._supervision.start()
 
@@ -237,8 +247,15 @@ class Service:
             recordfile.RecordFile(path, records.KIND, records.VERSION),
             self.instance_id,
             states.Bounds(options.max_commands, options.max_size, options.retention),
-            lambda name, data: self.reporter.report_event('agent', name, data),
+            self._tell,
         )
+
+    def _tell(self, name: str, data: Mapping[str, Any]) -> None:
+        self.reporter.report_event('agent', name, data)
+
+    def _resume(self, request: requests.Request) -> None:
+        request.audited = True
+        self.dispatcher.resume(request)
 
     def _note_standstill(self, seconds: float) -> None:
         """Take nothing that was delivered before: its callers may have given up."""
@@ -373,6 +390,7 @@ class Service:
             self._turn(CANCEL_SECONDS, lambda: not len(in_flight))
             self.dispatcher.abandon_all(reason)
         self.registry.stop()
+        self.audit.sync()
         self.reporter.goodbye()
         self._turn(REPORT_SECONDS, lambda: self.reporter.idle or not self.bus.connected)
         self._snapshots.stop()
@@ -380,6 +398,7 @@ class Service:
         self._trust.stop()
         self.reporter.close()
         self.journal.close()
+        self.audit.close()
         if self._http is not None:
             self._http.close()
         self.loop.close()

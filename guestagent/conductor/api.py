@@ -252,6 +252,28 @@ class Queries:
         more = len(found) == limit and not newest
         return {'events': found, 'next': str(found[-1]['id']) if more else None}
 
+    @_query
+    def audit_heads(
+        self,
+        context: Context,
+        instance: str,
+        after: str | int | None = None,
+        limit: int = LIMIT,
+    ) -> Record:
+        """Return a page of where the instance's audit log ended, the oldest first."""
+        found = queries.audit_heads(
+            self._database,
+            _instance(instance),
+            _position('after', after),
+            _limit(limit),
+        )
+        if found is None:
+            return _no_instance(instance)
+        return {
+            'heads': [head for _, head in found],
+            'next': str(found[-1][0]) if len(found) == limit else None,
+        }
+
 
 def _no_instance(instance: str | None) -> Record:
     raise errors.NoSuchInstance(

@@ -43,6 +43,13 @@ class Extension(NamedTuple):
     distribution_version: str | None
 
 
+class Audit(NamedTuple):
+    """Where the audit log ends: how many records, and the digest of the last."""
+
+    length: int
+    head: str
+
+
 class Heartbeat(NamedTuple):
     """``interval`` in seconds, ``started`` in UNIX seconds."""
 
@@ -52,6 +59,7 @@ class Heartbeat(NamedTuple):
     started: float
     dropped: int
     extensions: dict[str, Extension]
+    audit: Audit | None = None
 
 
 class Facts(NamedTuple):
@@ -153,7 +161,18 @@ def _heartbeat(data: Mapping[str, Any]) -> Heartbeat:
         _number('started', data.get('started')),
         dropped,
         {name: _extension(name, value) for name, value in extensions.items()},
+        _audit(data.get('audit')),
     )
+
+
+def _audit(value: Any) -> Audit | None:
+    if value is None:
+        return None
+    get = _object('audit', value).get
+    length = get('length')
+    if type(length) is not int or not 0 <= length <= _LAST_INTEGER:
+        raise Rejected('length of the audit log: not an integer from 0')
+    return Audit(length, _text('head of the audit log', get('head'), 64))
 
 
 def _extension(name: str, value: Any) -> Extension:

@@ -17,7 +17,7 @@ import hashlib
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from guestagent.conductor import facts, order, rivals, state
+from guestagent.conductor import audits, facts, order, rivals, state
 from guestagent.conductor import report as reports
 
 
@@ -138,6 +138,7 @@ def _take_heartbeat(
         instance.extensions_digest = digest
         changes.extensions[instance.id] = data.extensions
     changes.instances[instance.id] = instance
+    audits.take(data.audit, instance, changes, now)
     if instance.facts_newest < instance.heartbeat_generation and not data.stopping:
         facts.miss(instance, changes, now)
 

@@ -57,6 +57,9 @@ class Instance:
     rival_seen: float | None = None
     conflict: float | None = None
     conflict_told: float | None = None
+    audit_length: int | None = None
+    audit_head: str | None = None
+    audit_kept: float | None = None
 
 
 #: What an ordinary heartbeat changes.
@@ -109,6 +112,7 @@ class Changes:
     :ivar extensions: by instance; all of its extensions, in place of those before.
     :ivar facts: by (instance, name); ``None``: forget it.
     :ivar events: by (instance, id of the report); what is on record already stays.
+    :ivar heads: of audit logs, to be kept: (instance, where it ends).
     :ivar notices: the conductor's own events: (instance, type, data).
     """
 
@@ -126,6 +130,7 @@ class Changes:
     events: dict[tuple[str, str], tuple[Order, reports.Event]] = dataclasses.field(
         default_factory=dict
     )
+    heads: list[tuple[str, reports.Audit]] = dataclasses.field(default_factory=list)
     notices: list[tuple[str, str, dict[str, Any]]] = dataclasses.field(
         default_factory=list
     )

@@ -6,7 +6,7 @@ from typing import Any
 from oslo_config import cfg
 
 from guestagent.bus import topics
-from guestagent.conf import common, policy, rabbit, seal
+from guestagent.conf import audit, common, policy, rabbit, seal
 
 OPTIONS = [
     cfg.StrOpt(
@@ -205,6 +205,7 @@ SECTIONS: list[tuple[str, list[Any]]] = [
     ('journal', JOURNAL),
     ('spool', SPOOL),
     ('policy', policy.OPTIONS),
+    ('audit', audit.OPTIONS),
     ('bus', BUS),
     (seal.SECTION, seal.AGENT),
     (rabbit.SECTION, rabbit.OPTIONS),

@@ -51,6 +51,9 @@ class Step:
         """
         return None
 
+    def refused(self, request: requests.Request, error: BaseException) -> None:
+        """Take note that a step has refused the request; on the loop, no waiting."""
+
     def finish(self, request: requests.Request, outcome: requests.Outcome) -> None:
         """Take note of the outcome before the answer leaves; in reverse order.
 

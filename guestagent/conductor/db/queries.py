@@ -76,6 +76,9 @@ def instance(database: engine.Database, name: str) -> Record | None:
         'generation': row.heartbeat_generation,
         'interval': row.heartbeat_interval,
         'dropped': row.dropped,
+        'audit': None
+        if row.audit_length is None
+        else {'length': row.audit_length, 'head': row.audit_head},
         'extensions': {
             item.name: {
                 'version': item.version,
@@ -201,6 +204,31 @@ def events(
             return None
         rows = connection.execute(query).all()
     return [_event(row) for row in (reversed(rows) if newest else rows)]
+
+
+def audit_heads(
+    database: engine.Database, name: str, after: int | None, limit: int
+) -> list[tuple[int, Record]] | None:
+    """Return (id, head) of where an instance's audit log ended, the oldest first.
+
+    :param after: only those after this id.
+    :returns: ``None`` if there is no such instance.
+    """
+    table = tables.audit_heads
+    query = sa.select(table).where(table.c.instance == name)
+    if after is not None:
+        query = query.where(table.c.id > after)
+    with database.reader.begin() as connection:
+        if not _exists(connection, name):
+            return None
+        rows = connection.execute(query.order_by(table.c.id).limit(limit)).all()
+    return [
+        (
+            row.id,
+            {'length': row.length, 'head': row.head, 'received': _time(row.received)},
+        )
+        for row in rows
+    ]
 
 
 def exists(database: engine.Database, name: str) -> bool:

@@ -376,6 +376,14 @@ def _write_events(
             for (instance, report), (order, event) in changes.events.items()
         ],
     )
+    if changes.heads:
+        connection.execute(
+            sa.insert(tables.audit_heads),
+            [
+                {'instance': instance, 'received': now, **audit._asdict()}
+                for instance, audit in changes.heads
+            ],
+        )
     if changes.notices:
         connection.execute(
             sa.insert(tables.events),

@@ -82,6 +82,10 @@ instances = sa.Table(
     # Since when two agents have this name, and when an event last said so.
     sa.Column('conflict', sa.Double),
     sa.Column('conflict_told', sa.Double),
+    # Where its audit log ends, and when a row of ``audit_heads`` was last made.
+    sa.Column('audit_length', sa.BigInteger),
+    sa.Column('audit_head', sa.String(64)),
+    sa.Column('audit_kept', sa.Double),
     # Each heartbeat writes its row anew: on the same page if there is room.
     postgresql_with={'fillfactor': 50},
     **_OPTIONS,
@@ -172,6 +176,19 @@ events = sa.Table(
     **_OPTIONS,
 )
 sa.Index('ix_events_page', events.c.instance, events.c.id)
+
+#: Where the audit logs of guests ended, to be compared with the logs.
+audit_heads = sa.Table(
+    'audit_heads',
+    metadata,
+    sa.Column('id', _Counter, primary_key=True, autoincrement=True),
+    sa.Column('instance', sa.String(INSTANCE_LENGTH), nullable=False),
+    sa.Column('length', sa.BigInteger, nullable=False),
+    sa.Column('head', sa.String(64), nullable=False),
+    sa.Column('received', sa.Double, nullable=False, index=True),
+    **_OPTIONS,
+)
+sa.Index('ix_audit_heads_page', audit_heads.c.instance, audit_heads.c.id)
 
 #: What all conductors together do no faster than at some rate, a row for each.
 pace = sa.Table(

@@ -81,7 +81,7 @@ def prune(
     """Delete what is older than the retention, the oldest first.
 
     With its last events an instance's older generations go too: reports of them are
-    not expected any more.
+    not expected any more.  So do the heads of its audit log.
 
     :param event_days: 0: events stay for ever; likewise ``outcome_days``.
     :param limit: how many rows of each table are deleted at most.
@@ -89,6 +89,7 @@ def prune(
     :raises sqlalchemy.exc.SQLAlchemyError: it did not work; some may be deleted.
     """
     commands, events, generations = tables.commands, tables.events, tables.generations
+    heads = tables.audit_heads
     deleted = 0
     if outcome_days:
         old = commands.c.received < now - outcome_days * DAY
@@ -96,6 +97,8 @@ def prune(
     if event_days:
         old = events.c.received < now - event_days * DAY
         deleted += _delete(database, events.c.received, old, limit)
+        old = heads.c.received < now - event_days * DAY
+        deleted += _delete(database, heads.c.received, old, limit)
         newest = (
             sa.select(tables.instances.c.heartbeat_generation)
             .where(tables.instances.c.id == generations.c.instance)

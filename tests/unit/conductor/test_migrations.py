@@ -118,9 +118,18 @@ SECOND = _with(
     {'boot_id': ''},
 )
 THIRD = _with(SECOND, 'events', {'report': '2-1'}, {'report': None}, {'report': None})
+FOURTH = {
+    **_with(
+        THIRD,
+        'instances',
+        {'audit_length': 3, 'audit_head': 'ab', 'audit_kept': 1.0},
+        {'audit_length': None, 'audit_head': None, 'audit_kept': None},
+    ),
+    'audit_heads': [{'instance': 'old', 'length': 3, 'head': 'ab', 'received': 1.0}],
+}
 
 #: By revision, what a database holds that was last used by it.
-HELD = {'0001': FIRST, '0002': SECOND, '0003': THIRD}
+HELD = {'0001': FIRST, '0002': SECOND, '0003': THIRD, '0004': FOURTH}
 
 
 def _revisions() -> list[str]:

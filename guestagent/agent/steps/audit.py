@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Record what may be done to the guest, what may not, and how it ended (doc/audit.rst).
+
+Nothing that an author has called sensitive is in a record, and no result.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from typing import Any
+
+from guestagent import errors
+from guestagent.agent import request as requests
+from guestagent.agent import steps
+from guestagent.agent.audit import log as logs
+
+#: What stands for a value that must appear nowhere.
+WITHHELD = '(withheld)'
+#: Of a longer value, in characters of JSON, so many are kept.
+VALUE_MAX = 1000
+#: So many characters of a name or a reason are kept.
+TEXT_MAX = 300
+
+
+class Audit(steps.Step):
+    """Writes to the log, of commands that change the guest."""
+
+    def __init__(self, log: logs.Log) -> None:
+        self._log = log
+        self._lock = threading.Lock()
+
+    def accept(self, request: requests.Request) -> steps.Known | None:
+        """Record that it is allowed.
+
+        :raises guestagent.errors.StorageError: it cannot be recorded, and must be.
+        """
+        if request.mutates:
+            self._log.require(
+                {
+                    'kind': 'allowed',
+                    **_describe(request),
+                    'rule': request.rule,
+                    'digest': request.digest,
+                    'args': _arguments(request),
+                }
+            )
+            request.audited = True
+        return None
+
+    def refused(self, request: requests.Request, error: BaseException) -> None:
+        """Record that it is refused, and why."""
+        if request.mutates:
+            self._log.refuse(
+                {
+                    'kind': 'refused',
+                    **_describe(request),
+                    'error': getattr(error, 'code', type(error).__name__),
+                    'reason': str(error)[:TEXT_MAX],
+                }
+            )
+
+    def finish(self, request: requests.Request, outcome: requests.Outcome) -> None:
+        """Record how it ended, once."""
+        with self._lock:
+            audited, request.audited = request.audited, False
+        if audited:
+            error = outcome.error
+            seconds = None
+            if request.started is not None:
+                seconds = round(time.monotonic() - request.started, 6)
+            self._log.record(
+                {
+                    'kind': 'outcome',
+                    **_describe(request),
+                    'outcome': outcome.kept(request).status,
+                    'error': None
+                    if error is None
+                    else getattr(error, 'code', errors.GuestError.code),
+                    'seconds': seconds,
+                }
+            )
+
+    def interrupted(self, caller: str, command_id: str, command: str) -> None:
+        """Record that nobody knows how a command of a former process ended."""
+        self._log.record(
+            {
+                'kind': 'outcome',
+                'caller': caller[:TEXT_MAX],
+                'id': command_id,
+                'command': command,
+                'outcome': requests.INTERRUPTED,
+                'error': errors.Interrupted.code,
+                'seconds': None,
+            }
+        )
+
+
+def _describe(request: requests.Request) -> dict[str, Any]:
+    return {
+        'caller': request.caller[:TEXT_MAX],
+        'proven': request.proven,
+        'id': request.id,
+        'command': request.name,
+    }
+
+
+def _arguments(request: requests.Request) -> dict[str, Any]:
+    return {
+        name: WITHHELD if request.is_sensitive(name) else _bounded(value)
+        for name, value in request.args.items()
+    }
+
+
+def _bounded(value: Any) -> Any:
+    text = json.dumps(value)
+    return value if len(text) <= VALUE_MAX else f'{text[:VALUE_MAX]}...'
