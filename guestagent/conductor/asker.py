@@ -12,14 +12,16 @@ import logging
 import random
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import oslo_messaging
 import sqlalchemy.exc
 
-from guestagent import logs
+from guestagent import errors, logs
 from guestagent.bus import topics
 from guestagent.conductor.db import asks, engine
+from guestagent.seal import caller, keys
 
 LOG = logging.getLogger(__name__)
 
@@ -40,10 +42,18 @@ class Asker:
     """The thread that asks.
 
     :param bus: oslo.messaging's transport.
+    :param ring: returns the keys to seal with; ``None``: there are none.
     :ivar asked: how many requests were sent.
     """
 
-    def __init__(self, database: engine.Database, bus: Any, settings: Settings) -> None:
+    def __init__(
+        self,
+        database: engine.Database,
+        bus: Any,
+        settings: Settings,
+        ring: Callable[[], keys.MasterRing | None] = lambda: None,
+    ) -> None:
+        self._ring = ring
         self._database = database
         self._settings = settings
         # Without a broker it is not waited for: who is asked now is asked again later.
@@ -73,6 +83,7 @@ class Asker:
             except (
                 sqlalchemy.exc.SQLAlchemyError,
                 oslo_messaging.MessagingException,
+                errors.ConfigError,
             ) as error:
                 self._complain(error)
             except Exception:  # The boundary of a thread: it must go on.
@@ -83,8 +94,7 @@ class Asker:
         for instance in chosen:
             if self._stopping.is_set():
                 return
-            topic = topics.request_topic(instance)
-            self._client.prepare(topic=topic).cast({}, _METHOD)
+            self._send(instance)
             self.asked += 1
         if chosen:
             held = self._limit.allow('asked')
@@ -94,6 +104,17 @@ class Asker:
                 len(chosen),
                 chosen[0],
             )
+
+    def _send(self, instance: str) -> None:
+        """Ask one; sealed with its key for reports, which can ask for nothing else."""
+        topic, ring = topics.request_topic(instance), self._ring()
+        if ring is None:
+            self._client.prepare(topic=topic).cast({}, _METHOD)
+            return
+        route = self._client.prepare(
+            topic=topic, namespace=caller.NAMESPACE, version=caller.VERSION
+        )
+        route.cast({}, caller.METHOD, **caller.ask(ring, instance, time.time()))
 
     def _complain(self, error: Exception) -> None:
         if isinstance(error, sqlalchemy.exc.SQLAlchemyError):

@@ -121,8 +121,11 @@ class Consumer:
     here, as much at once as there is.
 
     :ivar backlog: how many messages waited in the queue at that time.
+    :cvar proven: whoever may write to the queue may name any instance.
     :raises: what is in :data:`LOST`, here and in each method.
     """
+
+    proven = False
 
     def __init__(self, host: Host, queue: Queue) -> None:
         self._waiting: collections.deque[deliveries.Delivery] = collections.deque()

@@ -22,7 +22,7 @@ import sqlalchemy.exc
 
 from guestagent import logs
 from guestagent.bus import reasons
-from guestagent.conductor import broker, deliveries
+from guestagent.conductor import broker, deliveries, intake
 from guestagent.conductor import report as reports
 from guestagent.conductor.db import engine, store
 
@@ -47,6 +47,8 @@ class Consumer(Protocol):
     """What the listener takes from; :class:`guestagent.conductor.broker.Consumer`."""
 
     backlog: int
+    #: Whether each report came from the socket of the instance that it names.
+    proven: bool
 
     def take(self, limit: int, idle: float, fill: float) -> list[deliveries.Delivery]:
         """Return a batch."""
@@ -61,10 +63,19 @@ class Consumer(Protocol):
         """Close without a word."""
 
 
+class Teller(Protocol):
+    """What writes notices; :class:`guestagent.conductor.db.notices.Notices`."""
+
+    def write(self, notices: Sequence[intake.Notice], now: float) -> None:
+        """Write them."""
+
+
 class Listener:
     """The thread that owns the connection of reports.
 
     :param consume: returns a consumer on one of the brokers.
+    :param source: says what counts as a report.
+    :param teller: takes what ``source`` has to tell; ``None``: nobody hears of it.
     :ivar taken: how many messages were acknowledged.
     :ivar rejected: how many of these were no reports.
     """
@@ -75,7 +86,11 @@ class Listener:
         hosts: Sequence[broker.Host],
         records: store.Store,
         settings: Settings,
+        source: intake.Intake | None = None,
+        teller: Teller | None = None,
     ) -> None:
+        self._intake = source or intake.Intake()
+        self._teller = teller
         self._consume = consume
         self._hosts = itertools.cycle(hosts)
         self._store = records
@@ -98,6 +113,11 @@ class Listener:
         self._stopping.set()
         self._thread.join(seconds)
         return not self._thread.is_alive()
+
+    @property
+    def refused(self) -> dict[str, int]:
+        """How many of the rejected were reports that did not count, by reason."""
+        return self._intake.refused
 
     def listened(self) -> float:
         """Return for how many seconds reports have been taken without a gap.
@@ -151,7 +171,8 @@ class Listener:
         settings = self._settings
         messages = consumer.take(settings.batch_size, _IDLE, settings.batch_timeout)
         if messages:
-            self._write(list(self._read(messages)))
+            self._write(list(self._read(messages, consumer.proven)))
+            self._tell()
             consumer.acknowledge(messages[-1])
             self.taken += len(messages)
             self._progress = True
@@ -162,18 +183,28 @@ class Listener:
             self._listening_since = time.monotonic()
 
     def _read(
-        self, messages: Iterable[deliveries.Delivery]
+        self, messages: Iterable[deliveries.Delivery], proven: bool
     ) -> Iterable[reports.Report]:
         """Return the reports; what is none is counted, logged and let go."""
+        now = time.time()
         for message in messages:
             try:
                 if message.body is None:
                     raise reports.Rejected(
                         f'{message.size} bytes, more than max_report_size'
                     )
-                yield reports.read(message.body)
+                yield self._intake.read(message.body, proven, now)
             except reports.Rejected as error:
                 self._reject(str(error))
+
+    def _tell(self) -> None:
+        """Write what was noticed.
+
+        :raises sqlalchemy.exc.SQLAlchemyError: the database failed.
+        """
+        notices = self._intake.notices()
+        if notices and self._teller is not None:
+            self._teller.write(notices, time.time())
 
     def _write(self, batch: list[reports.Report]) -> None:
         """Write a batch; a report that the database cannot hold takes no other along.

@@ -144,6 +144,14 @@ class _Collector:
             'Messages that were no reports, or that the database cannot hold.',
             self._source.rejected,
         )
+        refused = core.CounterMetricFamily(
+            f'{_PREFIX}reports_refused',
+            'Of these, reports that did not count, by reason.',
+            labels=['reason'],
+        )
+        for reason, number in self._source.refused.items():
+            refused.add_metric([reason], number)
+        yield refused
         yield core.GaugeMetricFamily(
             f'{_PREFIX}database_up',
             'Whether the database answered when it was last asked.',

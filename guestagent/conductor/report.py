@@ -95,6 +95,8 @@ class Report(NamedTuple):
     """A report whose every field has been checked.
 
     :ivar id: the same whenever it is sent; ``''``: generation and sequence are.
+    :ivar sealed_at: UNIX seconds by the guest's clock at which it was sealed; ``None``:
+        it was not.
     """
 
     instance: str
@@ -103,15 +105,16 @@ class Report(NamedTuple):
     boot_id: str
     data: Heartbeat | Facts | Outcome | Event
     id: str = ''
+    sealed_at: float | None = None
 
 
-def read(body: bytes | str) -> Report:
-    """Return the report in the body of a message.
+def payload(body: bytes | str) -> Any:
+    """Return what the notification in the body of a message carries, unchecked.
 
-    :raises Rejected: it is no report.
+    :raises Rejected: it is no message.
     """
     try:
-        payload = envelope.read(body).body.get('payload')
+        return envelope.read(body).body.get('payload')
     except envelope.Unreadable as error:
         raise Rejected(str(error)) from None
     return parse(payload)

@@ -23,6 +23,18 @@ DUPLICATE = 'instance.duplicate'
 #: How often an event says of an instance that it has a double, in seconds.
 TELL_INTERVAL = 3600.0
 
+#: By how many seconds the clock of a guest that seals may be behind.
+SKEW = 300.0
+
+
+def is_replay(report: reports.Report, instance: state.Instance) -> bool:
+    """Whether a sealed heartbeat of an older generation was made long ago.
+
+    Somebody who has recorded the heartbeats of a guest could else let it seem alive.
+    """
+    sealed_at = report.sealed_at
+    return sealed_at is not None and sealed_at < instance.last_seen - SKEW
+
 
 def take(
     report: reports.Report,

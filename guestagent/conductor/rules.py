@@ -56,6 +56,8 @@ def decide(
         data = report.data
         if isinstance(data, reports.Heartbeat):
             if number < instance.heartbeat_generation:
+                if rivals.is_replay(report, instance):
+                    continue
                 number = rivals.take(
                     report, data, number, instance, known, changes, now, settings
                 )

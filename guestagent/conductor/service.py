@@ -28,21 +28,23 @@ from typing import Any
 
 import sqlalchemy.exc
 
-from guestagent import logs
+from guestagent import errors, keyfile, logs
 from guestagent.conductor import (
     api,
     asker,
     broker,
     endpoint,
     health,
+    intake,
     listener,
     metrics,
     rpc,
     rules,
     supervision,
 )
-from guestagent.conductor.db import engine, upkeep
+from guestagent.conductor.db import engine, notices, upkeep
 from guestagent.conf import listen, reload
+from guestagent.seal import keys
 
 LOG = logging.getLogger(__name__)
 
@@ -60,6 +62,12 @@ class Service:
         options = conf.conductor
         self._conf = conf
         self._limit = options.graceful_shutdown_timeout
+        self._intake = intake.Intake(
+            _ring(conf),
+            intake.Settings(
+                options.report_rate, options.report_burst, options.allow_plain_reports
+            ),
+        )
         where = conf.metrics.listen
         state = health.Health(3 * options.sweep_interval + 30)
         counts = metrics.Metrics(state, wanted=bool(where))
@@ -81,6 +89,8 @@ class Service:
                 rules.Settings(options.down_after, options.conflict_after),
             ),
             listener.Settings(options.batch_size, options.batch_timeout),
+            self._intake,
+            notices.Notices(self._database),
         )
         counts.follow(self._listener)
         queries = metrics.Queries(api.Queries(self._database), counts)
@@ -90,6 +100,7 @@ class Service:
             self._database,
             bus,
             asker.Settings(options.facts_gap_after, options.facts_ask_rate),
+            lambda: self._intake.ring,
         )
         self._endpoint: endpoint.Endpoint | None = None
         if where:
@@ -117,6 +128,18 @@ class Service:
     def _reload(self) -> None:
         if reload.reload(self._conf, others=rpc.options()):
             logs.set_level(self._conf.debug)
+            self._reload_keys()
+
+    def _reload_keys(self) -> None:
+        """Read the keys again; those that make no sense change nothing."""
+        if self._intake.ring is None:
+            return
+        try:
+            self._intake.ring = _ring(self._conf)
+        except errors.ConfigError as error:
+            LOG.error('the keys stay as they were: %s', error)
+        else:
+            LOG.info('the keys were read again')
 
     def _shut_down(self) -> None:
         """Stop all parts; what does not end in time is left behind."""
@@ -148,6 +171,23 @@ class Service:
             logging.shutdown()
             os._exit(0)
         self._database.close()
+
+
+def _ring(conf: Any) -> keys.MasterRing | None:
+    """Return the keys that open reports; ``None``: none are configured.
+
+    :raises guestagent.errors.ConfigError: they cannot be read, or are others.
+    """
+    source = conf.seal.key_file, conf.seal.key_command
+    if not any(source):
+        return None
+    lines = keyfile.read(*source)
+    if any(line.use != keys.REPORTS for line in lines):
+        raise errors.ConfigError(
+            '[seal]: there is a key for commands, and the conductor must have none: '
+            'make its own by "guestctl key new --use reports NAME"'
+        )
+    return keys.MasterRing(lines, keys.REPORTS)
 
 
 class Sweeper:

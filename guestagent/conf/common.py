@@ -6,7 +6,7 @@ from typing import Any
 from oslo_config import cfg
 
 from guestagent.bus import topics
-from guestagent.conf import listen
+from guestagent.conf import listen, seal
 
 OPTIONS = [
     cfg.StrOpt(
@@ -71,3 +71,4 @@ def register(conf: Any) -> None:
     conf.register_cli_opts([*switches, *SWITCHES])
     conf.register_opts(OPTIONS)
     conf.register_opts(METRICS, group='metrics')
+    seal.register(conf, seal.KEYS)

@@ -136,6 +136,30 @@ CONDUCTOR = [
         'dropped with a line in the log. The database must take a row of '
         'this size (MariaDB: max_allowed_packet).',
     ),
+    cfg.BoolOpt(
+        'allow_plain_reports',
+        default=False,
+        help='With a key ([seal] key_file): whether reports that are not sealed count '
+        'too. Then anybody on the bus can report for any instance; it is for the time '
+        'in which guests get their keys. Reports from a hub always count: it knows '
+        'its guests.',
+    ),
+    cfg.FloatOpt(
+        'report_rate',
+        default=200.0,
+        min=0.0,
+        max=1000000.0,
+        help='How many reports of one instance are taken in a second in the long run; '
+        'more are dropped, and an event says so. 0: as many as come. A guest that '
+        'was away sends what waited no faster than its [spool] send_rate.',
+    ),
+    cfg.IntOpt(
+        'report_burst',
+        default=20000,
+        min=1,
+        max=10000000,
+        help='How many reports of one instance are taken at once.',
+    ),
     cfg.IntOpt(
         'graceful_shutdown_timeout',
         default=10,

@@ -6,9 +6,13 @@ from typing import Any
 
 def list_common_opts() -> list[tuple[str, list[Any]]]:
     """Return the options of both as (section, options)."""
-    from guestagent.conf import common
+    from guestagent.conf import common, seal
 
-    return [('DEFAULT', common.OPTIONS), ('metrics', common.METRICS)]
+    return [
+        ('DEFAULT', common.OPTIONS),
+        ('metrics', common.METRICS),
+        (seal.SECTION, seal.KEYS),
+    ]
 
 
 def list_agent_opts() -> list[tuple[str, list[Any]]]:

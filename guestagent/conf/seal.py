@@ -25,7 +25,6 @@ KEYS = [
 ]
 
 AGENT = [
-    *KEYS,
     cfg.BoolOpt(
         'allow_plain',
         default=True,

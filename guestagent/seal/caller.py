@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -175,13 +176,12 @@ def is_skew(failure: Mapping[str, Any]) -> bool:
     )
 
 
-def ask(
-    ring: keys.MasterRing, instance: str, command_id: str, lifetime: float, now: float
-) -> dict[str, str]:
+def ask(ring: keys.MasterRing, instance: str, now: float) -> dict[str, str]:
     """Return the arguments of a request for all reports of a guest.
 
     It is sealed with the guest's key for reports, which can ask for nothing else.
 
+    :param now: UNIX seconds.
     :raises guestagent.errors.ConfigError: no key is valid any more.
     """
     key = ring.sealing(None, instance, now)
@@ -193,9 +193,9 @@ def ask(
         '1.0',
         {},
         {},
-        command_id,
+        uuid.uuid4().hex,
         int(now * 1000),
-        int((now + lifetime) * 1000),
+        int(now * 1000),
         False,
         '',
     )

@@ -48,7 +48,10 @@ class Limits(NamedTuple):
 
 
 class Seal(NamedTuple):
-    """What the window looks at; the names are those of ``contents.Command``."""
+    """What the window looks at; the names are those of ``contents.Command``.
+
+    :ivar timeless: whether it may come late: then only its nonce counts.
+    """
 
     caller: str
     waits: bool
@@ -56,6 +59,7 @@ class Seal(NamedTuple):
     stamp: int
     expiry: int
     epoch: str = ''
+    timeless: bool = False
 
 
 class _Lane:
@@ -103,8 +107,18 @@ class Window:
     def judge(self, seal: Seal, now: int) -> Verdict:
         """Return what is to be done with a command; what is fresh is remembered."""
         lane = self._lane(seal.caller, seal.waits)
+        verdict = Verdict.FRESH
         if seal.nonce in lane.seen:
             return Verdict.REPEATED
+        if not seal.timeless:
+            verdict = self._judge_time(seal, now)
+        if verdict is Verdict.FRESH and seal.stamp <= lane.floor:
+            verdict = Verdict.SKEWED
+        if verdict is Verdict.FRESH:
+            self._remember(lane, seal)
+        return verdict
+
+    def _judge_time(self, seal: Seal, now: int) -> Verdict:
         clock = self.clock(seal.caller, now)
         apart = abs(seal.stamp - clock) > self._limits.skew
         if seal.expiry - seal.stamp > self._limits.age:
@@ -112,11 +126,8 @@ class Window:
         if seal.expiry < clock:
             # Either it has waited too long or the clocks differ; who waits is told.
             return Verdict.SKEWED if apart and seal.waits else Verdict.EXPIRED
-        if seal.epoch != self.epoch or seal.stamp <= lane.floor:
+        if seal.epoch != self.epoch or (seal.stamp > clock and apart):
             return Verdict.SKEWED
-        if seal.stamp > clock and apart:
-            return Verdict.SKEWED
-        self._remember(lane, seal)
         return Verdict.FRESH
 
     def start(self, now: int, margin: int = 0, damaged: bool = False) -> None:

@@ -14,10 +14,11 @@ from typing import Any
 import oslo_messaging
 import pytest
 
-from devstack import stack
+from devstack import processes, stack
 from guestagent import client, errors, sealed
-from guestagent.seal import keys
-from tests.functional import raw
+from guestagent.bus import envelope
+from guestagent.seal import guest, keys, window
+from tests.functional import raw, reports
 
 pytestmark = pytest.mark.functional
 
@@ -50,7 +51,7 @@ class Bed:
         if not path.exists():
             write(path, NOVA.derive(name))
         section = {'key_file': path, **options}
-        return self.start(name, {'seal': section}, extensions='exec,probe')
+        return self.start(name, {'seal': section}, extensions='exec,probe,monitoring')
 
     @property
     def marks(self) -> list[str]:
@@ -321,3 +322,108 @@ def test_keys_rotate_while_everything_runs(bed: Bed, guests: client.Client) -> N
         stop.set()
         caller.join()
     assert not failed
+
+
+REPORTS = keys.Line(keys.REPORTS, 'conductor', True, os.urandom(32))
+
+
+def test_reports_count_for_who_sealed_them(
+    bed: Bed, guests: client.Client, conductor: Any, query: Any, connect: Any
+) -> None:
+    section = {'key_file': write(bed.folder / 'conductor.keys', REPORTS)}
+    child = conductor({'seal': section, 'conductor': {'report_rate': 20}})
+    for name in ('vm-1', 'vm-2'):
+        write(bed.guest_keys(name), NOVA.derive(name), REPORTS.derive(name))
+        bed.agent(name)
+
+    def events(name: str) -> list[tuple[str, Any]]:
+        return [
+            (event['type'], event['data'])
+            for event in query('event_list', instance=name)['events']
+        ]
+
+    def up() -> bool:
+        found = query('instance_list', state='UP')['instances']
+        return {one['id'] for one in found} == {'vm-1', 'vm-2'}
+
+    processes.wait_for(up, 'both guests are UP')
+    command_id = guests.cast('vm-1', 'probe.mark', {'text': 'cast'})
+    assert guests.wait('vm-1', command_id, timeout=30)['caller'] == 'nova'
+
+    # vm-2 has all that it needs to report, in the name of vm-1 too.
+    publisher = connect()
+    reports.Guest(publisher, 'vm-1', generation='forged').event('forged')
+    ring = keys.GuestRing([REPORTS.derive('vm-2')])
+    forger = guest.Guest('vm-2', ring, window.Limits(1, 1))
+    payload = {
+        'id': 'x',
+        'instance': 'vm-1',
+        'kind': 'event',
+        'generation': 'forged',
+        'sequence': 1,
+        'boot_id': 'b',
+        'sent': time.time(),
+        'data': {'type': 'test.forged', 'at': 1, 'data': {}},
+    }
+    sealed_one = forger.report(payload, time.time())
+    for inside in (sealed_one, {**sealed_one, 'instance': 'vm-1'}):
+        publisher.send(
+            envelope.notification('guestagent.vm-1', 'guestagent.event', inside, 'x')
+        )
+
+    processes.wait_for(
+        lambda: any(type == 'instance.report_refused' for type, _ in events('vm-1')),
+        'the forgery is told',
+    )
+    refused = [data for type, data in events('vm-1') if type.endswith('_refused')]
+    assert refused == [{'reason': 'plain'}]
+    assert not any('forged' in type for type, _ in events('vm-1'))
+    child.wait_line("in the name of 'vm-1'")
+    assert up()
+
+
+def test_a_conductor_that_opens_reports_asks_for_them_and_takes_new_keys(
+    bed: Bed, guests: client.Client, conductor: Any, query: Any
+) -> None:
+    path = bed.folder / 'conductor.keys'
+    options = {'seal': {'key_file': write(path, REPORTS)}}
+    options['conductor'] = {'facts_gap_after': 0.2}
+    first = conductor(options)
+    write(bed.guest_keys('vm-1'), NOVA.derive('vm-1'), REPORTS.derive('vm-1'))
+    agent = bed.agent('vm-1')
+
+    def known() -> Any:
+        return query('facts_get', instance='vm-1')['facts']
+
+    processes.wait_for(lambda: _answer(known), 'the facts are known')
+    first.stop()
+    first.database.unlink()
+    second = conductor(options)
+    processes.wait_for(lambda: _answer(known), 'the facts are known again')
+
+    new = REPORTS._replace(secret=os.urandom(32))
+    write(path, REPORTS, new)
+    os.kill(second.pid, signal.SIGHUP)
+    second.wait_line('the keys were read again')
+    write(bed.guest_keys('vm-1'), NOVA.derive('vm-1'), new.derive('vm-1'))
+    os.kill(agent.pid, signal.SIGHUP)
+    agent.wait_line('the keys were read again')
+    command_id = guests.cast('vm-1', 'probe.mark', {'text': 'cast'})
+    assert guests.wait('vm-1', command_id, timeout=30)['outcome'] == 'done'
+
+
+def test_a_conductor_has_no_key_that_commands(
+    bed: Bed, tmp_path: pathlib.Path, bus_url: str
+) -> None:
+    path = write(tmp_path / 'keys', REPORTS, NOVA)
+    child = stack.Conductor(tmp_path, bus_url, {'seal': {'key_file': path}})
+    assert child.wait_end() == 2
+    assert 'the conductor must have none' in child.output()
+
+
+def _answer(ask: Callable[[], Any]) -> Any:
+    """Return what is answered, ``None`` where the instance is not known yet."""
+    try:
+        return ask()
+    except errors.NoSuchInstance:
+        return None

@@ -32,6 +32,8 @@ class Broker:
 
 
 class Consumer:
+    proven = False
+
     def __init__(self, source: Broker) -> None:
         self._broker = source
         self._given = 0

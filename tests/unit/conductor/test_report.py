@@ -81,7 +81,8 @@ def test_a_body_with_and_without_envelope(payload):
     event = payload('event')
     wrapped = envelope.notification('guestagent.i', 'guestagent.event', event, 'm')
 
-    assert report.read(wrapped) == report.read(json.dumps({'payload': event}).encode())
+    bare = json.dumps({'payload': event}).encode()
+    assert report.payload(wrapped) == report.payload(bare) == event
 
 
 @pytest.mark.parametrize(
@@ -101,7 +102,7 @@ def test_a_body_with_and_without_envelope(payload):
 )
 def test_what_is_no_notification_is_rejected(body):
     with pytest.raises(report.Rejected):
-        report.read(body)
+        report.parse(report.payload(body))
 
 
 @pytest.mark.parametrize(

@@ -137,3 +137,22 @@ def test_who_knows_how_a_command_ended_is_believed(make):
     found = {key[2]: data.outcome for key, (_order, data) in world.outcomes.items()}
 
     assert found == {'c': 'done', 'other': 'done', 'third': 'failed'}
+
+
+def test_sealed_heartbeats_that_were_recorded_revive_nobody(make):
+    world = worlds.World()
+    world.take(make(generation='one', interval=10), now=1000.0)
+    world.take(make(generation='two', interval=10), now=2000.0)
+    assert world.instance.heartbeat_generation == 2
+
+    for second in range(0, 600, 10):
+        old = make(generation='one', sequence=second + 2, interval=10)
+        world.take(old._replace(sealed_at=1000.0 + second), now=9000.0 + second)
+    assert world.instance.heartbeat_generation == 2
+    assert world.instance.last_seen == 2000.0
+
+    # One that goes on is told from them by its clock.
+    for second in range(0, 600, 10):
+        live = make(generation='one', sequence=second + 1000, interval=10)
+        world.take(live._replace(sealed_at=9000.0 + second), now=9000.0 + second)
+    assert world.instance.last_seen > 9000.0

@@ -268,7 +268,7 @@ def test_a_report_counts_for_the_instance_that_sealed_it():
 def test_who_opens_reports_can_ask_for_them_and_for_nothing_else():
     ring = keys.MasterRing([REPORTS], keys.REPORTS)
     target = make_guest()
-    asked = caller.ask(ring, 'vm-1', 'ask-1', 60, NOW)
+    asked = caller.ask(ring, 'vm-1', NOW)
     opened = target.open(asked['value'], int(NOW * 1000))
     assert (opened.command.namespace, opened.command.method) == guest.ASKS
     key = keys.Key(REPORTS.derive('vm-1'))
