@@ -117,7 +117,6 @@ def payload(body: bytes | str) -> Any:
         return envelope.read(body).body.get('payload')
     except envelope.Unreadable as error:
         raise Rejected(str(error)) from None
-    return parse(payload)
 
 
 def parse(payload: Any) -> Report:
