@@ -48,12 +48,12 @@ class Judge:
     def _enforce(self, request: requests.Request, args: Any, hint: str) -> str:
         caller = rules.Caller(request.caller, request.proven)
         command = rules.PING if request.namespace is None else request.name
-        decision = self.rules.decide(caller, command, args, defaults(request.command))
-        if not decision.allowed:
-            raise errors.Forbidden(
-                f'{caller} may not use {command}: {decision.reason}{hint}'
-            )
-        return decision.rule
+        default = defaults(request.command)
+        rule = self.rules.find(caller, command, args, default)
+        if rule is None:
+            reason = self.rules.decide(caller, command, args, default).reason
+            raise errors.Forbidden(f'{caller} may not use {command}: {reason}{hint}')
+        return rule
 
 
 def resolved(args: dict[str, Any]) -> dict[str, Any]:

@@ -56,9 +56,10 @@ class Glob:
     :raises ValueError: ``**`` stands elsewhere.
     """
 
-    __slots__ = ('_open', '_segments', 'is_path')
+    __slots__ = ('_exact', '_open', '_segments', 'is_path')
 
     def __init__(self, text: str) -> None:
+        self._exact = None if '*' in text else text
         self._open = text.endswith('**')
         kept = text.removesuffix('**')
         if '**' in kept or (kept.endswith('*') and self._open):
@@ -70,12 +71,16 @@ class Glob:
 
     def matches(self, text: str) -> bool:
         """Whether the whole of ``text`` is as this says."""
+        if self._exact is not None:
+            return text == self._exact
         count = len(self._segments)
         pieces = text.split('/', count - 1 if self._open else count)
-        return len(pieces) == count and all(
-            segment.matches(piece)
-            for segment, piece in zip(self._segments, pieces, strict=True)
-        )
+        if len(pieces) != count:
+            return False
+        for segment, piece in zip(self._segments, pieces, strict=True):
+            if not segment.matches(piece):
+                return False
+        return True
 
 
 class _Exact:
@@ -146,10 +151,10 @@ class Pattern:
         count = len(self._words)
         if len(items) < count or (len(items) > count and not self._more):
             return False
-        return all(
-            word.matches(_as_text(item))
-            for word, item in zip(self._words, items, strict=False)
-        )
+        for word, item in zip(self._words, items, strict=False):
+            if not word.matches(_as_text(item)):
+                return False
+        return True
 
 
 class Condition:
@@ -171,11 +176,14 @@ class Condition:
         """Whether an argument may have this value."""
         if isinstance(value, dict):
             return self._holds_for_entries(value)
+        for one in self._allowed:
+            if one.matches(value):
+                break
+        else:
+            return False
         if self.is_path and not _is_judgeable(value):
             return False
-        return any(one.matches(value) for one in self._allowed) and not any(
-            one.matches(value) for one in self._excluded
-        )
+        return not any(one.matches(value) for one in self._excluded)
 
     def _holds_for_entries(self, value: Mapping[str, Any]) -> bool:
         """Judge each entry of an object as the text ``name=value``."""

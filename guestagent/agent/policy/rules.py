@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeAlias
 
 from guestagent.agent.policy import patterns
 
@@ -25,6 +25,10 @@ PLAIN = 'plain:'
 _KEPT, _NAME_LENGTH = 1024, 200
 #: How many rules a refusal names.
 _NAMED = 3
+
+
+#: Returns the value of an argument that is not given.
+Default: TypeAlias = Callable[[str], Any]
 
 
 class Caller(NamedTuple):
@@ -47,6 +51,11 @@ class Caller(NamedTuple):
             return 'a caller without a name'
         name = f'caller {self.name[:_NAME_LENGTH]!r}'
         return name if self.proven else f'{name} (a name that is not proven)'
+
+
+def no_default(name: str) -> Any:
+    """Return what an argument counts as whose default is not known."""
+    return None
 
 
 class Decision(NamedTuple):
@@ -121,13 +130,28 @@ class Rule:
         """Whether it speaks of paths."""
         return any(one.is_path for one in self.conditions.values())
 
-    def objection(self, args: Any, default: Callable[[str], Any]) -> str:
-        """Return what is wrong with the arguments, or ``''``.
+    def allows(self, args: Any, default: Default) -> bool:
+        """Whether it allows these arguments.
 
         :param default: returns the value of an argument that is not given.
         """
-        if not self.conditions:
-            return ''
+        conditions = self.conditions
+        if not conditions:
+            return True
+        if not isinstance(args, dict):
+            return False
+        others = conditions.get('*')
+        for name, value in args.items():
+            condition = conditions.get(name, others)
+            if condition is None or not condition.holds(value):
+                return False
+        for name, condition in conditions.items():
+            if name not in args and name != '*' and not condition.holds(default(name)):
+                return False
+        return True
+
+    def objection(self, args: Any, default: Default) -> str:
+        """Return what is wrong with arguments that it does not allow."""
         if not isinstance(args, dict):
             return 'the arguments are no object'
         others = self.conditions.get('*')
@@ -140,12 +164,7 @@ class Rule:
         for name, condition in self.conditions.items():
             if name != '*' and name not in args and not condition.holds(default(name)):
                 return f'argument {name!r} is missing'
-        return ''
-
-
-def no_default(name: str) -> Any:
-    """Return what an argument counts as whose default is not known."""
-    return None
+        raise ValueError('it allows them')
 
 
 class Policy:
@@ -174,41 +193,46 @@ class Policy:
             command in ALWAYS or self._expected is None or self._expected.holds(command)
         )
 
-    def decide(
-        self,
-        caller: Caller,
-        command: str,
-        args: Any,
-        default: Callable[[str], Any] = no_default,
-    ) -> Decision:
-        """Return whether the caller may do this, and why.
+    def find(
+        self, caller: Caller, command: str, args: Any, default: Default = no_default
+    ) -> str | None:
+        """Return the name of the rule that lets the caller do this, or ``None``.
 
         :param command: ``<extension>.<verb>``, or ``ping``.
         :param args: what the caller has sent as arguments, whatever it is.
         :param default: returns the value of an argument that is not given.
         """
         if command in ALWAYS:
+            return 'always'
+        for rule in self._find(caller, command):
+            if rule.allows(args, default):
+                return rule.name
+        return None
+
+    def decide(
+        self, caller: Caller, command: str, args: Any, default: Default = no_default
+    ) -> Decision:
+        """Return what :meth:`find` finds, and why."""
+        if command in ALWAYS:
             return Decision(True, 'always', 'everybody may use it')
+        name = self.find(caller, command, args, default)
+        if name is not None:
+            return Decision(True, name, f'rule {name!r} lets {caller} use it')
         rules = self._find(caller, command)
-        objections = []
-        for rule in rules:
-            objection = rule.objection(args, default)
-            if not objection:
-                return Decision(
-                    True, rule.name, f'rule {rule.name!r} lets {caller} use it'
-                )
-            objections.append(f'rule {rule.name!r}: {objection}')
-        if objections:
-            names = ', '.join(rule.name for rule in rules[:_NAMED])
-            more = len(objections) - _NAMED
-            if more > 0:
-                objections[_NAMED:] = [f'and {more} more rules']
-            return Decision(False, names, '; '.join(objections))
-        if not self.expects(command):
-            return Decision(
-                False, 'expected', 'it is not among the commands in [expected]'
-            )
-        return Decision(False, '', 'no rule allows it')
+        if not rules:
+            if self.expects(command):
+                return Decision(False, '', 'no rule allows it')
+            reason = 'it is not among the commands in [expected]'
+            return Decision(False, 'expected', reason)
+        named = rules[:_NAMED]
+        reasons = [
+            f'rule {rule.name!r}: {rule.objection(args, default)}' for rule in named
+        ]
+        if len(rules) > _NAMED:
+            reasons.append(f'and {len(rules) - _NAMED} more rules')
+        return Decision(
+            False, ', '.join(rule.name for rule in named), '; '.join(reasons)
+        )
 
     def _find(self, caller: Caller, command: str) -> tuple[Rule, ...]:
         """Return the rules that speak of a caller and a command."""
