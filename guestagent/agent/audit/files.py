@@ -2,14 +2,14 @@
 """The files of the audit log: ``audit.log`` and the older ``audit.log.1``, ``.2``, ….
 
 Each begins with a record that names the head before it, so what is left when the oldest
-is removed can still be followed.  Not safe for threads, but for :meth:`Files.sync`.
+is removed can still be followed.  Not safe for threads.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from guestagent.agent import disk as disks
@@ -69,7 +69,7 @@ class Files:
             raise disks.explain(error, self._path) from error
 
     def append(self, record: dict[str, Any]) -> None:
-        """Write a record; it is safe when a :meth:`sync` that began later returns.
+        """Write a record; it is safe when what :meth:`syncer` then returns was called.
 
         :raises guestagent.errors.StorageError: it cannot be written, and is not there.
         """
@@ -82,15 +82,28 @@ class Files:
         except OSError as error:
             raise disks.explain(error, self._path) from error
 
-    def sync(self) -> None:
-        """Have the disk hold what was appended before.
+    def syncer(self) -> Callable[[], None]:
+        """Return what has the disk hold all that was appended so far.
 
-        :raises guestagent.errors.StorageError: it may not.
+        It may be called beside anything else, once, and raises as this does.
+
+        :raises guestagent.errors.StorageError: the disk may not hold it.
         """
         try:
-            self._disk.sync(self._fd)
+            # Whatever becomes of the file meanwhile.
+            fd = os.dup(self._fd)
         except OSError as error:
             raise disks.explain(error, self._path) from error
+
+        def sync() -> None:
+            try:
+                self._disk.sync(fd)
+            except OSError as error:
+                raise disks.explain(error, self._path) from error
+            finally:
+                self._disk.close(fd)
+
+        return sync
 
     def lines(self, offset: int) -> Iterator[str]:
         """Return the lines of the records after the first ``offset`` of all.
@@ -160,6 +173,7 @@ class Files:
         self._fd, self._end = self._disk.create(self._path), 0
         try:
             self._write({'kind': chain.BEGIN, 'prev': self._chain.head.digest})
+            self._disk.sync_folder(os.path.dirname(self._path) or '.')
         except OSError:
             self.close()
             raise
@@ -174,7 +188,6 @@ class Files:
             if os.path.exists(older):
                 self._disk.rename(older, f'{self._path}.{number}')
         self._create()
-        self._disk.sync_folder(os.path.dirname(self._path) or '.')
 
     def _write(self, record: dict[str, Any]) -> None:
         before = self._chain.head

@@ -54,7 +54,7 @@ class Log:
         self._required = required
         self._tell = tell
         self._lock = threading.Lock()
-        self._dirty = False
+        self._dirty = self._armed = False
         self._lost = 0
         self._refusals: list[dict[str, Any]] = []
         self._window = 0.0
@@ -69,12 +69,13 @@ class Log:
         """
         try:
             self._files.open()
-            self.synced = self._files.head
         except errors.StorageError as error:
             if self._required:
                 raise
             self._note_failure(error)
         self.record({'kind': 'start'})
+        # What was read may be in memory only, and is told of from now on.
+        self.sync()
 
     def close(self) -> None:
         """Write what is left; have it on the disk."""
@@ -112,17 +113,21 @@ class Log:
 
     def sync(self) -> None:
         """Have the disk hold all records."""
+        try:
+            with self._lock:
+                if not self._dirty:
+                    return
+                head, sync = self._files.head, self._files.syncer()
+                self._dirty = False
+            sync()
+        except errors.StorageError as error:
+            if self._log_limit.allow('sync') is not None:
+                LOG.error('the audit log: %s', error)
+            with self._lock:
+                self._dirty = True
+            return
         with self._lock:
-            if not self._dirty:
-                return
-            try:
-                self._files.sync()
-            except errors.StorageError as error:
-                if self._log_limit.allow('sync') is not None:
-                    LOG.error('the audit log: %s', error)
-                return
-            self._dirty = False
-            self.synced = self._files.head
+            self.synced = max(self.synced, head)
 
     def page(self, offset: int) -> dict[str, Any]:
         """Return records, from the first that is there after the first ``offset``.
@@ -155,10 +160,15 @@ class Log:
             except errors.StorageError as error:
                 self._note_failure(error)
                 return error
-            if not self._dirty:
-                self._dirty = True
-                self._loop.call_soon(self._arm)
+            self._dirty = True
+            self._want_sync()
         return None
+
+    def _want_sync(self) -> None:
+        """Have a sync come, unless one is about to; in the lock."""
+        if not self._armed:
+            self._armed = True
+            self._loop.call_soon(self._arm)
 
     def _arm(self) -> None:
         self._loop.call_later(SYNC_DELAY, self._begin)
@@ -167,9 +177,12 @@ class Log:
         self._pool.submit(self._sync, None, reserve=True)
 
     def _sync(self, _: None) -> None:
+        with self._lock:
+            self._armed = False
         self.sync()
-        if self._dirty:
-            self._loop.call_soon(self._arm)
+        with self._lock:
+            if self._dirty:
+                self._want_sync()
 
     def _begin_refusals(self) -> None:
         self._pool.submit(self._write_refusals, None, reserve=True)

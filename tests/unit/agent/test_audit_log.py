@@ -16,6 +16,7 @@ class FullDisk(disk.Disk):
     """One that may be full, or fail to sync."""
 
     full = False
+    failing = False
     syncs = 0
 
     def write(self, fd, data, offset):
@@ -26,6 +27,8 @@ class FullDisk(disk.Disk):
 
     def sync(self, fd):
         self.syncs += 1
+        if self.failing:
+            raise OSError(errno.EIO, 'Input/output error')
         super().sync(fd)
 
 
@@ -85,7 +88,7 @@ def test_a_log_goes_on_after_a_restart(make):
     second.log.open()
 
     assert kinds(second.records()) == ['begin', 'start', 'allowed', 'start']
-    assert second.log.synced.length == 3
+    assert second.log.synced.length == 4
     assert first.path.stat().st_mode & 0o777 == 0o600
 
 
@@ -171,7 +174,6 @@ def test_one_sync_serves_all_and_only_then_the_head_is_told(make, monkeypatch):
     monkeypatch.setattr(log, 'SYNC_DELAY', 0.05)
     bench = make()
     bench.log.open()
-    bench.log.sync()
     syncs, before = bench.disk.syncs, bench.log.synced
     for _ in range(50):
         bench.log.require({'kind': 'allowed'})
@@ -182,6 +184,33 @@ def test_one_sync_serves_all_and_only_then_the_head_is_told(make, monkeypatch):
     assert 1 <= bench.disk.syncs - syncs <= 2
     bench.log.sync()
     assert bench.disk.syncs - syncs <= 2
+
+
+def test_a_sync_that_failed_is_tried_again(make, monkeypatch, caplog):
+    monkeypatch.setattr(log, 'SYNC_DELAY', 0.05)
+    bench = make()
+    bench.log.open()
+    bench.disk.failing, before = True, bench.log.synced
+    bench.log.record({'kind': 'x'})
+    bench.wait(lambda: 'Input/output error' in caplog.text)
+    assert bench.log.synced == before
+
+    bench.disk.failing = False
+
+    bench.wait(lambda: bench.log.synced == bench.files.head)
+
+
+def test_a_restart_tells_of_nothing_that_the_disk_may_not_have(make):
+    first = make()
+    first.log.open()
+    first.log.record({'kind': 'x'})
+    first.files.close()  # killed before it was synced
+    second = make()
+    second.disk.failing = True
+
+    second.log.open()
+
+    assert second.log.synced == chain.Head()
 
 
 def test_a_full_disk_stops_what_must_be_recorded(make):
