@@ -59,7 +59,8 @@ def call_beside(guests, *arguments, **more):
 def wait_running(guests, command_id):
     def running():
         listed = guests.call('vm-1', 'agent.list')
-        return [one for one in listed if one['command_id'] == command_id]
+        states = {one['command_id']: one['state'] for one in listed}
+        return states.get(command_id) == 'running'
 
     processes.wait_for(running, f'{command_id} runs')
 

@@ -135,9 +135,7 @@ class Journal:
         """Keep how a command ended; of one that is not known, or has ended, nothing."""
         with self._lock:
             entry = self._states.find(request.caller, request.id)
-        if entry is None or entry.state != states.ACCEPTED:
-            return
-        if entry.digest.hex() != request.digest:
+        if entry is None or entry.digest.hex() != request.digest:
             return
         data = outcomes.describe(request, outcome)
         if self.end(entry, data, outcomes.describe_failure(outcome)):
@@ -155,7 +153,8 @@ class Journal:
         A disk that does not take it is logged: the outcome stays in memory.
 
         :param data: and the other are those of :mod:`guestagent.agent.outcomes`.
-        :param wait: until the disk has it; otherwise :meth:`sync` will see to it.
+        :param wait: until the disk has it; otherwise :meth:`sync` will see to it, and
+            repeats need not wait for that.
         """
         record = records.encode_ended(entry.number, data, failure)
         try:
@@ -163,6 +162,8 @@ class Journal:
                 if entry.state != states.ACCEPTED or entry not in self._states:
                     return False
                 ticket = self._write_end(entry, record, data)
+                if not wait:
+                    entry.waiting = None
             if wait:
                 self._commits.wait(ticket)
         except errors.StorageError as error:
@@ -170,10 +171,7 @@ class Journal:
                 entry.unsaved = record
                 self._states.end(entry, -1, 0)
             LOG.error(
-                'the outcome of command %s of %r is in memory only: %s',
-                entry.id,
-                entry.caller,
-                error,
+                'the outcome of command %s is in memory only: %s', entry.id, error
             )
         self._look_at_waste()
         return True
@@ -192,7 +190,7 @@ class Journal:
 
         A crash may forget this: then the outcome is reported once more.
         """
-        entry = self._states.find(caller, command_id)
+        entry = self.find(caller, command_id)
         if entry is None or not self._states.deliver(entry):
             return
         self._late.append(entry)

@@ -210,6 +210,7 @@ class States:
                     now,
                 )  # fmt: skip
             self.end(entry, place, size)
+            entry.waiting = None
             if records.is_delivered(record):
                 self.deliver(entry)
         elif entry is not None:
@@ -217,6 +218,7 @@ class States:
 
     def _replayed(self, number: int, about: records.Accepted, now: float) -> Entry:
         entry = Entry(number, about.caller, about.id, about.digest, now)
+        entry.waiting = []
         older = self._keys.get((about.caller, about.id))
         if older is not None:
             self.remove(older)

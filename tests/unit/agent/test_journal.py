@@ -70,6 +70,20 @@ def test_a_repeat_waits_for_one_that_runs():
     assert [answer.result for answer in answers] == [3]
 
 
+def test_a_repeat_waits_for_one_that_runs_again_after_a_restart():
+    disk = powercut.PowerCut()
+    opened(disk).accept(asked())
+    journal = opened(disk)
+    assert outcome(journal, asked()) is None
+    answers = []
+    journal.accept(asked()).then(answers.append)
+
+    journal.finish(asked(), done(3))
+
+    assert [answer.result for answer in answers] == [3]
+    assert outcome(journal, asked()).result == 3
+
+
 def test_an_id_is_one_command_of_one_caller():
     disk = powercut.PowerCut()
     journal = opened(disk)
