@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 Method = TypeVar('Method', bound=Callable[..., Any])
 
+#: The longest text of a command's progress, in characters.
+PROGRESS_MAX = 200
+
 #: The attributes under which the two decorators leave their marks.
 COMMAND_MARK = '__guestagent_command__'
 PERIODIC_MARK = '__guestagent_periodic__'
@@ -130,6 +133,7 @@ class Context:
     :ivar values: the RPC context that the caller sent, as a dictionary.
     :ivar deadline: the :func:`time.monotonic` value at which the caller is told
         that the command did not end, or ``None``.
+    :ivar progress: what :meth:`report_progress` was told last: (percent, text).
     """
 
     __slots__ = (
@@ -139,6 +143,7 @@ class Context:
         'caller',
         'command_id',
         'deadline',
+        'progress',
         'values',
     )
 
@@ -153,6 +158,7 @@ class Context:
         self.command_id = command_id
         self.values: Mapping[str, Any] = values if values is not None else {}
         self.deadline = deadline
+        self.progress: tuple[float | None, str] = (None, '')
         self._reason: errors.GuestError | None = None
         self._callbacks: list[Callable[[], None]] | None = None
         self._lock = threading.Lock()
@@ -162,6 +168,21 @@ class Context:
         if self.deadline is None:
             return None
         return max(0.0, self.deadline - time.monotonic())
+
+    def report_progress(self, percent: float | None = None, text: str = '') -> None:
+        """Say how far the command is, to those who ask (``guestctl command watch``).
+
+        It sends nothing and costs next to nothing: call it as often as you like, from
+        any thread.
+
+        :param percent: 0 to 100, what is outside counts as these; ``None``: nobody
+            knows.
+        :param text: one line, cut to :data:`PROGRESS_MAX` characters; no secrets.
+        """
+        if percent is not None:
+            # In this order NaN is 0.
+            percent = float(min(100, max(0, percent)))
+        self.progress = (percent, ' '.join(text.split())[:PROGRESS_MAX])
 
     @property
     def cancelled(self) -> bool:

@@ -92,7 +92,8 @@ class Core(extension.Extension):
     def list(self, context: extension.Context) -> builtins.list[dict[str, Any]]:
         """Return the commands in flight, the oldest first.
 
-        ``[{command_id, caller, command, state: 'waiting' | 'running', seconds}]``
+        ``[{command_id, caller, command, state: 'waiting' | 'running', seconds, percent,
+        text}]``; the last two are its progress, if it reports that.
         """
         return [describe_request(request) for request in self._carrier.in_flight()]
 
@@ -224,10 +225,14 @@ def describe_request(request: requests.Request) -> dict[str, Any]:
     seconds = None
     if request.started is not None:
         seconds = round(time.monotonic() - request.started, 3)
+    context = request.context
+    percent, text = (None, '') if context is None else context.progress
     return {
         'command_id': request.id,
         'caller': request.caller,
         'command': request.name,
         'state': 'waiting' if seconds is None else 'running',
         'seconds': seconds,
+        'percent': percent,
+        'text': text,
     }

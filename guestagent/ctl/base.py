@@ -99,11 +99,13 @@ def cell(value: Any, raw: bool) -> Any:
         value = ', '.join(value)
     if not isinstance(value, str):
         value = json.dumps(value, ensure_ascii=False)
-    return value if value.isprintable() else _printable(value)
+    return printable(value)
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Return text of a guest without what would steer the terminal."""
+    if text.isprintable():
+        return text
     return ''.join(
         char if char.isprintable() or char == '\n' else ascii(char)[1:-1]
         for char in text

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from guestagent.ctl import base
+from guestagent.ctl import base, watch
 
 
 class _Request(base.GuestCommand):
@@ -83,8 +83,8 @@ class Cast(_Request, base.ShowOne):
         parser.add_argument(
             '--wait',
             action='store_true',
-            help='wait until the conductor has the outcome, and print '
-            'that; the exit code is 1 if it is not "done"',
+            help='wait until the conductor has the outcome, as "command watch" does, '
+            'and print that; the exit code is 1 if it is not "done"',
         )
         parser.add_argument(
             '--wait-timeout',
@@ -110,10 +110,14 @@ class Cast(_Request, base.ShowOne):
             return self.fields(
                 {'instance': instance, 'command_id': command_id}, parsed_args
             )
-        with self.waiting(f'waiting for the outcome of {command_id} of {instance}'):
-            record = self.client.wait(
-                instance, command_id, parsed_args.wait_timeout or self.timeout
-            )
+        record = watch.show(
+            self,
+            instance,
+            command_id,
+            self.client.caller,
+            parsed_args.wait_timeout or self.timeout,
+            insist=True,
+        )
         if record['outcome'] not in ('done', 'withheld'):
             self.result_code = base.FAILED
         return self.fields(record, parsed_args)

@@ -85,12 +85,12 @@ class CommandList(base.GuestCommand, base.Lister):
             if getattr(parsed_args, name) is not None:
                 self.usage_error(f'--{name} cannot stand beside --running')
         found = (
-            {**record, 'seconds': round(record['seconds'], 1)}
+            {**record, 'seconds': _rounded(record['seconds'])}
             for record in self.call(parsed_args, self.asks)
             if parsed_args.of in (None, record['caller'])
         )
         return self.table(
-            ('command_id', 'caller', 'command', 'state', 'seconds'),
+            ('command_id', 'caller', 'command', 'state', 'seconds', 'percent', 'text'),
             itertools.islice(found, parsed_args.limit or filters.LIMIT),
             parsed_args,
         )
@@ -122,7 +122,9 @@ class CommandShow(base.ShowOne):
 class CommandWatch(base.GuestCommand, base.ShowOne):
     """Wait until a command has ended, and show its outcome.
 
-    The exit code is 1 if it is not "done".
+    Where the command reports how far it is, a bar shows that.  The wait may be
+    interrupted and begun again: the command goes on.  The exit code is 1 if the outcome
+    is not "done".
     """
 
     asks = 'agent.status'
@@ -144,17 +146,13 @@ class CommandWatch(base.GuestCommand, base.ShowOne):
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Any]]:
         """Wait, and return the fields."""
-        caller = self.client.caller if parsed_args.of is None else parsed_args.of
-        instance, command_id = parsed_args.instance, parsed_args.command_id
-        with self.waiting(f'waiting for {command_id} of {instance}') as sign:
-            record = watch.outcome(
-                self.client,
-                instance,
-                command_id,
-                caller,
-                parsed_args.wait_timeout,
-                lambda state: sign.say(f'guestctl: {command_id} of {instance} {state}'),
-            )
+        record = watch.show(
+            self,
+            parsed_args.instance,
+            parsed_args.command_id,
+            self.client.caller if parsed_args.of is None else parsed_args.of,
+            parsed_args.wait_timeout,
+        )
         if record['outcome'] not in ('done', 'withheld'):
             self.result_code = base.FAILED
         return self.fields(record, parsed_args)
@@ -188,6 +186,10 @@ class CommandCancel(base.GuestCommand):
                 f'{parsed_args.command_id}'
             )
         self.app.stdout.write(f'cancelled {parsed_args.command_id}\n')
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)
 
 
 def _add_id(parser: argparse.ArgumentParser) -> None:

@@ -10,6 +10,8 @@ from typing import Self, TextIO
 
 #: Nothing is shown before so many seconds: what is quick needs no sign.
 DELAY = 1.0
+#: Characters between the ends of a bar.
+BAR_WIDTH = 20
 
 _INTERVAL = 0.5
 _CLEAR = '\r\x1b[K'
@@ -65,6 +67,13 @@ class SignOfLife:
     def _write(self, line: str) -> None:
         self._stream.write(_CLEAR + line)
         self._stream.flush()
+
+
+def bar(percent: float) -> str:
+    """Return a bar of :data:`BAR_WIDTH` characters with its percent behind it."""
+    share = min(max(percent / 100, 0.0), 1.0)
+    done = int(share * BAR_WIDTH)
+    return f'[{"#" * done}{"-" * (BAR_WIDTH - done)}] {int(share * 100):3} %'
 
 
 def _line(text: str, seconds: float, width: int) -> str:

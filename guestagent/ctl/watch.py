@@ -5,11 +5,13 @@ The conductor has the outcomes of casts.  That of a call went to its caller, so 
 guest is asked as well: it knows whether a command is still there.
 """
 
+import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from guestagent import errors
+from guestagent.ctl import base, progress
 
 if TYPE_CHECKING:
     from guestagent import client
@@ -19,6 +21,9 @@ _INTERVAL = 1.0
 _ANSWER = 5.0
 #: How long a report may be on its way, in seconds, when the guest has no more to say.
 _ON_ITS_WAY = 10.0
+#: The same while the conductor is silent.  After a restart of the broker its library
+#: drops for a minute what it has to say to a queue that was not there again in time.
+_SILENT_CONDUCTOR = 75.0
 
 _AT_WORK = ('waiting', 'running')
 
@@ -39,11 +44,14 @@ def outcome(
     caller: str,
     timeout: float | None,
     say: Callable[[str], None],
+    insist: bool = False,
 ) -> dict[str, Any]:
     """Return the outcome of a command: its record, or what the guest remembers of it.
 
     :param timeout: seconds; ``None``: as long as it takes.
-    :param say: is told what is known meanwhile, as the end of a sentence.
+    :param say: is told what is known meanwhile, as the end of a sentence; with a bar
+        where the command reports how far it is.
+    :param insist: take nothing but the conductor's record.
     :raises guestagent.errors.NoSuchRecord: neither of the two knows the command.
     :raises guestagent.errors.Transient: neither of the two has ever answered.
     :raises guestagent.client.NoAnswer: the time is over.
@@ -63,19 +71,53 @@ def outcome(
         heard = heard or state != _SILENT or not isinstance(missing, errors.Transient)
         if not heard:
             raise missing
-        say(_TEXTS.get(state, f'has ended: {state}'))
+        say(_describe(known))
         now = time.monotonic()
         if state in (_SILENT, *_AT_WORK):
             ended = None
         elif ended is None:
             ended = now
-        elif now - ended > _ON_ITS_WAY:
+        elif not insist and now - ended > _patience(missing):
             if state == _UNKNOWN:
                 raise missing
             return {'instance': instance, **known, 'outcome': state}
         if timeout is not None and now - began > timeout:
-            raise _late(command_id, timeout)
+            raise _late(command_id, timeout, _describe(known))
         time.sleep(_INTERVAL)
+
+
+def show(
+    command: base.Command,
+    instance: str,
+    command_id: str,
+    caller: str,
+    timeout: float | None,
+    insist: bool = False,
+) -> dict[str, Any]:
+    """Return what :func:`outcome` does; a person sees meanwhile how it stands.
+
+    Who interrupts the wait is told how to go on with it.
+    """
+    who = f'{command_id} of {instance}'
+    try:
+        with command.waiting(f'waiting for {who}') as sign:
+            return outcome(
+                command.client,
+                instance,
+                command_id,
+                caller,
+                timeout,
+                lambda state: sign.say(f'guestctl: {who} {state}'),
+                insist,
+            )
+    except KeyboardInterrupt:
+        again = ['guestctl', 'command', 'watch', instance, command_id]
+        if caller != command.client.caller:
+            again += ['--of', caller]
+        command.app.LOG.error(
+            'the command was not cancelled; to go on waiting: %s', shlex.join(again)
+        )
+        raise
 
 
 def _ask_guest(
@@ -91,13 +133,31 @@ def _ask_guest(
         )
     except errors.NoSuchRecord:
         return {'state': _UNKNOWN}
-    except errors.Transient:
+    except (errors.Transient, errors.NoSuchInstance):
+        # After a restart of the broker the guest has no queue until it is back.
         return {'state': _SILENT}
     return known
 
 
-def _late(command_id: str, timeout: float) -> errors.Transient:
+def _patience(missing: errors.GuestAgentError) -> float:
+    silent = isinstance(missing, errors.Transient)
+    return _SILENT_CONDUCTOR if silent else _ON_ITS_WAY
+
+
+def _describe(known: Mapping[str, Any]) -> str:
+    """Return what is known as the end of a sentence, which no guest can abuse."""
+    state = known['state']
+    text = _TEXTS.get(state, f'has ended: {state}')
+    percent, about = known.get('percent'), known.get('text')
+    if isinstance(percent, int | float):
+        text += f' {progress.bar(percent)}'
+    return f'{text} {base.printable(str(about))}' if about else text
+
+
+def _late(command_id: str, timeout: float, known: str) -> errors.Transient:
     # By now it is loaded anyway.
     from guestagent import client
 
-    return client.NoAnswer(f'command {command_id} has not ended within {timeout:g} s')
+    return client.NoAnswer(
+        f'no outcome of command {command_id} within {timeout:g} s: it {known}'
+    )

@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from guestagent import errors, extension, imports
-from guestagent.agent.isolation import description, stdio
+from guestagent.agent.isolation import contexts, description, stdio
 
 # Types of options that hardly an extension has: a fifth of a second of each start.
 imports.defer('netaddr', 'rfc3986')
@@ -153,7 +153,7 @@ class Child:
                 return
             if message['type'] == 'call':
                 # Before another thread can read that it is cancelled.
-                self._contexts[message['id']] = _context(message['context'])
+                self._contexts[message['id']] = contexts.Context(message, self.send)
             self._begun += 1
             self._busy = True
             if self._dozing:
@@ -320,16 +320,6 @@ class _Asked:
         self.done = threading.Event()
         self.error: Exception | None = None
         self.result: Any = None
-
-
-def _context(about: Mapping[str, Any]) -> extension.Context:
-    seconds = about['seconds']
-    return extension.Context(
-        about['caller'],
-        about['command_id'],
-        about['values'],
-        None if seconds is None else time.monotonic() + seconds,
-    )
 
 
 def _find(name: str) -> str:

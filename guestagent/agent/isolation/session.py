@@ -225,6 +225,8 @@ class Session:
         elif kind == 'event':
             name, data = str(message.get('name')), _object(message, 'data')
             self._host.report_event(self._name, name, data)
+        elif kind == 'progress':
+            self._note_progress(message)
         elif kind == 'health':
             self.health = str(message.get('text', 'ok'))
         elif kind == 'call':
@@ -232,6 +234,16 @@ class Session:
         else:
             LOG.debug('extension %s: unknown message %r', self._name, kind)
         return False
+
+    def _note_progress(self, message: stdio.Message) -> None:
+        percent = message.get('percent')
+        if percent is not None and type(percent) not in (int, float):
+            raise stdio.Broken(f'percent of a progress is {percent!r}, not a number')
+        number = message.get('for')
+        waiter = self._waiting.get(number) if isinstance(number, int) else None
+        # A command that has ended has no progress.
+        if waiter is not None and waiter.context is not None:
+            waiter.context.report_progress(percent, str(message.get('text', '')))
 
     def _call(self, message: stdio.Message) -> None:
         """Run another extension's command on a thread of its own: it may take long."""

@@ -52,6 +52,15 @@ class Probe(extension.Extension):
         context.check()
         return 'slept'
 
+    @extension.command(mutates=True, timeout=120)
+    def climb(self, context: extension.Context, to: str) -> str:
+        """Report a progress of 40 percent until there is a file of this name."""
+        context.report_progress(40, 'disk 2 of\x1b[31m 5')
+        while not pathlib.Path(to).exists():
+            context.check()
+            time.sleep(0.1)
+        return 'there'
+
     @extension.command(mutates=False, timeout=1)
     def hang(self, context: extension.Context, seconds: float) -> str:
         """Sleep and hear nothing."""

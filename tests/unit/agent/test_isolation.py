@@ -193,6 +193,17 @@ def test_one_that_ignores_the_cancel_is_killed(load, tmp_path, monkeypatch):
         assert 'cancelled did not end' in event['data']['reason']
 
 
+def test_progress_is_known_in_the_agent(load):
+    with agent.Agent({'isolated': load()}) as guest:
+        call = guest.send('isolated.advance', caller='me', command_id='id-1')
+        about = {'command_id': 'id-1', 'caller': 'me'}
+        guest.wait(lambda: guest.call('agent.status', about)['percent'] == 40)
+        [listed] = guest.call('agent.list')
+        assert listed['text'] == 'disk 2 of 5'
+        assert not call.answered
+        guest.call('agent.cancel', {'command_id': 'id-1'})
+
+
 def test_periodic_methods_run_there(load):
     with agent.Agent(
         {'isolated': load()}, options={'isolated': {'period': '0.05'}}

@@ -51,6 +51,7 @@ def test_a_program_that_is_not_there_is_named():
         ('giant', 'longer than'),
         ('half', 'ended with exit code 0'),
         ('bad_id', "has the id 'x'"),
+        ('bad_percent', "is 'half', not a number"),
     ],
 )
 def test_a_process_that_breaks_the_protocol_is_killed(bad, monkeypatch, how, said):

@@ -89,3 +89,18 @@ def test_a_terminal_that_has_gone_is_no_error() -> None:
 )
 def test_the_line(seconds: float, width: int, line: str) -> None:
     assert progress._line('waiting for vm-1', seconds, width) == line
+
+
+@pytest.mark.parametrize(
+    ('percent', 'shown'),
+    [
+        (0, '[--------------------]   0 %'),
+        (42.9, '[########------------]  42 %'),
+        (99.9, '[###################-]  99 %'),
+        (100, '[####################] 100 %'),
+        (1e9, '[####################] 100 %'),
+        (-5, '[--------------------]   0 %'),
+    ],
+)
+def test_a_bar(percent: float, shown: str) -> None:
+    assert progress.bar(percent) == shown

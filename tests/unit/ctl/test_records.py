@@ -17,6 +17,8 @@ SLEEPER = {
     'command': 'exec.run',
     'state': 'running',
     'seconds': 1.25,
+    'percent': 40.0,
+    'text': 'disk 2 of 5',
 }
 MISSING = errors.NoSuchRecord('no outcome yet')
 
@@ -184,7 +186,7 @@ def test_watch_has_an_end(guest: Any, conductor: Any, ctl: Any) -> None:
     ended = ctl('command', 'watch', 'vm-1', 'c-9', '--wait-timeout', '0.2')
 
     assert (ended.code, ended.out) == (4, b'')
-    assert 'command c-9 has not ended within 0.2 s' in ended.err
+    assert 'no outcome of command c-9 within 0.2 s: it is running ' in ended.err
 
 
 @pytest.mark.usefixtures('quick')

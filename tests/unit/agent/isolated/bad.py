@@ -213,4 +213,9 @@ def bad_id():
         say(type='result', id='x', result=None)
 
 
+def bad_percent():
+    for message in requests():
+        say(type='progress', **{'for': message['id']}, percent='half')
+
+
 globals()[sys.argv[1]]()

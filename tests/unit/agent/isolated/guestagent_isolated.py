@@ -104,6 +104,16 @@ class Isolated(extension.Extension):
         os._exit(3)
 
     @extension.command(mutates=False)
+    def advance(self, context: extension.Context) -> None:
+        """Report progress, a lot of it, and wait for the end."""
+        woken = threading.Event()
+        context.on_cancel(woken.set)
+        for number in range(10000):
+            context.report_progress(number / 1000, 'copying')
+        context.report_progress(40, 'disk 2 of 5')
+        woken.wait(60)
+
+    @extension.command(mutates=False)
     def fail(self, context: extension.Context, kind: str) -> None:
         """Fail in several ways."""
         if kind == 'ours':
