@@ -10,6 +10,8 @@ import oslo_messaging
 import pytest
 
 from devstack import processes, stack
+from guestagent import client, errors
+from guestagent.seal import keys
 
 pytestmark = pytest.mark.functional
 
@@ -96,6 +98,46 @@ def test_rules_may_change_while_the_agent_runs(guest, guestctl, policy):
     os.kill(guest.pid, signal.SIGHUP)
     guest.wait_line(f'the policy stays as it was: {policy}, line 2: ')
     assert ctl_as(guestctl, 'x')('call', name, 'probe.echo', 'value=1').returncode == 0
+
+
+def test_a_proven_name_is_more_than_a_claim(agent, tmp_path, bus_url):
+    policy = tmp_path / 'policy.conf'
+    policy.write_text('[rule a]\ncallers = nova\ncommands = probe.*\n')
+    masters = [
+        keys.Line(keys.COMMANDS, name, True, os.urandom(32))
+        for name in ('nova', 'trove')
+    ]
+    (tmp_path / 'all.keys').write_text(''.join(f'{line}\n' for line in masters))
+    (tmp_path / 'vm-1.keys').write_text(
+        ''.join(f'{line.derive("vm-1")}\n' for line in masters)
+    )
+    for path in tmp_path.glob('*.*'):
+        path.chmod(0o600)
+    agent(
+        'vm-1',
+        {
+            'policy': {'file': policy},
+            'seal': {'key_file': tmp_path / 'vm-1.keys', 'allow_plain': False},
+        },
+        extensions='probe',
+    )
+
+    def call(caller):
+        file = str(tmp_path / 'all.keys')
+        with client.Client(url=bus_url, key_file=file, caller=caller) as guests:
+            return guests.call('vm-1', 'probe.mark', {'text': 'x'}, timeout=30)
+
+    assert call('nova') == 1
+    with pytest.raises(
+        errors.Forbidden, match=r"caller 'trove' may not use probe\.mark"
+    ):
+        call('trove')
+    plain = agent('vm-2', {'policy': {'file': policy}}, extensions='probe')
+    with (
+        client.Client(url=bus_url, key_file='', caller='nova') as guests,
+        pytest.raises(errors.Forbidden, match='a name that is not proven'),
+    ):
+        guests.call(plain.instance, 'probe.mark', {'text': 'x'}, timeout=30)
 
 
 def run_agent(config, *arguments):
