@@ -24,6 +24,11 @@ LOG = logging.getLogger(__name__)
 #: What is read at once, in bytes.
 CHUNK = 65536
 
+#: A peer whose frames cost more processor time at once, in seconds, is not read for so
+#: many times as long: it takes no more than a part of the hub's time.
+LONG_SECONDS = 0.05
+REST_FACTOR = 4
+
 #: With so many bytes unsent, a peer counts as one that does not read.
 UNSENT_MAX = 1024 * 1024
 
@@ -91,6 +96,7 @@ class Connection:
         '_hello',
         '_loop',
         '_out',
+        '_resting',
         '_sock',
         '_unfinished',
         '_watched',
@@ -121,6 +127,7 @@ class Connection:
         self._unfinished = 0
         self._begun = 0.0
         self._watched = False
+        self._resting = False
         self._events = loops.READ
         self.name = name
         self.problem = ''
@@ -214,7 +221,8 @@ class Connection:
 
     def _watch(self) -> None:
         """Wait for what is of use: nothing is read from who does not read."""
-        events = loops.READ if len(self._out) < UNSENT_MAX else 0
+        reads = len(self._out) < UNSENT_MAX and not self._resting
+        events = loops.READ if reads else 0
         if self._out:
             events |= loops.WRITE
         if events != self._events:
@@ -239,6 +247,9 @@ class Connection:
         if not data:
             self.close('it closed the connection')
             return
+        # Only so much can take long.
+        much = bool(self._unfinished) or len(data) == CHUNK
+        begun = time.thread_time() if much else 0.0
         broken = self._decoder.broken
         for frame in self._decoder.feed(data):
             if self.closed:
@@ -250,6 +261,20 @@ class Connection:
             self._count_unfinished(self._decoder.pending)
         if self._decoder.broken != broken:
             self._complain('sent a frame that is not one: ' + self._decoder.problem)
+        if much and not self.closed:
+            self._rest(time.thread_time() - begun)
+
+    def _rest(self, took: float) -> None:
+        """Read nothing for a while from who has just cost much time."""
+        if took > LONG_SECONDS:
+            self._resting = True
+            self._watch()
+            self._loop.call_later(took * REST_FACTOR, self._rested)
+
+    def _rested(self) -> None:
+        self._resting = False
+        if not self.closed:
+            self._watch()
 
     def _count_unfinished(self, size: int) -> None:
         """Note how much of a frame is here: it must end, and be one of not too many."""

@@ -64,7 +64,7 @@ class Programs:
 
 
 class Program:
-    """One connection; its queues of its own end with it."""
+    """One connection; what is its own ends with it, a reply queue a while later."""
 
     def __init__(
         self,
@@ -78,6 +78,7 @@ class Program:
         self._conn = conn
         self._body_max = body_max
         self._met = False
+        self._bye = False
         # By their numbers; whether the queue is this program's own.
         self._subscriptions: dict[int, tuple[queues.Subscription, bool]] = {}
 
@@ -99,7 +100,10 @@ class Program:
     def lost(self, reason: str) -> None:
         """See :class:`guestagent.hub.connection.Owner`."""
         for subscription, own in self._subscriptions.values():
-            self._routes.unsubscribe(subscription, last=own)
+            if own and not self._bye:
+                self._routes.leave(subscription)
+            else:
+                self._routes.unsubscribe(subscription, last=own)
         self._subscriptions.clear()
         self._side.forget(self)
         LOG.debug('%s has gone: %s', self._conn.name, reason)
@@ -201,6 +205,10 @@ class Program:
         for tag in tags:
             subscription.queue.acknowledge(subscription, int(tag))
 
+    def _take_leave(self, _header: dict[str, Any], _body: bytes) -> None:
+        self._bye = True
+        self._conn.close('it said bye')
+
     def _requeue(self, header: dict[str, Any], _body: bytes) -> None:
         subscription, _ = self._subscriptions[int(header['sub'])]
         subscription.queue.requeue(subscription, int(header['tag']))
@@ -215,7 +223,7 @@ class Program:
         'ack': _ack,
         'requeue': _requeue,
         'pong': lambda *_: None,
-        'bye': lambda self, *_: self._conn.close('it said bye'),
+        'bye': _take_leave,
     }
 
 

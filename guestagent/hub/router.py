@@ -8,12 +8,18 @@ gives (:attr:`Router.find_guest`), because its topic is the guest's in every exc
 
 from __future__ import annotations
 
+import collections
 import time
 from collections.abc import Callable
 from typing import NamedTuple
 
 from guestagent.bus.framing import Outcome
 from guestagent.hub import queues
+
+#: For how long a reply queue waits for a program that was lost, in seconds, and how
+#: many do: a program comes back under the same name, and soon.
+LEFT_SECONDS = 15.0
+LEFT_MAX = 1000
 
 
 class Address(NamedTuple):
@@ -45,6 +51,8 @@ class Router:
         self._queues: dict[tuple[str, str], queues.Queue] = {}
         self._bound: dict[Address, list[queues.Queue]] = {}
         self._replies: dict[str, queues.Queue] = {}
+        # Until when they wait; the first ends first.
+        self._left: collections.OrderedDict[str, float] = collections.OrderedDict()
         self.find_guest: Callable[[Address, bool], queues.Queue | None] = lambda *_: (
             None
         )
@@ -118,7 +126,11 @@ class Router:
         return queue
 
     def bind_reply(self, name: str) -> queues.Queue | None:
-        """Return a new reply queue; ``None``: the name is taken."""
+        """Return a reply queue, new or left; ``None``: somebody has it."""
+        if self._left.pop(name, None) is not None:
+            queue = self._replies[name]
+            queue.kept = False
+            return queue
         if name in self._replies:
             return None
         queue = self._replies[name] = self.new_queue(name, kept=False)
@@ -139,9 +151,23 @@ class Router:
             queue.clear()
         self._forget_unused(queue)
 
+    def leave(self, subscription: queues.Subscription) -> None:
+        """End one whose peer was lost: its reply queue waits for it for a while."""
+        queue = subscription.queue
+        if self._replies.get(queue.name) is not queue:
+            self.unsubscribe(subscription, last=True)
+            return
+        queue.kept = True
+        queue.unsubscribe(subscription)
+        self._left[queue.name] = self._clock() + LEFT_SECONDS
+        if len(self._left) > LEFT_MAX:
+            self._give_up(next(iter(self._left)))
+
     def expire(self) -> int:
         """Let go of what waited too long; return how many messages that were."""
         now = self._clock()
+        while self._left and next(iter(self._left.values())) <= now:
+            self._give_up(next(iter(self._left)))
         every = {id(queue): queue for bound in self._bound.values() for queue in bound}
         every.update((id(queue), queue) for queue in self._replies.values())
         count = 0
@@ -172,6 +198,14 @@ class Router:
                 copy.end(Outcome.REJECTED, problem)
             taken = taken or not problem
         return taken
+
+    def _give_up(self, name: str) -> None:
+        """Wait no more for the program of a reply queue."""
+        del self._left[name]
+        queue = self._replies[name]
+        queue.kept = False
+        queue.clear()
+        self._forget_unused(queue)
 
     def _forget_unused(self, queue: queues.Queue) -> None:
         if not queue.unused:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A program's connection to the hub, for threads: it comes back by itself.
 
-One thread reads, whoever has something to send writes.  The connection begins with the
-first use, so that a program may fork before.  After a loss it is made again, what was
+One thread at a time reads (:mod:`guestagent.bus.driver.turn`), whoever has something to
+send writes.  The connection begins with the first use, so that a program may fork
+before.  After a loss it is made again, what was
 consumed is consumed again, and what the hub has not confirmed is sent again; it is the
 receiver who recognises a repeat, by its ``_unique_id``.
 """
@@ -18,7 +19,7 @@ from typing import Any
 
 from guestagent.bus import attempts, framing
 from guestagent.bus.driver import line as lines
-from guestagent.bus.driver import pending
+from guestagent.bus.driver import pending, turn
 from guestagent.bus.framing import Outcome
 
 LOG = logging.getLogger(__name__)
@@ -47,9 +48,13 @@ class Connection:
         self._waiters: dict[int, pending.Waiter] = {}
         self._failed: dict[int, Callable[[Exception], None]] = {}
         self._subscriptions: dict[int, tuple[dict[str, Any], Deliver]] = {}
+        self._listening = False
         self._consuming: dict[int, threading.Event] = {}
         self._numbers = itertools.count(1)
         self._hurry = threading.Event()
+        self._turn = turn.Turn(self._needed)
+        # Whether what was read ended somebody's wait; whoever reads may set it.
+        self._answered = False
 
     def publish(
         self,
@@ -81,8 +86,8 @@ class Connection:
                 line.send(kept, body)
             except OSError as error:
                 LOG.debug('not sent yet: %s', error)
-            left = None if deadline is None else max(0, deadline - time.monotonic())
-            waiter.wait(left)
+            self.read_until(waiter.has_ended, pending.left(deadline))
+            waiter.wait(pending.left(deadline))
         except BaseException:
             with self._changed:
                 self._kept.pop(number)
@@ -101,28 +106,59 @@ class Connection:
     ) -> int:
         """Send a message that is answered at a reply queue; return its number.
 
+        The caller then waits, with :meth:`read_until`, and calls :meth:`forget`.
+
         :param failed: called, by the thread that reads, when there will be no answer:
             with what :meth:`publish` raises.
         :raises pending.Down, TimeoutError: as :meth:`publish`.
         """
-        line = self.wait_connected(seconds, retry)
-        with self._changed:
-            number = next(self._numbers)
-            self._failed[number] = failed
-        try:
-            line.send({**header, 'id': number}, body)
-        except OSError as error:
-            self.forget(number)
-            raise pending.Down(f'hub at {self._path}: {error}') from error
-        except BaseException:
-            self.forget(number)
-            raise
-        return number
+        deadline = None if seconds is None else time.monotonic() + seconds
+        while True:
+            line = self.wait_connected(pending.left(deadline), retry)
+            with self._changed:
+                number = next(self._numbers)
+                self._failed[number] = failed
+            try:
+                line.send({**header, 'id': number}, body)
+                return number
+            except BrokenPipeError:
+                # The hub had gone before, while the listener rested: the next one
+                # gets it.
+                self.forget(number)
+                self._wait_noticed(line)
+            except OSError as error:
+                self.forget(number)
+                self._turn.call_listener()
+                raise pending.Down(f'hub at {self._path}: {error}') from error
+            except BaseException:
+                self.forget(number)
+                raise
 
     def forget(self, number: int) -> None:
         """Nobody waits for the answer to this request any more."""
-        with self._changed:
-            self._failed.pop(number, None)
+        # No lock: it is one step, and each call comes here twice.
+        self._failed.pop(number, None)
+
+    def read_until(self, has_ended: Callable[[], bool], seconds: float | None) -> None:
+        """Read for a caller who waits, for a while, unless somebody reads already.
+
+        :param seconds: how long the caller is going to wait.
+        """
+        if seconds is not None and seconds < 2 * turn.LEAD_SECONDS:
+            self._turn.call_listener()
+            return
+        if not self._turn.take():
+            return
+        try:
+            line = self._line
+            until = time.monotonic() + turn.LEAD_SECONDS
+            while line is not None and not has_ended() and time.monotonic() < until:
+                self._read_once(line)
+        except OSError as error:
+            # The listener is called, and notices.
+            LOG.debug('hub at %s: %s', self._path, error)
+        finally:
+            self._turn.give_back()
 
     def consume(self, header: Mapping[str, Any], deliver: Deliver) -> int:
         """Take messages from now on; return the subscription's number.
@@ -138,8 +174,10 @@ class Connection:
             self._start()
             self._subscriptions[number] = kept, deliver
             self._consuming[number] = noted
+            self._note_listening()
             if self._line is not None:
                 self._try_send(self._line, kept)
+        self._turn.call_listener()
         noted.wait(lines.ANSWER_SECONDS if self._connected_soon() else 0)
         return number
 
@@ -156,6 +194,7 @@ class Connection:
         """Take no more; what is unacknowledged is delivered to somebody else."""
         with self._changed:
             self._subscriptions.pop(subscription, None)
+            self._note_listening()
             if self._line is not None:
                 self._try_send(self._line, {'op': 'cancel', 'sub': subscription})
 
@@ -179,6 +218,12 @@ class Connection:
                 raise TimeoutError(str(self._problem))
             return self._present()
 
+    def _wait_noticed(self, line: lines.Line) -> None:
+        """Return when the listener has seen the connection end."""
+        self._turn.call_listener()
+        with self._changed:
+            self._changed.wait_for(lambda: self._line is not line, lines.ANSWER_SECONDS)
+
     def _present(self) -> lines.Line:
         if self._line is None:
             raise self._problem
@@ -194,6 +239,7 @@ class Connection:
                 self._line.shut()
             self._changed.notify_all()
         self._hurry.set()
+        self._turn.call_listener()
         if self._thread not in (None, threading.current_thread()):
             self._thread.join(lines.ANSWER_SECONDS)
 
@@ -235,6 +281,7 @@ class Connection:
         line = lines.Line(self._path)
         try:
             line.greet()
+            line.limit_reading(turn.LEAD_SECONDS)
             with self._changed:
                 # What is consumed comes last: while we do not read, we can send only
                 # as long as nothing comes.
@@ -267,37 +314,64 @@ class Connection:
         with self._changed:
             self._line = None
             failed, self._failed = self._failed, {}
-        line.close()
+        with self._turn.lock:
+            line.close()
         problem = pending.Down(f'hub at {self._path}: {error}')
         for callback in failed.values():
             callback(problem)
         self._note_failure(error)
 
     def _read(self, line: lines.Line) -> None:
+        """Read whenever it is the listener's turn.
+
+        :raises OSError: the connection has ended.
+        """
         while True:
-            for frame in line.read():
-                try:
-                    self._take(line, frame)
-                except (ValueError, KeyError, TypeError) as error:
-                    LOG.warning(
-                        'the hub sent a %.40r that makes no sense: %r', frame.op, error
-                    )
+            self._answered = False
+            with self._turn.lock:
+                line.wait(None)
+                self._read_once(line)
+            if self._answered:
+                self._turn.rest()
+
+    def _read_once(self, line: lines.Line) -> None:
+        """Take what comes within :data:`guestagent.bus.driver.turn.LEAD_SECONDS`.
+
+        :raises OSError: the connection has ended.
+        """
+        for frame in line.read():
+            try:
+                self._take(line, frame)
+            except (ValueError, KeyError, TypeError) as error:
+                LOG.warning(
+                    'the hub sent a %.40r that makes no sense: %r', frame.op, error
+                )
+
+    def _needed(self) -> bool:
+        """Whether anybody waits, or takes what comes at any time."""
+        return bool(self._listening or self._failed or self._waiters or self._consuming)
+
+    def _note_listening(self) -> None:
+        every = self._subscriptions.values()
+        self._listening = any('reply' not in header for header, _ in every)
 
     def _take(self, line: lines.Line, frame: framing.Frame) -> None:
         header = frame.header
-        if frame.op == 'deliver':
+        op = header['op']
+        if op == 'deliver':
             found = self._subscriptions.get(header['sub'])
             if found is not None:
+                self._answered = True
                 found[1](line, header, frame.body)
-        elif frame.op == 'settled':
+        elif op == 'settled':
             self._settle(header)
-        elif frame.op == 'consuming':
+        elif op == 'consuming':
             noted = self._consuming.pop(header['sub'], None)
             if noted is not None:
                 noted.set()
-        elif frame.op == 'ping':
+        elif op == 'ping':
             self._try_send(line, {'op': 'pong'})
-        elif frame.op == 'bye':
+        elif op == 'bye':
             LOG.info('the hub said: %s', header.get('reason'))
 
     def _settle(self, header: dict[str, Any]) -> None:
@@ -310,6 +384,7 @@ class Connection:
             waiter = self._waiters.pop(number, None)
             failed = None if good else self._failed.pop(number, None)
         if waiter is not None:
+            self._answered = True
             waiter.end(problem)
         elif problem is not None and failed is not None:
             failed(problem)

@@ -29,10 +29,20 @@ _MANDATORY = 'at_least_once'
 
 
 class _Call:
-    """What came for a call: replies, signs of life, or an end."""
+    """What came for a call: replies, signs of life, or an end.
+
+    :ivar number: of its request, once that is sent.
+    """
+
+    __slots__ = ('came', 'number')
 
     def __init__(self) -> None:
         self.came: queue.SimpleQueue[dict[str, Any] | Exception] = queue.SimpleQueue()
+        self.number = 0
+
+    def has_come(self) -> bool:
+        """Whether anything has."""
+        return not self.came.empty()
 
 
 class ChannelDriver(base.BaseDriver):
@@ -184,9 +194,8 @@ class ChannelDriver(base.BaseDriver):
         if timeout is not None:
             header['ttl'] = timeout
         call = self._calls[msg_id] = _Call()
-        number = 0
         try:
-            number = self._connection.request(
+            call.number = self._connection.request(
                 header, body, call.came.put, timeout, _retries(retry)
             )
             return self._wait(call, header, deadline, monitor, mandatory)
@@ -197,7 +206,7 @@ class ChannelDriver(base.BaseDriver):
         except (pending.Down, framing.Unsendable) as error:
             raise oslo_messaging.MessageDeliveryFailure(str(error)) from error
         finally:
-            self._connection.forget(number)
+            self._connection.forget(call.number)
             del self._calls[msg_id]
 
     def _wait(
@@ -217,6 +226,8 @@ class ChannelDriver(base.BaseDriver):
             ends = [] if deadline is None else [deadline]
             if monitor:
                 ends.append(alive + monitor)
+            left = max(0.0, min(ends) - time.monotonic()) if ends else None
+            self._connection.read_until(call.has_come, left)
             left = max(0.0, min(ends) - time.monotonic()) if ends else None
             try:
                 came = call.came.get(timeout=left)
@@ -257,6 +268,8 @@ class ChannelDriver(base.BaseDriver):
             listener.LOG.warning('dropped what is no reply: %s', error)
             return
         if call is not None:
+            if message.get('ending'):
+                self._connection.forget(call.number)
             call.came.put(message)
 
     def _send_reply(self, name: str, message: dict[str, Any]) -> None:

@@ -89,23 +89,32 @@ class Line:
         limit = _TIMEVAL.pack(int(seconds), 0)
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 
+    def limit_reading(self, seconds: float) -> None:
+        """Let :meth:`read` return nothing if nothing comes for so long."""
+        limit = _TIMEVAL.pack(int(seconds), int(seconds % 1 * 1e6))
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+
     def read(self) -> list[framing.Frame]:
-        """Wait for frames; return one at least.
+        """Wait for frames; return one at least, unless :meth:`limit_reading` says so.
 
         :raises OSError: the connection has ended.
         """
         while True:
-            data = self._sock.recv(CHUNK)
+            try:
+                data = self._sock.recv(CHUNK)
+            except BlockingIOError:
+                return []
             if not data:
                 raise ConnectionResetError('the hub closed the connection')
             frames = list(self._decoder.feed(data))
             if frames:
                 return frames
 
-    def wait(self, seconds: float) -> bool:
+    def wait(self, seconds: float | None) -> bool:
         """Return whether something has come, within so many seconds."""
-        ready, _, _ = select.select([self._sock], [], [], max(0.0, seconds))
-        return bool(ready)
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN)
+        return bool(poll.poll(None if seconds is None else max(0.0, seconds) * 1000))
 
     def shut(self) -> None:
         """Let whoever reads notice the end."""

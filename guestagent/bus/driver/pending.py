@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import collections
 import threading
+import time
 from typing import Any
 
 from guestagent.bus.framing import Outcome
@@ -44,6 +45,10 @@ class Waiter:
         """It has come: ``None`` for a good one."""
         self._problem = problem
         self._event.set()
+
+    def has_ended(self) -> bool:
+        """Whether :meth:`wait` returns at once."""
+        return self._event.is_set()
 
     def failed(self, problem: Exception) -> None:
         """A connection was lost, or did not come about."""
@@ -90,3 +95,8 @@ class Kept:
     def all(self) -> list[tuple[dict[str, Any], bytes]]:
         """Return them in order."""
         return list(self._kept.values())
+
+
+def left(deadline: float | None) -> float | None:
+    """Return the seconds until then; ``None``: there is no end."""
+    return None if deadline is None else max(0.0, deadline - time.monotonic())

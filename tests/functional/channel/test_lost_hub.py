@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A hub that is killed, hangs, or is not there: all come back by themselves."""
 
+import concurrent.futures
 import signal
 import threading
 
@@ -150,3 +151,29 @@ def test_a_hub_that_hangs(hub, start_agent, probe):
     finally:
         hub._child.send_signal(signal.SIGCONT)
     assert probe.call({}, 'echo', value=3) == 3
+
+
+def test_a_call_right_after_the_hub_has_changed(
+    hub, start_agent, probe, tmp_path, children
+):
+    agent = start_agent()
+    for number in range(20):
+        assert probe.call({}, 'echo', value=number) == number
+    hub.kill()
+    children.append(hubs.Hub(tmp_path))
+    # The program has not looked since.
+    assert probe.call({}, 'echo', value='x') == 'x'
+    assert agent.running
+
+
+def test_calls_of_one_program_at_once_and_one_after_the_other(start_agent, probe):
+    start_agent()
+
+    def call(name):
+        return [probe.call({}, 'echo', value=f'{name}.{n}') for n in range(50)]
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        for callers in (1, 2, 8, 1):
+            results = list(pool.map(call, range(callers)))
+            expected = [[f'{name}.{n}' for n in range(50)] for name in range(callers)]
+            assert results == expected

@@ -172,3 +172,22 @@ def test_of_a_request_that_is_too_large_for_the_guest_comes_the_end(hub, program
         came = guest.receive()
     assert (came.header['size'], len(came.body)) == (200_003, 65536)
     assert came.body.endswith(b'end')
+
+
+def test_replies_wait_for_a_program_that_was_lost_and_comes_back(hub, guest):
+    guest.send('take', prefetch=10)
+    with hubs.Peer(hub.folder / 'programs.sock') as lost:
+        consume(lost, reply='reply_x', noack=True)
+        lost.send('publish', b'call', reply='reply_x', ttl=30, **GUEST)
+        assert guest.receive().body == b'call'
+
+    guest.send('reply', b'answer', to='reply_x', id=1)
+    assert guest.silent()
+
+    with hubs.Peer(hub.folder / 'programs.sock') as again:
+        consume(again, reply='reply_x', noack=True)
+        assert again.receive().body == b'answer'
+        again.send('bye', reason='closed')
+        again.wait_closed()
+    guest.send('reply', b'more', to='reply_x', id=2)
+    assert guest.receive().header['outcome'] == 'returned'

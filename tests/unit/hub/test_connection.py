@@ -101,3 +101,21 @@ def test_all_unfinished_frames_together_are_bounded(loop, connect, monkeypatch):
 
     assert [made.closed for made, _ in peers] == [False, False, True]
     assert connect.writer.unfinished == 2 * len(part)
+
+
+def test_who_costs_much_time_is_not_read_for_a_while(loop, connect, monkeypatch):
+    monkeypatch.setattr(connection, 'LONG_SECONDS', -1.0)
+    monkeypatch.setattr(connection, 'REST_FACTOR', 1e9)
+    made, peer = connect()
+    whole = framing.encode({'op': 'x'}, b'y' * 1000)
+    peer.sendall(whole[:500])
+    turn(loop, lambda: made._unfinished)
+    peer.sendall(whole[500:])
+    turn(loop, lambda: made.owner.frames)
+
+    peer.sendall(whole)
+    loop.run_once(0.05)
+    assert len(made.owner.frames) == 1
+
+    made._rested()
+    turn(loop, lambda: len(made.owner.frames) == 2)
