@@ -11,12 +11,11 @@ data: none of them can be changed.
 
 from __future__ import annotations
 
-import base64
 import binascii
 import os
 from typing import Any, NamedTuple
 
-from guestagent import errors
+from guestagent import digest, errors
 
 VERSION = b'\x01'
 ID_SIZE = 8
@@ -63,13 +62,8 @@ class Way:
         about = _about(self.id, purpose, bound)
         # A machine that goes on twice from one snapshot may draw the same random
         # bytes twice, and a nonce must never serve two texts: so the text is in it.
-        nonce = self._bindings.crypto_generichash.generichash_blake2b_salt_personal(
-            os.urandom(NONCE_SIZE) + about + plain,
-            NONCE_SIZE,
-            self._nonces,
-            b'',
-            _PERSON,
-        )
+        drawn = os.urandom(NONCE_SIZE) + about + plain
+        nonce = digest.blake2b(drawn, NONCE_SIZE, self._nonces, _PERSON)
         text = self._bindings.crypto_aead_xchacha20poly1305_ietf_encrypt(
             plain, about, nonce, self._key
         )
@@ -119,8 +113,8 @@ def take_apart(text: Any) -> Sealed:
     if not isinstance(text, str):
         raise Broken('it is not text')
     try:
-        data = base64.b64decode(text.encode('ascii'), validate=True)
-    except (UnicodeEncodeError, binascii.Error):
+        data = binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:  # so is binascii.Error, and what is not ASCII
         raise Broken('it is not base64') from None
     if len(data) < _TEXT + TAG_SIZE:
         raise Broken('it is too short')

@@ -97,12 +97,15 @@ class Window:
 
     def clock(self, caller: str, now: int) -> int:
         """Return the time as it counts for a caller."""
+        skew = self._limits.skew
         for waits in (False, True):
             lane = self._lanes.get((caller, waits))
+            # Above the floor too: else nothing sealed by this clock got in.
             if lane is not None:
-                # Above the floor too: else nothing sealed by this clock got in.
-                now = max(now, lane.highest - self._limits.skew, lane.floor + 1)
-        return max(now, *(floor + 1 for floor in self._floors.values()))
+                now = max(now, lane.highest - skew, lane.floor + 1)
+            else:
+                now = max(now, self._floors[waits] + 1)
+        return now
 
     def judge(self, seal: Seal, now: int) -> Verdict:
         """Return what is to be done with a command; what is fresh is remembered."""

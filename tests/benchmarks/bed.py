@@ -141,16 +141,18 @@ class Bed:
         wait: bool = True,
         hub: str = '',
         instance: str = '',
+        options: str = '',
     ) -> Server:
         """Start a server of a kind.
 
         :param wait: until it consumes from its queues; not on a hub.
         :param hub: the URL of a hub that it uses in place of the broker.
         :param instance: its name; ``''``: a new one.
+        :param options: more for ours, as sections of a file.
         :raises devstack.processes.Failed: it does not come up.
         """
         instance = instance or f'{kind.lower()}-{uuid.uuid4().hex[:12]}'
-        argv = self._argv(kind, instance, extensions, hub or self.url)
+        argv = self._argv(kind, instance, extensions, hub or self.url, options)
         log = self._folder / f'{instance}.log'
         env = {
             'PATH': '/usr/bin:/bin',
@@ -214,7 +216,12 @@ class Bed:
             client.close()
 
     def _argv(
-        self, kind: str, instance: str, extensions: Sequence[str], url: str
+        self,
+        kind: str,
+        instance: str,
+        extensions: Sequence[str],
+        url: str,
+        options: str,
     ) -> list[str]:
         venv = self._venvs[kind]
         if kind != OURS:
@@ -236,6 +243,7 @@ class Bed:
                 extensions=','.join(extensions),
                 state=self._folder / f'{instance}.state',
             )
+            + options
         )
         return [str(venv.program('guestagent')), '--config-file', str(config)]
 

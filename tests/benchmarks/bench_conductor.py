@@ -50,10 +50,23 @@ class Ground:
         self.database.remove()
         self.broker.kill()
 
-    def conductor(self) -> processes.Process:
-        """Start a conductor, and return it when it takes reports."""
+    def conductor(self, topic: str = _TOPIC, key_file: str = '') -> processes.Process:
+        """Start a conductor, and return it when it takes reports.
+
+        :param topic: of the reports; on another there is a database of its own.
+        :param key_file: with the key that opens them.
+        """
+        url = self._url if topic == _TOPIC else self.database.add(topic)
+        folder = self._folder / topic
+        folder.mkdir(exist_ok=True)
         child = stack.Conductor(
-            self._folder, self.broker.url, {'database': {'connection': self._url}}
+            folder,
+            self.broker.url,
+            {
+                'DEFAULT': {'report_topic': topic},
+                'database': {'connection': url},
+                'seal': {'key_file': key_file},
+            },
         )
         self._children.append(child)
         child.wait_line('taking reports from')
@@ -88,7 +101,8 @@ class Ground:
 
 
 @contextlib.contextmanager
-def _ground() -> Iterator[Ground]:
+def make_ground() -> Iterator[Ground]:
+    """Give a ground, and end it."""
     with tempfile.TemporaryDirectory(prefix='guestagent-bench-') as folder:
         ground = Ground(pathlib.Path(folder))
         try:
@@ -97,7 +111,7 @@ def _ground() -> Iterator[Ground]:
             ground.close()
 
 
-def _rate(
+def rate(
     fleet: heartbeats.Fleet, takers: Sequence[processes.Process], count: int
 ) -> float:
     """Return how many heartbeats ``takers`` write in a second.
@@ -127,7 +141,7 @@ def _idle_seconds() -> float:
 @registry.benchmark('conductor-heartbeats', 'conductor-two')
 def throughput(bench: bed.Bed) -> Iterator[report.Row]:
     """One conductor, two, and a stock server with an ORM, in interleaved rounds."""
-    with _ground() as ground, contextlib.ExitStack() as closing:
+    with make_ground() as ground, contextlib.ExitStack() as closing:
         first, peer = ground.conductor(), ground.orm_server()
         fleet = closing.enter_context(ground.fleet())
         orm_fleet = closing.enter_context(ground.fleet(_ORM_TOPIC))
@@ -136,19 +150,19 @@ def throughput(bench: bed.Bed) -> Iterator[report.Row]:
 
         def measure(kind: str) -> float:
             if kind == bed.A:
-                return _rate(orm_fleet, [peer], ORM_COUNT)
+                return rate(orm_fleet, [peer], ORM_COUNT)
             if kind == _TWO:
                 # It leaves afterwards, or it would share with one that is alone.
                 second = ground.conductor()
                 idle = _idle_seconds()
                 begin = time.monotonic()
-                figure = _rate(fleet, [first, second], OURS_COUNT)
+                figure = rate(fleet, [first, second], OURS_COUNT)
                 passed = (time.monotonic() - begin) * (os.cpu_count() or 1)
                 busy.append(1 - (_idle_seconds() - idle) / passed)
                 second.stop()
                 return figure
             before = process.cpu_ns(first.pid)
-            figure = _rate(fleet, [first], OURS_COUNT)
+            figure = rate(fleet, [first], OURS_COUNT)
             cpu.append((process.cpu_ns(first.pid) - before) / 1e3 / OURS_COUNT)
             return figure
 
@@ -186,7 +200,7 @@ def throughput(bench: bed.Bed) -> Iterator[report.Row]:
 def memory(bench: bed.Bed) -> Iterator[report.Row]:
     """How much larger a conductor is after a million reports than after a thousand."""
     count = 100_000 if bench.quick else MILLION
-    with _ground() as ground:
+    with make_ground() as ground:
         child = ground.conductor()
         with ground.fleet() as fleet:
             figures = []

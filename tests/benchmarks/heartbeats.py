@@ -14,6 +14,7 @@ import amqp
 
 from devstack import processes
 from guestagent.bus import envelope
+from guestagent.seal import contents, keys, value
 from tests.benchmarks import pipelined
 
 #: Content type and encoding, delivery mode.
@@ -89,19 +90,49 @@ class Fleet:
         """Wait until so many wait in the queue: persistent ones take a moment."""
         processes.wait_for(lambda: self.depth() >= count, 'they wait in the queue', 60)
 
-    def _frames(self, number: int, sequence: int) -> bytes:
-        body = (
+    def _text(self, number: int, sequence: int) -> str:
+        return (
             self._body.replace(_INSTANCE, f'bench-{number:05d}')
             .replace(str(_SEQUENCE), str(sequence))
             .replace(_ID, f'{sequence:016x}{number:016x}')
-            .encode()
         )
+
+    def _frames(self, number: int, sequence: int) -> bytes:
+        body = self._text(number, sequence).encode()
         header = struct.pack('>HHQH', pipelined.BASIC, 0, len(body), _PROPERTIES)
         header += _short('application/json') + _short('utf-8') + b'\x02'
         return (
             self._publish
             + _frame(pipelined.HEADER, header)
             + _frame(pipelined.BODY, body)
+        )
+
+
+class SealedFleet(Fleet):
+    """The same reports, each sealed with the key of its instance.
+
+    :param master: the conductor's.
+    """
+
+    def __init__(
+        self, port: int, exchange: str, queue: str, size: int, master: keys.Line
+    ) -> None:
+        super().__init__(port, exchange, queue, size)
+        self._keys = [
+            keys.Key(master.derive(f'bench-{number:05d}')) for number in range(size)
+        ]
+
+    def _text(self, number: int, sequence: int) -> str:
+        instance = f'bench-{number:05d}'
+        payload = {**_payload(), 'instance': instance, 'sequence': sequence}
+        sealed = self._keys[number].from_guest.seal(
+            value.REPORT, instance.encode(), contents.write(payload)
+        )
+        return envelope.notification(
+            f'guestagent.{instance}',
+            'guestagent.heartbeat',
+            {'instance': instance, 'sealed': value.encode(sealed)},
+            f'{sequence:016x}{number:016x}',
         )
 
 
