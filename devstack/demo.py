@@ -183,6 +183,10 @@ class Demo:
         agent = stack.Agent(self._folder, self._url, INSTANCE)
         self._keep('agent', agent)
         agent.wait_ready()
+        _print(
+            'It has [seal] allow_plain = true: nobody on this bus is a stranger.\n'
+            'Elsewhere give guests keys, and commands are sealed: doc/sealing.rst'
+        )
 
     def _keep(self, name: str, process: processes.Process) -> None:
         self._stopping.callback(process.stop)

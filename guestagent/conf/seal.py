@@ -27,7 +27,7 @@ KEYS = [
 AGENT = [
     cfg.BoolOpt(
         'allow_plain',
-        default=True,
+        default=False,
         help='Without a key: whether commands that are not sealed may change the '
         'guest, and use the extensions exec and file. Whoever can write to the bus '
         'can then do so, under any name. With a key all plain requests are dropped '

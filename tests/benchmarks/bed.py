@@ -38,6 +38,9 @@ state_dir = {state}
 require_extensions = true
 """
 
+#: There are no strangers on a bus that is ours.
+_PLAIN = '[seal]\nallow_plain = true\n'
+
 
 class Server:
     """One running server, ours or a peer's, on a topic of its own.
@@ -243,7 +246,7 @@ class Bed:
                 extensions=','.join(extensions),
                 state=self._folder / f'{instance}.state',
             )
-            + options
+            + (options or _PLAIN)
         )
         return [str(venv.program('guestagent')), '--config-file', str(config)]
 

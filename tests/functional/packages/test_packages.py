@@ -43,6 +43,7 @@ def packaged_agent(
         {
             'DEFAULT': {'transport_url': bus_url, 'instance_id': 'deb'},
             'reports': {'heartbeat_interval': 1},
+            'seal': {'allow_plain': True},
         },
     )
     command = service(installed.tree, 'guestagent')['ExecStart'].split()

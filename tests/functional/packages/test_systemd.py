@@ -47,6 +47,7 @@ def configure(system: booted.System) -> None:
         'etc/guestagent/agent.conf.d/test.conf',
         f'[DEFAULT]\ntransport_url = {HUB}\ninstance_id = deb\n'
         '[reports]\nheartbeat_interval = 1\n'
+        '[seal]\nallow_plain = true\n'
         '[monitoring]\nisolate = true\n',
         0o640,
     )
