@@ -100,6 +100,11 @@ class Loop:
         for number in signals:
             signal.signal(number, lambda got, _frame: self.call_soon(callback, got))
 
+    @property
+    def asleep(self) -> bool:
+        """Whether :meth:`call_soon` would have to wake it; for any thread."""
+        return not self._awake
+
     def stop(self) -> None:
         """Let :meth:`run` return after the present round."""
         self._running = False

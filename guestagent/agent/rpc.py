@@ -156,16 +156,19 @@ class _Call(requests.Door):
         self._delivery.acknowledge()
 
     def answer(self, request: requests.Request, outcome: requests.Outcome) -> bool:
-        """Encode on this thread, send on the loop's."""
+        """Encode on this thread; send on it if the bus can, else on the loop's."""
         if self._queue is None:
             return False
         sealed = outcome if self._seal is None else self._seal(outcome)
         reply = self._encode(sealed, self._queue)
-        done = None
-        if request.mutates:
+        if not request.mutates:
+            # To wake the loop for it would take longer than to send it.
+            if not self._sent_at_once(reply):
+                self._door.loop.call_soon(self._send, reply, None)
+            return True
 
-            def done(sent: base.Sent) -> None:
-                self._door.replied(request, outcome, sent)
+        def done(sent: base.Sent) -> None:
+            self._door.replied(request, outcome, sent)
 
         self._door.loop.call_soon(self._send, reply, done)
         return True
@@ -185,6 +188,10 @@ class _Call(requests.Door):
     def life_interval(self) -> float | None:
         """Half of what the caller waits for, as oslo.messaging does."""
         return self._life
+
+    def _sent_at_once(self, reply: base.Reply) -> bool:
+        bus = self._door.bus
+        return not bus.is_gone(reply.queue) and bus.reply_at_once(reply)
 
     def _send(
         self, reply: base.Reply, done: Callable[[base.Sent], None] | None

@@ -115,6 +115,13 @@ class Bus:
         """
         raise NotImplementedError
 
+    def reply_at_once(self, _reply: Reply) -> bool:
+        """Send a reply on the thread that calls, any one, if this bus can do so now.
+
+        :returns: whether it has; otherwise the loop must, with :meth:`reply`.
+        """
+        return False
+
     def report(self, body: str, done: Callable[[Sent], None]) -> None:
         """Send a report; ``done`` is called once with what became of it.
 
@@ -134,6 +141,9 @@ class Bus:
 
         :param reason: for the log.
         """
+
+    def relocate(self, transport_url: str) -> None:
+        """Use another URL from the next connection on; only its hosts count."""
 
     def pause(self) -> None:
         """Take no more requests; what is unacknowledged goes back when we leave."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import itertools
 import logging
 import socket
 import time
@@ -19,7 +20,7 @@ from typing import Any, ClassVar
 import guestagent
 from guestagent import logs
 from guestagent import loop as loops
-from guestagent.bus import attempts, base, envelope, framing, outbox, stream
+from guestagent.bus import attempts, base, channel_line, envelope, framing, outbox
 
 LOG = logging.getLogger(__name__)
 
@@ -34,11 +35,6 @@ HELLO_SECONDS = 10.0
 GONE_SECONDS = 60.0
 GONE_LENGTH = 200
 REPLIES_LENGTH = 1000
-
-#: For how long an acknowledgement may wait for something that goes with it, in
-#: seconds, and how many may: a call is answered soon, and the hub wakes up once.
-ACKNOWLEDGE_SECONDS = 0.005
-ACKNOWLEDGE_COUNT = 16
 
 _SENT = {
     framing.Outcome.ACKNOWLEDGED: base.Sent.CONFIRMED,
@@ -67,7 +63,7 @@ class Settings:
 class Delivery(base.Delivery):
     """A request, and who must hear that it was taken."""
 
-    __slots__ = ('_acknowledge', '_body', '_size', '_size_max', '_tag')
+    __slots__ = ('_acknowledge', '_asked', '_body', '_size', '_size_max', '_tag')
 
     def __init__(
         self,
@@ -75,6 +71,7 @@ class Delivery(base.Delivery):
         body: bytes,
         size_max: int,
         acknowledge: Callable[[int], None],
+        asked: Callable[[object], None],
     ) -> None:
         life = header.get('ttl')
         super().__init__(None if life is None else float(life))
@@ -83,29 +80,20 @@ class Delivery(base.Delivery):
         self._size = int(header.get('size', len(body)))
         self._size_max = size_max
         self._acknowledge = acknowledge
+        self._asked = asked
 
     def read(self) -> envelope.Message:
         """See the base class."""
         body, self._body = self._body, b''
         if self._size > self._size_max:
             raise envelope.TooLarge(self._size, self._size_max, body)
-        return envelope.read(body)
+        message = envelope.read(body)
+        self._asked(message.reply_queue)
+        return message
 
     def acknowledge(self) -> None:
         """See the base class."""
         self._acknowledge(self._tag)
-
-
-class _Line:
-    """One connection: what it holds ends with it."""
-
-    def __init__(self, size_max: int) -> None:
-        self.decoder = framing.Decoder(size_max)
-        self.acknowledged: list[int] = []
-        self.reason = ''
-        # Whether something else goes to the hub in this round.
-        self.written = False
-        self.stream: stream.Stream
 
 
 class ChannelBus(base.Bus):
@@ -116,11 +104,10 @@ class ChannelBus(base.Bus):
         self._settings = settings
         self._backoff = attempts.Backoff(RETRY)
         self._outbox = outbox.Outbox()
-        self._line: _Line | None = None
+        self._line: channel_line.Line | None = None
         self._timer: loops.Timer | None = None
-        self._acknowledging = False
         self._paused = False
-        self._number = 0
+        self._numbers = itertools.count(1)
         self._body_max = settings.max_message_size
         self._reports: dict[int, Callable[[base.Sent], None]] = {}
         self._replies: collections.OrderedDict[int, outbox.Reply]
@@ -134,8 +121,6 @@ class ChannelBus(base.Bus):
         """See :meth:`guestagent.bus.base.Bus.start`."""
         self._received = received
         self._on_connected = connected
-        # Before the stream's own, which then sends what this writes.
-        self._loop.before_wait.append(self._acknowledge)
         self._connect()
 
     def reply(
@@ -147,12 +132,23 @@ class ChannelBus(base.Bus):
             self._lose(given_up, 'too many wait for the hub')
         self._send_replies()
 
+    def reply_at_once(self, reply: base.Reply) -> bool:
+        """See :meth:`guestagent.bus.base.Bus.reply_at_once`."""
+        line, body = self._line, reply.body.encode()
+        if line is None or not self.connected or len(body) > self._body_max:
+            return False
+        number = self._remember(outbox.Reply(reply.queue, '', None))
+        sent = line.send_now({'op': 'reply', 'id': number, 'to': reply.queue}, body)
+        if not sent:
+            self._replies.pop(number, None)
+        return sent
+
     def report(self, body: str, done: Callable[[base.Sent], None]) -> None:
         """See :meth:`guestagent.bus.base.Bus.report`."""
         if not self.connected:
             done(base.Sent.LOST)
             return
-        number = self._next()
+        number = next(self._numbers)
         self._reports[number] = done
         self._write({'op': 'report', 'id': number}, body.encode())
 
@@ -164,7 +160,7 @@ class ChannelBus(base.Bus):
     def reconnect(self, reason: str) -> None:
         """See :meth:`guestagent.bus.base.Bus.reconnect`."""
         if self._line is not None:
-            self._line.stream.close()
+            self._line.close()
             self._lost(reason)
 
     def pause(self) -> None:
@@ -178,12 +174,12 @@ class ChannelBus(base.Bus):
         self.connected = False
         if self._timer is not None:
             self._timer.cancel()
-        if self._line is not None:
-            self._send_acknowledged()
-            self._write({'op': 'bye', 'reason': 'the agent stops'})
-            self._line.stream.flush()
-            self._line.stream.close()
-            self._line = None
+        line, self._line = self._line, None
+        if line is not None:
+            line.acknowledge()
+            line.send({'op': 'bye', 'reason': 'the agent stops'})
+            line.flush()
+            line.close()
 
     # The connection
 
@@ -194,15 +190,15 @@ class ChannelBus(base.Bus):
             sock.connect(self._settings.path)
         except OSError as error:
             sock.close()
-            self._retry(error.strerror or str(error))
+            self._retry(_explain(error))
             return
-        line = self._line = _Line(self._settings.max_message_size)
-        line.stream = stream.Stream(
+        self._line = channel_line.Line(
             self._loop,
             sock,
             self._read,
             lambda error: self._lost(str(error)),
             self._settings.unsent_max,
+            self._settings.max_message_size,
         )
         self._timer = self._loop.call_later(HELLO_SECONDS, self._no_hello)
         self._write(
@@ -220,13 +216,15 @@ class ChannelBus(base.Bus):
 
     def _drop(self, reason: str) -> None:
         if self._line is not None:
-            self._line.stream.close()
+            self._line.close()
             self._lost(reason)
 
     def _lost(self, reason: str) -> None:
         """Connect again; whoever waits for an answer gets none."""
-        said = self._line.reason if self._line is not None else ''
-        self._line = None
+        line, self._line = self._line, None
+        if line is None:
+            return  # it ended while we closed it
+        said = line.reason
         self.connected = False
         self._replies.clear()
         reports, self._reports = self._reports, {}
@@ -293,9 +291,14 @@ class ChannelBus(base.Bus):
     def _deliver(self, header: dict[str, Any], body: bytes) -> None:
         assert self._line is not None
         # A tag counts in its connection: after that it is nobody's.
-        acknowledge = self._line.acknowledged.append
+        acknowledge = self._line.owed.append
         size_max = self._settings.max_message_size
-        self._received(Delivery(header, body, size_max, acknowledge))
+        self._received(Delivery(header, body, size_max, acknowledge, self._asked))
+
+    def _asked(self, queue: object) -> None:
+        """Somebody has asked who waits there: he is back if he was gone."""
+        if isinstance(queue, str):
+            self._gone.pop(queue, None)
 
     def _settled(self, header: dict[str, Any], _body: bytes) -> None:
         number = int(header['id'])
@@ -324,37 +327,9 @@ class ChannelBus(base.Bus):
 
     # What goes
 
-    def _next(self) -> int:
-        self._number += 1
-        return self._number
-
     def _write(self, header: dict[str, Any], body: bytes = b'') -> None:
         if self._line is not None:
-            self._line.written = True
-            self._line.stream.write(framing.encode(header, body))
-
-    def _acknowledge(self) -> None:
-        """Acknowledge at the end of a round, if it is not worth to wait."""
-        line = self._line
-        if line is None:
-            return
-        count = len(line.acknowledged)
-        if count and (line.written or count >= ACKNOWLEDGE_COUNT):
-            self._send_acknowledged()
-        elif count and not self._acknowledging:
-            self._acknowledging = True
-            self._loop.call_later(ACKNOWLEDGE_SECONDS, self._acknowledge_late)
-        line.written = False
-
-    def _acknowledge_late(self) -> None:
-        self._acknowledging = False
-        self._send_acknowledged()
-
-    def _send_acknowledged(self) -> None:
-        """Acknowledge, in one frame, what was taken."""
-        if self._line is not None and self._line.acknowledged:
-            self._write({'op': 'ack', 'tags': self._line.acknowledged})
-            self._line.acknowledged.clear()
+            self._line.send(header, body)
 
     def _send_replies(self) -> None:
         while self.connected:
@@ -365,13 +340,18 @@ class ChannelBus(base.Bus):
             if len(body) > self._body_max:
                 self._lose(reply, f'the hub takes {self._body_max} bytes at most')
                 continue
-            number = self._next()
-            self._replies[number] = reply
-            if len(self._replies) > REPLIES_LENGTH:
-                self._replies.popitem(last=False)
+            number = self._remember(reply)
             self._write({'op': 'reply', 'id': number, 'to': reply.key}, body)
             if reply.done is not None:
                 reply.done(base.Sent.CONFIRMED)
+
+    def _remember(self, reply: outbox.Reply) -> int:
+        """Return the number of a reply that the hub may return; from any thread."""
+        number = next(self._numbers)
+        self._replies[number] = reply
+        if len(self._replies) > REPLIES_LENGTH:
+            self._replies.popitem(last=False)
+        return number
 
     def _note_gone(self, queue: str) -> None:
         self._gone[queue] = time.monotonic()
@@ -392,3 +372,15 @@ class ChannelBus(base.Bus):
             )
         if reply.done is not None:
             reply.done(base.Sent.RETURNED)
+
+
+def _explain(error: OSError) -> str:
+    """Say why a hub cannot be reached, and what to do if it is not there."""
+    reason = error.strerror or str(error)
+    if not isinstance(error, (FileNotFoundError, ConnectionRefusedError)):
+        return reason
+    return (
+        f'{reason}: no hub runs there (transport_url is channel:// and the DIR of '
+        f'guestagent-hub --listen DIR), or it does not know this guest yet (--guest '
+        f'ID, or the first request to it); waiting for it'
+    )

@@ -153,7 +153,18 @@ class Connection:
         """Send a frame at the end of this round."""
         if self.closed:
             return
-        self._out += framing.encode(header, body)
+        self._send(framing.encode(header, body))
+
+    def deliver_as(self, header: bytes, message: queues.Message, body: bytes) -> None:
+        """Send a message, its header written but for the end, at the end of this
+        round."""
+        if self.closed:
+            return
+        end = b',"redelivered":true}' if message.redelivered else b'}'
+        self._send(framing.join(header + end, body))
+
+    def _send(self, data: bytes) -> None:
+        self._out += data
         if not self._dirty:
             self._dirty = True
             self._writer.add(self)
@@ -162,14 +173,8 @@ class Connection:
         self, subscription: queues.Subscription, tag: int, message: queues.Message
     ) -> None:
         """See :class:`guestagent.hub.queues.Peer`."""
-        header: dict[str, Any] = {
-            'op': 'deliver',
-            'sub': subscription.number,
-            'tag': tag,
-        }
-        if message.redelivered:
-            header['redelivered'] = True
-        self.send(header, message.body)
+        header = b'{"op":"deliver","sub":%d,"tag":%d' % (subscription.number, tag)
+        self.deliver_as(header, message, message.body)
 
     def settle(self, number: int, outcome: Outcome, reason: str) -> None:
         """See :class:`guestagent.hub.queues.Peer`."""

@@ -191,13 +191,11 @@ class Guest:
         """See :class:`guestagent.hub.queues.Peer`."""
         if self._conn is None:
             return
-        header: dict[str, Any] = {'op': 'deliver', 'tag': tag}
+        header = b'{"op":"deliver","tag":%d' % tag
         if message.timed:
             # Who asks waits no longer than that.
             left = message.expires - self._side.routes.expires(0)
-            header['ttl'] = round(max(left, 0.0), 3)
-        if message.redelivered:
-            header['redelivered'] = True
+            header += b',"ttl":%.3f' % max(left, 0.0)
         if message.reply:
             self._replies[message.reply] = None
             self._replies.move_to_end(message.reply)
@@ -205,9 +203,9 @@ class Guest:
                 self._replies.popitem(last=False)
         body = message.body
         if len(body) > self._size_max:
-            header['size'] = len(body)
+            header += b',"size":%d' % len(body)
             body = body[-END_KEPT:]
-        self._conn.send(header, body)
+        self._conn.deliver_as(header, message, body)
 
     def settle(self, number: int, outcome: Outcome, reason: str) -> None:
         """See :class:`guestagent.hub.queues.Peer`."""
