@@ -140,11 +140,12 @@ class Connection:
         self._failed.pop(number, None)
 
     def read_until(self, has_ended: Callable[[], bool], seconds: float | None) -> None:
-        """Read for a caller who waits, for a while, unless somebody reads already.
+        """Read for a caller who waits alone, for a while, if nobody reads already.
 
         :param seconds: how long the caller is going to wait.
         """
-        if seconds is not None and seconds < 2 * turn.LEAD_SECONDS:
+        short = seconds is not None and seconds < 2 * turn.LEAD_SECONDS
+        if short or len(self._failed) + len(self._waiters) > 1:
             self._turn.call_listener()
             return
         if not self._turn.take():
