@@ -158,9 +158,7 @@ class Link:
     def attach(self, loop: stream.Poller, owner: Owner, limits: Limits) -> None:
         """Give the connection to the loop."""
         self._owner = owner
-        self._limit = frames.SizeLimit(
-            limits.max_message_size, self._amqp.on_inbound_frame
-        )
+        self._limit = frames.SizeLimit(limits.max_message_size, self._on_frame)
         self._splitter = frames.Splitter(self._amqp.frame_max)
         self._amqp.on_blocked = lambda _reason: owner.on_blocked(True)
         self._amqp.on_unblocked = lambda: owner.on_blocked(False)
@@ -273,6 +271,12 @@ class Link:
             # The rest of the bytes is lost with it, and so the step.
             LOG.exception('what RabbitMQ sent could not be handled')
             self.fail(ConnectionError('what it sent could not be handled'))
+
+    def _on_frame(self, frame: frames.Frame) -> None:
+        # What RabbitMQ had under way for a channel when it closed it comes after that.
+        channels = self._amqp.channels
+        if channels is None or frame[1] in channels:
+            self._amqp.on_inbound_frame(frame)
 
     def _on_channel_closed(self, reason: Exception) -> None:
         self._channel = None

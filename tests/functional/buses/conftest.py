@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One agent for each bus, with a client of its own; they serve all tests here."""
+"""One agent for each bus, with a client of its own; they serve a module's tests."""
 
 import contextlib
 import dataclasses
@@ -65,11 +65,11 @@ class Guest:
         assert (reply['_msg_id'], reply['result']) == (msg_id, 'good')
 
 
-@pytest.fixture(scope='session')
-def guests(rabbit, tmp_path_factory):
+@pytest.fixture(scope='module')
+def guests(request, rabbit, tmp_path_factory):
     """Return ``{bus: Guest}``; their reports have had to wait for a queue."""
     folder = tmp_path_factory.mktemp('buses')
-    broker = rabbit.add_vhost('buses')
+    broker = rabbit.add_vhost(f'buses-{request.module.__name__}')
     made = {}
     with contextlib.ExitStack() as ending:
         hub = hubs.Hub(folder, '--guest', 'on-channel')
