@@ -253,12 +253,14 @@ class Extension:
     :cvar version: ``major.minor`` of the commands: a caller's request is served
         when it names the same major and no later minor.
     :cvar options: oslo.config options, registered in the section ``[<name>]``.
+    :cvar needs_root: what of it works as root only, in a few words; ``''``: nothing.
     :ivar name: the entry point's name.
     :ivar conf: the section ``[<name>]`` of the configuration.
     """
 
     version = '1.0'
     options: Sequence[cfg.Opt] = ()
+    needs_root = ''
 
     def __init__(self, name: str, conf: Any, host: Host) -> None:
         self.name = name

@@ -4,7 +4,9 @@
 import json
 import logging
 import logging.handlers
+import os
 import time
+from io import TextIOWrapper
 from typing import Any
 
 
@@ -37,6 +39,15 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry)
 
 
+class _File(logging.handlers.WatchedFileHandler):
+    """A file that only its owner can read, unless another program has made it."""
+
+    def _open(self) -> TextIOWrapper:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        fd = os.open(self.baseFilename, flags, 0o600)
+        return open(fd, 'a', encoding=self.encoding)
+
+
 def setup(conf: Any, instance: str | None = None) -> None:
     """Send the log where ``conf`` says (options of ``guestagent.conf.common``).
 
@@ -45,7 +56,7 @@ def setup(conf: Any, instance: str | None = None) -> None:
     """
     handler: logging.Handler
     if conf.log_file:
-        handler = logging.handlers.WatchedFileHandler(conf.log_file, encoding='utf-8')
+        handler = _File(conf.log_file, encoding='utf-8')
     else:
         handler = logging.StreamHandler()
     handler.setFormatter(

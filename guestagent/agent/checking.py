@@ -10,7 +10,7 @@ from oslo_config import cfg
 
 from guestagent import errors, extension
 from guestagent import loop as loops
-from guestagent.agent import instance, registry, trust
+from guestagent.agent import instance, privileges, registry, trust
 from guestagent.agent.policy import files
 from guestagent.bus import factory
 from guestagent.conf import check as checks
@@ -38,9 +38,10 @@ def check(conf: config.Config) -> checks.Findings:
         for loaded in known.extensions()
         if loaded.problem
     ]
+    warnings = [*names.warnings, *privileges.notes(conf, known.extensions())]
     if not found and conf.require_extensions:
-        return checks.Findings(failed, names.warnings)
-    return checks.Findings(found, [*names.warnings, *failed])
+        return checks.Findings(failed, warnings)
+    return checks.Findings(found, [*warnings, *failed])
 
 
 def _collect(problems: list[str], step: Callable[[], object]) -> None:

@@ -52,9 +52,9 @@ class Core(extension.Extension):
     def describe(self, context: extension.Context, extension: str) -> dict[str, Any]:
         """Return what an extension is and how its commands are called.
 
-        ``{name, doc, version, health, distribution, distribution_version, commands:
-        [{name, doc, mutates, repeatable, timeout, returns, arguments: [{name, type,
-        required, default}]}]}``
+        ``{name, doc, version, health, distribution, distribution_version, needs_root,
+        commands: [{name, doc, mutates, repeatable, timeout, returns, arguments:
+        [{name, type, required, default}]}]}``
         """
         for loaded in self._known.extensions():
             if loaded.name == extension:
@@ -192,6 +192,7 @@ def _describe_extension(loaded: registry.Loaded) -> dict[str, Any]:
         'name': loaded.name,
         **loaded.summary(),
         'doc': doc or '',
+        'needs_root': loaded.instance.needs_root if loaded.instance else '',
         'commands': [
             _describe_command(name, command)
             for name, command in sorted(loaded.commands.items())

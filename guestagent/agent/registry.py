@@ -206,7 +206,7 @@ class Registry:
                 raise errors.ConfigError(
                     f"enabled_extensions: the name {name!r} is the agent's own"
                 )
-        found = _entry_points()
+        found = entry_points()
         self._known = {*wanted, *(entry.name for entry in found)}
         _refuse_conflicts(wanted, found)
 
@@ -223,7 +223,11 @@ class Registry:
         sources = {entry.name: entry for entry in found}
         for name in wanted:
             isolation.register(self._conf, name, name in sources)
-        apart = {name for name in wanted if self._is_apart(name, name in sources)}
+        apart = {
+            name
+            for name in wanted
+            if isolation.is_apart(self._conf, name, name in sources)
+        }
         here = [name for name in wanted if name not in apart]
         manager = _Manager(here, found, failed)
         plugins = {plugin.name: plugin for plugin in manager.extensions}
@@ -242,11 +246,6 @@ class Registry:
                 )
         if required:
             self._require()
-
-    def _is_apart(self, name: str, installed: bool) -> bool:
-        """Whether an extension runs in a process of its own."""
-        section = self._conf[name]
-        return bool(section.isolate if installed else section.command)
 
     def _load_apart(
         self, name: str, entry: importlib.metadata.EntryPoint | None
@@ -356,7 +355,7 @@ class Registry:
             )
 
 
-def _entry_points() -> list[importlib.metadata.EntryPoint]:
+def entry_points() -> list[importlib.metadata.EntryPoint]:
     """Return the group's entry points; one that is found twice counts once."""
     found: dict[tuple[str, str, str], importlib.metadata.EntryPoint] = {}
     for entry in importlib.metadata.entry_points(group=GROUP):

@@ -34,6 +34,7 @@ from guestagent.agent import (
     machine,
     periodic,
     pool,
+    privileges,
     recordfile,
     registry,
     reporter,
@@ -216,6 +217,8 @@ class Service:
             self.instance_id,
             ', '.join(item.name for item in self.registry.extensions()) or 'none',
         )
+        for note in privileges.notes(self._conf, self.registry.extensions()):
+            LOG.warning('%s', note)
         state.prepare(self._conf.state_dir)
         self.journal.open()
         self.audit.open()

@@ -15,8 +15,8 @@ imports.defer('hashlib', 'netaddr', 'rfc3986')
 
 from oslo_config import cfg  # noqa: E402
 
-from guestagent import errors, logs  # noqa: E402
-from guestagent.agent import service  # noqa: E402
+from guestagent import errors, logs, memory  # noqa: E402
+from guestagent.agent import privileges, service, trust  # noqa: E402
 from guestagent.cmd import outcome  # noqa: E402
 from guestagent.conf import agent, check, config  # noqa: E402
 
@@ -40,6 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if conf.explain:
             return _explain(conf)
         check.enforce(check.values(conf))
+        privileges.apply(conf, starts=True)
+        if trust.is_configured(conf):
+            memory.hide()
         made = service.Service(conf)
         logs.setup(conf, made.instance_id)
         made.run()
@@ -55,6 +58,7 @@ def _check(conf: config.Config) -> int:
 
     # What would be logged on the way is among the findings.
     logging.getLogger().addHandler(logging.NullHandler())
+    privileges.apply(conf, starts=False)
     return outcome.report(PROG, checking.check(conf))
 
 
@@ -63,6 +67,7 @@ def _explain(conf: config.Config) -> int:
 
     logging.getLogger().addHandler(logging.NullHandler())
     check.enforce(check.values(conf))
+    privileges.apply(conf, starts=False)
     decision = explaining.explain(conf, conf.explain)
     print(f'{"allowed" if decision.allowed else "refused"}: {decision.reason}')
     return outcome.OK if decision.allowed else outcome.FAILED

@@ -19,7 +19,7 @@ backend.init_backend(backend.BackendType.THREADING)
 
 from oslo_config import cfg  # noqa: E402
 
-from guestagent import errors, logs  # noqa: E402
+from guestagent import errors, logs, memory  # noqa: E402
 from guestagent.cmd import outcome  # noqa: E402
 from guestagent.conductor import rpc, service  # noqa: E402
 from guestagent.conductor.db import engine  # noqa: E402
@@ -55,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return outcome.report(PROG, _check(conf))
         check.enforce(check.values(conf))
         logs.setup(conf)
+        if conf.seal.key_file or conf.seal.key_command:
+            memory.hide()
         if conf.db_sync:
             _sync(conf)
         else:

@@ -37,6 +37,13 @@ OPTIONS = [
         help='The folder in which the agent keeps what must survive a crash. Only '
         'one agent may use it, on a disk of the guest; it is made if it is missing.',
     ),
+    cfg.StrOpt(
+        'user',
+        default='',
+        help='The user that the agent becomes once it has read its configuration, by '
+        'name or number; it must be started as root. The folder of its state '
+        "becomes that user's. Unset: it stays who it is.",
+    ),
     cfg.ListOpt(
         'enabled_extensions',
         default=['exec', 'monitoring'],

@@ -15,6 +15,12 @@ OPTIONS = [
         help='Whether this extension runs in a process of its own, which is started '
         'when it is first used.',
     ),
+    cfg.StrOpt(
+        'isolate_user',
+        default='',
+        help='The user that this process runs as, by name or number; the agent must '
+        "be started as root. Unset: the agent's own.",
+    ),
     cfg.FloatOpt(
         'isolate_idle',
         default=300,
@@ -63,3 +69,9 @@ def register(conf: Any, section: str, installed: bool) -> None:
     conf.register_opts(OPTIONS, group=section)
     if not installed:
         conf.register_opt(COMMAND, group=section)
+
+
+def is_apart(conf: Any, section: str, installed: bool) -> bool:
+    """Whether an extension, whose options are registered, has a process of its own."""
+    found = conf[section]
+    return bool(found.isolate if installed else found.command)

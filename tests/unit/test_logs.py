@@ -60,3 +60,18 @@ def test_a_rate_limit_does_not_grow_with_its_keys(monkeypatch):
         assert limit.allow(f'key {number}') == 0
         assert limit.allow(f'key {number}') is None
     assert len(limit._last) <= 10
+
+
+def test_a_log_file_is_for_its_owner_until_another_program_says_otherwise(tmp_path):
+    path = tmp_path / 'log'
+    made = logs._File(str(path), encoding='utf-8')
+    assert path.stat().st_mode & 0o777 == 0o600
+    # Rotated by a program that makes the next file itself,
+    path.rename(tmp_path / 'log.1')
+    path.touch()
+    path.chmod(0o640)
+    made.emit(logging.LogRecord('x', logging.INFO, '', 0, 'ż', (), None))
+    made.close()
+    # it is used as it is.
+    assert path.read_text() == 'ż\n'
+    assert path.stat().st_mode & 0o777 == 0o640

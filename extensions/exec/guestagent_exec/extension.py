@@ -30,6 +30,7 @@ class Exec(extension.Extension):
 
     version = '1.0'
     options = options.OPTIONS
+    needs_root = 'to run commands as root, or as another user (argument user)'
 
     def __init__(self, name: str, conf: Any, host: extension.Host) -> None:
         super().__init__(name, conf, host)

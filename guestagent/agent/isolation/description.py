@@ -35,6 +35,7 @@ def describe(kind: type[extension.Extension]) -> dict[str, Any]:
         'protocol': stdio.PROTOCOL,
         'version': kind.version,
         'doc': inspect.getdoc(kind) or '',
+        'needs_root': kind.needs_root,
         'commands': commands,
         'periodics': periodics,
         'options': {option.dest: _option(option) for option in kind.options},

@@ -60,6 +60,7 @@ class Hello(NamedTuple):
 
     version: str
     doc: str
+    needs_root: str
     commands: dict[str, Command]
     periodics: dict[str, extension.PeriodicInfo]
     options: dict[str, Option]
@@ -83,6 +84,7 @@ def read(message: Mapping[str, Any]) -> Hello:
     said = Hello(
         version,
         _get(message, 'doc', str, ''),
+        _get(message, 'needs_root', str, ''),
         {name: _command(name, about) for name, about in _named(message, 'commands')},
         {name: _periodic(about) for name, about in _named(message, 'periodics')},
         {name: _option(about) for name, about in _named(message, 'options')},

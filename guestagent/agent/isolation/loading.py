@@ -112,12 +112,7 @@ def load(name: str, conf: Any, argv: Sequence[str]) -> type[Isolated]:
     :raises: what it says of its options.
     """
     section = conf[name]
-    bounds = limits.Limits(
-        section.isolate_memory,
-        section.isolate_cpu,
-        section.isolate_cpu_time,
-        section.isolate_files,
-    )
+    bounds = limits_of(section)
     try:
         asked = session.Session(name, argv, bounds, extension.Host(), _ignore)
     except OSError as error:
@@ -133,6 +128,16 @@ def load(name: str, conf: Any, argv: Sequence[str]) -> type[Isolated]:
     finally:
         asked.stop()
     return _stand_in(said, options, keeper.Plan(argv, section.isolate_idle, bounds))
+
+
+def limits_of(section: Any) -> limits.Limits:
+    """Return what the process of an extension may take."""
+    return limits.Limits(
+        section.isolate_memory,
+        section.isolate_cpu,
+        section.isolate_cpu_time,
+        section.isolate_files,
+    )
 
 
 def _check_period(name: str, option: str, text: Any) -> None:
@@ -168,6 +173,7 @@ def _stand_in(
     members: dict[str, Any] = {
         '__doc__': said.doc,
         'version': said.version,
+        'needs_root': said.needs_root,
         'options': options,
         'plan': plan,
     }

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from guestagent.agent.isolation import limits, spawn, stdio
+from guestagent.agent.isolation import launching, limits, stdio
 
 LOG = logging.getLogger(__name__)
 
@@ -78,7 +78,6 @@ class Process:
     ) -> None:
         self._name = name
         self._took, self._told = took, ended
-        self._cgroup = limits.make_cgroup(name, bounds)
         self._lines = stdio.Lines()
         self._tail: collections.deque[str] = collections.deque(maxlen=TAIL_LINES)
         self._rest = b''
@@ -93,10 +92,11 @@ class Process:
         self.ended = threading.Event()
         self._wake_up = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         try:
-            self._pipes = spawn.spawn(name, argv, bounds, self._cgroup)
+            self._child = launching.start(name, argv, bounds)
         except OSError:
             os.close(self._wake_up)
             raise
+        self._pipes = self._child.pipes
         self._poll = select.poll()
         for fd in (self._pipes.stdout, self._pipes.stderr, self._pipes.pidfd):
             self._poll.register(fd, select.POLLIN)
@@ -174,9 +174,7 @@ class Process:
         """Signal the process and what it has forked in its session."""
         with self._lock:
             if not self._over:
-                # Its id is ours until it is waited for, and so is the group's.
-                with contextlib.suppress(PermissionError):  # it has become another's
-                    os.killpg(self._pipes.pid, number)
+                self._child.signal(number)
 
     def _run(self) -> None:
         """Listen until the process has ended; the thread."""
@@ -319,29 +317,26 @@ class Process:
 
     def _finish(self) -> None:
         """Wait for its end, and tell."""
-        pid = self._pipes.pid
         with self._lock:
-            _, status = os.waitpid(pid, 0)
+            code, exhausted = self._child.wait()
             self._over = True
             self._unsent.clear()
             self._pipes.close()
             os.close(self._wake_up)
-        reason = self._reason(os.waitstatus_to_exitcode(status))
-        if self._cgroup is not None:
-            self._cgroup.end()
+        reason = self._reason(code, exhausted)
         wanted = self._stopping and not self._fault
         try:
             self._told(End(reason, list(self._tail), wanted))
         finally:
             self.ended.set()
 
-    def _reason(self, code: int) -> str:
+    def _reason(self, code: int, exhausted: bool) -> str:
         if self._fault:
             return f'{self._fault}; it was killed'
         if code >= 0:
             return f'it ended with exit code {code}'
         name = _signal_name(-code)
-        if self._cgroup is not None and self._cgroup.out_of_memory():
+        if exhausted:
             return f'it was killed by {name}: its memory was used up'
         return f'it was killed by {name}'
 

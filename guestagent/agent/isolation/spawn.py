@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make the process of an extension: limited before it runs, its three pipes ours."""
+"""Make the process of an extension: limited before it runs, its three pipes ours.
+
+The agent makes it itself, or has the launcher do it (:mod:`.launcher`).
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,15 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from guestagent.agent.isolation import limits, stdio
 
-#: Waits for a line, by which time its limits are set, and becomes the program.
+#: What a process waits for on its standard input before it becomes the program: by
+#: then its limits are set.
+GO = b'go\n'
+
 _LAUNCH = ('/bin/sh', '-c', 'cd / && read -r go && exec "$@"', 'sh')
 
 
@@ -31,13 +37,78 @@ class Spawned(NamedTuple):
             os.close(fd)
 
 
-def spawn(
-    name: str, argv: Sequence[str], bounds: limits.Limits, cgroup: limits.Cgroup | None
-) -> Spawned:
+#: Starts a process that waits for GO, of its command, its environment and its ends of
+#: the pipes; returns its id.
+Begin = Callable[[list[str], Mapping[str, str], Sequence[int]], int]
+
+
+class Child:
+    """A process of an extension.
+
+    :ivar pipes: its id and its descriptors.
+    """
+
+    def __init__(self, pipes: Spawned, cgroup: limits.Cgroup | None = None) -> None:
+        self.pipes = pipes
+        self._cgroup = cgroup
+
+    def signal(self, number: int) -> None:
+        """Signal it and what it has forked in its session; not after :meth:`wait`."""
+        # Its id is ours until it is waited for, and so is the group's.
+        with contextlib.suppress(PermissionError):  # it has become another's
+            os.killpg(self.pipes.pid, number)
+
+    def wait(self) -> tuple[int, bool]:
+        """Wait for its end, and end what is left of it.
+
+        :returns: its exit code, or minus the signal; whether its memory was used up.
+        """
+        _, status = os.waitpid(self.pipes.pid, 0)
+        exhausted = False
+        if self._cgroup is not None:
+            exhausted = self._cgroup.out_of_memory()
+            self._cgroup.end()
+        return os.waitstatus_to_exitcode(status), exhausted
+
+
+def start(
+    name: str, argv: Sequence[str], bounds: limits.Limits, begin: Begin | None = None
+) -> Child:
     """Start a program as the leader of a session.
 
+    :param begin: makes the process; unless given, as the agent's user.
     :raises OSError: the guest is short of what it takes.
     """
+    cgroup = limits.make_cgroup(name, bounds)
+    environment = _environment(name, argv)
+    return Child(
+        _spawn(argv, environment, bounds, cgroup, begin or _posix_spawn), cgroup
+    )
+
+
+def _posix_spawn(
+    argv: list[str], environment: Mapping[str, str], pipes: Sequence[int]
+) -> int:
+    return os.posix_spawn(
+        _LAUNCH[0],
+        [*_LAUNCH, *argv],
+        environment,
+        file_actions=[
+            (os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(pipes)
+        ],
+        setsid=True,
+        setsigmask=(),
+        setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
+    )
+
+
+def _spawn(
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    bounds: limits.Limits,
+    cgroup: limits.Cgroup | None,
+    begin: Begin,
+) -> Spawned:
     with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
         inner, outer = [], []
         for number in range(3):
@@ -47,22 +118,12 @@ def spawn(
             theirs.callback(os.close, inner[-1])
             ours.callback(os.close, outer[-1])
             os.set_blocking(outer[-1], False)
-        pid = os.posix_spawn(
-            _LAUNCH[0],
-            [*_LAUNCH, *argv],
-            _environment(name, argv),
-            file_actions=[
-                (os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(inner)
-            ],
-            setsid=True,
-            setsigmask=(),
-            setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
-        )
+        pid = begin(list(argv), environment, inner)
         try:
             pidfd = os.pidfd_open(pid)
             ours.callback(os.close, pidfd)
             limits.limit(pid, bounds, cgroup)
-            os.write(outer[0], b'go\n')
+            os.write(outer[0], GO)
         except OSError:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
