@@ -62,6 +62,7 @@ class RabbitMQ:
     :param folder: for everything that it writes; made if it is not there.
     :param settings: more lines of rabbitmq.conf, as :data:`SMALL_BUFFERS`.
     :param plugins: names of the plugins to enable.
+    :param management: serve the HTTP API, which takes 25 MiB more.
     :param tls: also listen with TLS, with a certificate for ``localhost`` of this
         authority's.
     :param mapper: the cluster's, which its owner ends; ``None``: one of its own.
@@ -69,6 +70,7 @@ class RabbitMQ:
     :ivar url: the transport URL of the virtual host ``/``.
     :ivar port: AMQP's, on 127.0.0.1.
     :ivar tls_port: AMQP's with TLS, 0 without.
+    :ivar management_port: that of the HTTP API, 0 without.
     :ivar node: the Erlang node's name.
     :ivar log: the file with all that the node writes.
     :raises devstack.processes.Failed: it is not installed, or does not answer.
@@ -80,6 +82,7 @@ class RabbitMQ:
         settings: Mapping[str, str] | None = None,
         *,
         plugins: Sequence[str] = (),
+        management: bool = False,
         tls: certificates.Authority | None = None,
         mapper: Mapper | None = None,
         wait: bool = True,
@@ -94,10 +97,20 @@ class RabbitMQ:
         self.url = self.url_of('')
         self.log = folder / 'rabbitmq.log'
         self.tls_port = processes.free_port() if tls else 0
+        self.management_port = processes.free_port() if management else 0
         self._own_mapper = mapper is None
         self._mapper = mapper or Mapper()
         self._env = self._environment()
-        self._write_files({**self._tls_settings(tls), **(settings or {})}, plugins)
+        if management:
+            plugins = [*plugins, 'rabbitmq_management']
+        self._write_files(
+            {
+                **self._tls_settings(tls),
+                **self._management_settings(),
+                **(settings or {}),
+            },
+            plugins,
+        )
         self._server: processes.Process | None = None
         try:
             self.launch()
@@ -111,6 +124,11 @@ class RabbitMQ:
     def url_of(self, vhost: str) -> str:
         """Return the transport URL of a virtual host, as ``guest``."""
         return f'rabbit://guest:guest@127.0.0.1:{self.port}/{vhost}'
+
+    @property
+    def management_url(self) -> str:
+        """The URL of the HTTP API, as ``guest``."""
+        return f'http://guest:guest@127.0.0.1:{self.management_port}'
 
     @property
     def pid(self) -> int:
@@ -225,6 +243,14 @@ class RabbitMQ:
             'ssl_options.cacertfile': str(tls.certificate),
             'ssl_options.certfile': str(made.certificate),
             'ssl_options.keyfile': str(made.key),
+        }
+
+    def _management_settings(self) -> dict[str, str]:
+        if not self.management_port:
+            return {}
+        return {
+            'management.tcp.ip': '127.0.0.1',
+            'management.tcp.port': str(self.management_port),
         }
 
     def _environment(self) -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from guestagent import errors, follow, rpc
 from guestagent.bus import topics
+from guestagent.enroll import operator
 
 Record = dict[str, Any]
 #: Called with the error when the conductor stops answering, and with ``None`` when it
@@ -78,6 +79,21 @@ class Conductor:
         :raises guestagent.errors.Refused: it is UP, and ``force`` is not given.
         """
         return self._call('instance_delete', instance=instance, force=force)
+
+    def operate(self, value: str) -> str:
+        """Have the conductor do what an operator has sealed; return its answer.
+
+        :raises guestagent.errors.ConfigError: it has no keys.
+        """
+        try:
+            answer = self._call(
+                operator.METHOD, namespace=operator.NAMESPACE, value=value
+            )
+        except errors.UnsupportedVersion:
+            raise errors.ConfigError(
+                'the conductor has no keys ([seal] key_file), so it enrols nobody'
+            ) from None
+        return str(answer)
 
     def facts_get(self, instance: str, prefix: str | None = None) -> Record:
         """Return ``{'facts': {<key>: {'value': ..., 'updated': <time>}}}``."""
@@ -205,18 +221,18 @@ class Conductor:
             lambda marker: self._call('audit_heads', instance=instance, after=marker),
         )
 
-    def _call(self, method: str, **arguments: Any) -> Record:
+    def _call(
+        self, method: str, namespace: str = topics.CONDUCTOR_NAMESPACE, **arguments: Any
+    ) -> Any:
         target = {
             'topic': topics.CONDUCTOR_TOPIC,
             'version': '1.0',
-            'namespace': topics.CONDUCTOR_NAMESPACE,
+            'namespace': namespace,
             'timeout': self._timeout,
         }
         given = {name: value for name, value in arguments.items() if value is not None}
         try:
-            result: Record = self._bus.request(
-                'the conductor', 'call', target, {}, method, given
-            )
+            return self._bus.request('the conductor', 'call', target, {}, method, given)
         except rpc.Unrouted:
             raise rpc.NoAnswer(
                 f'no conductor on this bus (exchange {self._bus.exchange!r}): start '
@@ -227,7 +243,6 @@ class Conductor:
                 f'the conductor did not answer within {self._timeout:.3g} s: see that '
                 'guestagent-conductor runs'
             ) from error
-        return result
 
 
 def _pages(

@@ -21,6 +21,9 @@ from guestagent.agent.audit import log
 from guestagent.agent.journal import journal as journals
 from guestagent.agent.journal import states
 
+#: Takes lines of keys, a transport URL or ``''``, and for how long others go on.
+Rotate = Callable[[list[str], str, float], None]
+
 #: What is answered on the loop.
 _INLINE = ('report', 'list', 'status', 'cancel', 'diagnose')
 
@@ -39,6 +42,7 @@ class Core(extension.Extension):
         reports: reporter.Reporter,
         diagnosis: Callable[[], dict[str, Any]],
         audit: log.Log,
+        rotate: Rotate,
     ) -> None:
         super().__init__('agent', None, host)
         self._known = known
@@ -47,6 +51,7 @@ class Core(extension.Extension):
         self._reports = reports
         self._diagnosis = diagnosis
         self._audit = audit
+        self._rotate = rotate
 
     @extension.command(mutates=False, timeout=10)
     def describe(self, context: extension.Context, extension: str) -> dict[str, Any]:
@@ -74,6 +79,21 @@ class Core(extension.Extension):
         if offset < 0:
             raise errors.InvalidArgument(f'offset: {offset} is below 0')
         return self._audit.page(offset)
+
+    @extension.command(mutates=True, timeout=30, sensitive=('keys', 'transport_url'))
+    def rotate(
+        self,
+        context: extension.Context,
+        keys: builtins.list[str],
+        overlap: float,
+        transport_url: str = '',
+    ) -> None:
+        """Take new keys, of a guest that was enrolled, and another transport URL.
+
+        ``keys`` are lines of a file of keys.  What is not among them goes on for
+        ``overlap`` seconds.  Whoever may do this can command in every name.
+        """
+        self._rotate(keys, transport_url, overlap)
 
     @extension.command(mutates=False)
     def report(self, context: extension.Context) -> None:
@@ -153,9 +173,10 @@ def register(
     reports: reporter.Reporter,
     diagnosis: Callable[[], dict[str, Any]],
     audit: log.Log,
+    rotate: Rotate,
 ) -> None:
     """Serve ``agent``, and oslo.messaging's ping in no namespace."""
-    core = Core(host, known, carrier, journal, reports, diagnosis, audit)
+    core = Core(host, known, carrier, journal, reports, diagnosis, audit, rotate)
     loaded = registry.Loaded('agent', core)
     loaded.commands['audit'].quiet = True
     for name in _INLINE:

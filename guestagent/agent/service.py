@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from guestagent import errors, extension, logs
+from guestagent import errors, extension, logs, systemd
 from guestagent import loop as loops
 from guestagent.agent import (
     core,
@@ -92,6 +92,7 @@ class Service:
 
     :param conf: with the options of :mod:`guestagent.conf.agent` registered.
     :param make_bus: makes the bus of (conf, loop, instance id).
+    :param notifier: who tells systemd; ``None``: one of its own.
     :ivar journal: the commands that change the guest.
     :raises guestagent.errors.ConfigError: the configuration makes no sense.
     """
@@ -100,6 +101,7 @@ class Service:
         self,
         conf: Any,
         make_bus: Callable[[Any, loops.Loop, str], base.Bus] = factory.make,
+        notifier: systemd.Notifier | None = None,
     ) -> None:
         self._conf = conf
         self.instance_id = instance.find(conf.instance_id)
@@ -156,6 +158,7 @@ class Service:
             self.reporter,
             self._diagnose,
             self.audit,
+            self._rotate,
         )
         self.hangs = selfcheck.Hangs(
             self.pool, self.registry, self.reporter.report_event
@@ -175,7 +178,7 @@ class Service:
         )
         self._periodics = periodic.Periodics(self.loop, self.pool)
         self._supervision = supervision.Supervision(
-            self.loop, self._go_round, self._status
+            self.loop, self._go_round, self._status, notifier
         )
         self._http: http.Server | None = None
         self._signals = 0
@@ -331,6 +334,14 @@ class Service:
         if sys.stderr is not None:
             faulthandler.enable()
             faulthandler.register(signal.SIGUSR2, chain=True)
+
+    def _rotate(self, keys: list[str], url: str, overlap: float) -> None:
+        from guestagent.agent import rotation  # few agents ever get other keys
+
+        used = rotation.rotate(self._conf, keys, url, overlap)
+        self._trust.reload()
+        if used:
+            self.loop.call_soon(self.bus.relocate, used)
 
     def _diagnose(self) -> dict[str, Any]:
         from guestagent.agent import diagnosis  # most agents are never asked

@@ -97,6 +97,11 @@ class AmqpBus(base.Bus, link.Owner):
         if self._link is not None:
             self._link.fail(ConnectionResetError(reason))
 
+    def relocate(self, transport_url: str) -> None:
+        """See :meth:`guestagent.bus.base.Bus.relocate`."""
+        brokers = url.parse(transport_url).brokers
+        self._brokers = attempts.Brokers(brokers, self._settings.shuffle)
+
     def pause(self) -> None:
         """See :meth:`guestagent.bus.base.Bus.pause`."""
         self._paused = True

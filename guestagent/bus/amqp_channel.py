@@ -24,6 +24,7 @@ class Layout:
     :ivar durable: of exchange and queue; so is ``auto_delete``.
     :ivar durable_fanout: of the fanout exchange.
     :ivar queue_arguments: of the request queue.
+    :ivar declared: whether any of it is declared; otherwise all is there.
     :ivar prefetch: how many messages may be unacknowledged.
     """
 
@@ -36,6 +37,7 @@ class Layout:
     durable_fanout: bool
     queue_arguments: dict[str, Any]
     prefetch: int
+    declared: bool = True
 
     @property
     def server_queue(self) -> str:
@@ -103,6 +105,8 @@ class GuestChannel(_Channel):
     def declare(self) -> None:
         """Declare with oslo.messaging's flags, and bind all that is for this guest."""
         layout, fanout = self._layout, f'{self._layout.topic}_fanout'
+        if not layout.declared:
+            return
         self._declare_exchange(
             layout.exchange, 'topic', layout.durable, layout.auto_delete
         )

@@ -36,6 +36,7 @@ def make(conf: Any, loop: loops.Loop, instance: str, prefetch: int) -> base.Bus:
         auto_delete=settings.amqp_auto_delete,
         durable_fanout=settings.rabbit_transient_quorum_queue,
         queue_arguments=_queue_arguments(settings),
+        declared=settings.declare,
         prefetch=settings.rabbit_qos_prefetch_count or prefetch,
     )
     return amqp.AmqpBus(

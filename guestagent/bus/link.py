@@ -198,7 +198,7 @@ class Link:
             lambda _error, _exchange, _key, message: self._on_return(message)
         )
         channel.begin(consume)
-        if consume:
+        if consume and layout.declared:
             amqp_channel.Probe(
                 self._amqp, layout, lambda: self._adopt(layout.server_queue)
             )

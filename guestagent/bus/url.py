@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import urllib.parse
 
 from guestagent import errors
@@ -56,6 +57,17 @@ def parse(text: str, default_port: int = 5672) -> Url:
     virtual_host = urllib.parse.unquote(parts.path[1:]) or '/'
     query = dict(urllib.parse.parse_qsl(parts.query))
     return Url(tuple(brokers), virtual_host, query)
+
+
+def write(where: Url) -> str:
+    """Return the text that :func:`parse` makes this of; it holds the passwords."""
+    quote = functools.partial(urllib.parse.quote, safe='')
+    hosts = ','.join(
+        f'{quote(broker.username)}:{quote(broker.password)}@{broker}'
+        for broker in where.brokers
+    )
+    query = f'?{urllib.parse.urlencode(where.query)}' if where.query else ''
+    return f'rabbit://{hosts}/{quote(where.virtual_host)}{query}'
 
 
 def _parse_host(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -15,7 +16,7 @@ imports.defer('hashlib', 'netaddr', 'rfc3986')
 
 from oslo_config import cfg  # noqa: E402
 
-from guestagent import errors, logs, memory  # noqa: E402
+from guestagent import errors, logs, memory, systemd  # noqa: E402
 from guestagent.agent import privileges, service, trust  # noqa: E402
 from guestagent.cmd import outcome  # noqa: E402
 from guestagent.conf import agent, check, config  # noqa: E402
@@ -36,14 +37,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             'them to extensions.',
         )
         if conf.check_config:
+            _take_over(conf)
             return _check(conf)
         if conf.explain:
             return _explain(conf)
         check.enforce(check.values(conf))
+        # As the user that it is started as: the token may be for root's eyes only.
+        notifier = _enroll(conf)
         privileges.apply(conf, starts=True)
         if trust.is_configured(conf):
             memory.hide()
-        made = service.Service(conf)
+        made = service.Service(conf, notifier=notifier)
         logs.setup(conf, made.instance_id)
         made.run()
     except (cfg.Error, errors.ConfigError) as error:
@@ -51,6 +55,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, errors.StorageError) as error:
         return outcome.complain(PROG, error, outcome.FAILED)
     return outcome.OK
+
+
+def _enroll(conf: config.Config) -> systemd.Notifier:
+    """Get the guest's keys for its token, where it is to have one."""
+    notifier = systemd.Notifier()
+    if _is_to_be_enrolled(conf):
+        from guestagent.agent import enrolling  # few agents have a token
+
+        memory.hide()
+        logs.setup(conf)
+        enrolling.ensure(conf, notifier)
+    return notifier
+
+
+def _take_over(conf: config.Config) -> None:
+    if _is_to_be_enrolled(conf):
+        from guestagent.agent import enrolling
+
+        enrolling.take_over(conf)
+
+
+def _is_to_be_enrolled(conf: config.Config) -> bool:
+    return bool(conf.enroll.token_file) or 'GUESTAGENT_TOKEN' in os.environ
 
 
 def _check(conf: config.Config) -> int:

@@ -9,6 +9,7 @@ reports too much is cut off for a while, and nobody else is.
 from __future__ import annotations
 
 import collections
+from collections.abc import Container
 from typing import Any, NamedTuple
 
 from guestagent.conductor import report as reports
@@ -53,13 +54,18 @@ class Intake:
 
     :ivar ring: opens what is sealed; ``None``: there are no keys.
     :ivar refused: how many reports did not count, by reason.
+    :param revoked: the instances that were cut off; may change.
     """
 
     def __init__(
-        self, ring: keys.MasterRing | None = None, settings: Settings = DEFAULTS
+        self,
+        ring: keys.MasterRing | None = None,
+        settings: Settings = DEFAULTS,
+        revoked: Container[str] = (),
     ) -> None:
         self.ring = ring
-        self.refused = {'seal': 0, 'plain': 0, 'flood': 0}
+        self.refused = {'seal': 0, 'plain': 0, 'flood': 0, 'revoked': 0}
+        self._revoked = revoked
         self._settings = settings
         # Of each instance, when it will have paid for what it has sent.
         self._paid: dict[str, float] = {}
@@ -83,6 +89,8 @@ class Intake:
         elif self.ring is not None and not (proven or self._settings.allow_plain):
             raise self._refuse('plain', payload, 'it is not sealed', now)
         report = reports.parse(payload)
+        if report.instance in self._revoked:
+            raise self._refuse('revoked', payload, 'it was cut off', now)
         if self._settings.rate and self._is_flood(report.instance, now):
             raise self._refuse('flood', payload, 'its instance sends too many', now)
         return report._replace(sealed_at=payload['sent']) if sealed else report

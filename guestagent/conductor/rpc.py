@@ -121,14 +121,23 @@ class Server:
     """Answers queries.
 
     :param workers: how many at once.
+    :param exchange: where the topic is; ``None``: the control exchange.
     """
 
-    def __init__(self, bus: Any, endpoint: object, workers: int) -> None:
+    def __init__(
+        self,
+        bus: Any,
+        endpoints: list[object],
+        workers: int,
+        topic: str = topics.CONDUCTOR_TOPIC,
+        exchange: str | None = None,
+    ) -> None:
         self._bus = bus
+        self._topic = topic
         target = oslo_messaging.Target(
-            topic=topics.CONDUCTOR_TOPIC, server=socket.gethostname()
+            exchange=exchange, topic=topic, server=socket.gethostname()
         )
-        self._server = server.RPCServer(bus, target, Dispatcher([endpoint], None, None))
+        self._server = server.RPCServer(bus, target, Dispatcher(endpoints, None, None))
         self._workers = workers
         chatter.quieten()
         self._started = threading.Event()
@@ -158,7 +167,7 @@ class Server:
     def _start(self) -> None:
         self._server.start(override_pool_size=self._workers)
         self._started.set()
-        LOG.info('answering queries on topic %s', topics.CONDUCTOR_TOPIC)
+        LOG.info('answering queries on topic %s', self._topic)
 
     def _stop(self) -> None:
         # It would warn of the end of each consumer, which is what is wanted here.

@@ -7,8 +7,9 @@ Start:
    is no use in going on;
 2. the server of queries: what is known can be asked for, even if it is of yesterday;
 3. the listener, which brings it up to date;
-4. the sweeper, which calls nobody DOWN before the listener has listened long enough;
-5. the asker, which asks guests for facts that are missing.
+4. what lets guests in that have a token, where there are keys;
+5. the sweeper, which calls nobody DOWN before the listener has listened long enough;
+6. the asker, which asks guests for facts that are missing.
 
 None of them waits for a broker: they come when it comes.
 
@@ -24,6 +25,8 @@ import logging
 import os
 import threading
 import time
+import weakref
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy.exc
@@ -34,6 +37,7 @@ from guestagent.conductor import (
     asker,
     broker,
     endpoint,
+    enrolling,
     health,
     intake,
     listener,
@@ -42,7 +46,7 @@ from guestagent.conductor import (
     rules,
     supervision,
 )
-from guestagent.conductor.db import engine, notices, upkeep
+from guestagent.conductor.db import engine, notices, store, upkeep
 from guestagent.conf import listen, reload
 from guestagent.seal import keys
 
@@ -62,17 +66,17 @@ class Service:
         options = conf.conductor
         self._conf = conf
         self._limit = options.graceful_shutdown_timeout
-        self._intake = intake.Intake(
-            _ring(conf),
-            intake.Settings(
-                options.report_rate, options.report_burst, options.allow_plain_reports
-            ),
-        )
+        self._keys = _keys(conf)
+        self._database = engine.Database(conf.database.connection)
+        self._enrolling = enrolling.make(conf, self._database, lambda: self._keys)
+        self._rules = rules.Settings(options.down_after, options.conflict_after)
+        self._intake = self._make_intake()
+        self._intakes = weakref.WeakSet([self._intake])
+        self._lock = threading.Lock()
         where = conf.metrics.listen
         state = health.Health(3 * options.sweep_interval + 30)
         counts = metrics.Metrics(state, wanted=bool(where))
         self._supervision = supervision.Supervision(state, self._reload)
-        self._database = engine.Database(conf.database.connection)
         bus = rpc.transport(conf)
         queue = broker.report_queue(
             conf.report_topic,
@@ -80,21 +84,28 @@ class Service:
             options.batch_size,
             options.max_report_size,
         )
+        hosts = broker.hosts(bus.conf)
+        settings = listener.Settings(options.batch_size, options.batch_timeout)
         self._listener = listener.Listener(
             functools.partial(metrics.consume, queue=queue, metrics=counts),
-            broker.hosts(bus.conf),
-            metrics.Store(
-                counts,
-                self._database,
-                rules.Settings(options.down_after, options.conflict_after),
-            ),
-            listener.Settings(options.batch_size, options.batch_timeout),
+            hosts,
+            metrics.Store(counts, self._database, self._rules),
+            settings,
             self._intake,
             notices.Notices(self._database),
         )
         counts.follow(self._listener)
+        if self._enrolling is not None:
+            self._enrolling.listen(
+                hosts,
+                functools.partial(self._listen_apart, queue, settings),
+                options.max_vhosts,
+            )
         queries = metrics.Queries(api.Queries(self._database), counts)
-        self._server = rpc.Server(bus, queries, options.rpc_workers)
+        endpoints: list[object] = [queries]
+        if self._enrolling is not None:
+            endpoints.append(self._enrolling.operators)
+        self._server = rpc.Server(bus, endpoints, options.rpc_workers)
         self._sweeper = Sweeper(self._database, self._listener, options, counts)
         self._asker = asker.Asker(
             self._database,
@@ -117,6 +128,8 @@ class Service:
         self._database.sync()
         if self._endpoint is not None:
             self._endpoint.start()
+        if self._enrolling is not None:
+            self._enrolling.start()
         self._server.start()
         self._listener.start()
         self._sweeper.start()
@@ -124,6 +137,35 @@ class Service:
         LOG.info('the conductor has started')
         self._supervision.wait()
         self._shut_down()
+
+    def _make_intake(self) -> intake.Intake:
+        options = self._conf.conductor
+        return intake.Intake(
+            _ring(self._keys),
+            intake.Settings(
+                options.report_rate, options.report_burst, options.allow_plain_reports
+            ),
+            self._enrolling.revoked if self._enrolling else (),
+        )
+
+    def _listen_apart(
+        self,
+        queue: broker.Queue,
+        settings: listener.Settings,
+        hosts: Sequence[broker.Host],
+    ) -> listener.Listener:
+        """Return what takes the reports of one guest, from its own virtual host."""
+        source = self._make_intake()
+        with self._lock:
+            self._intakes.add(source)
+        return listener.Listener(
+            functools.partial(broker.Consumer, queue=queue),
+            hosts,
+            store.Store(self._database, self._rules),
+            settings,
+            source,
+            notices.Notices(self._database),
+        )
 
     def _reload(self) -> None:
         if reload.reload(self._conf, others=rpc.options()):
@@ -135,7 +177,11 @@ class Service:
         if self._intake.ring is None:
             return
         try:
-            self._intake.ring = _ring(self._conf)
+            found = _keys(self._conf)
+            ring, self._keys = _ring(found), found
+            with self._lock:
+                for source in self._intakes:
+                    source.ring = ring
         except errors.ConfigError as error:
             LOG.error('the keys stay as they were: %s', error)
         else:
@@ -146,8 +192,15 @@ class Service:
         deadline = time.monotonic() + self._limit
         clean = True
         # All are told before any is waited for.
-        for told in (self._listener, self._sweeper, self._asker, self._server):
-            told.stop(0)
+        for told in (
+            self._listener,
+            self._sweeper,
+            self._asker,
+            self._server,
+            self._enrolling,
+        ):
+            if told is not None:
+                told.stop(0)
         for name, part in (
             # First, as it ends at once: another may use all of the time.
             ('the page of metrics', self._endpoint),
@@ -155,6 +208,7 @@ class Service:
             ('the sweeper', self._sweeper),
             ('the asker', self._asker),
             ('the server of queries', self._server),
+            ('the server of enrolments', self._enrolling),
         ):
             if part is not None and not part.stop(
                 max(0.0, deadline - time.monotonic())
@@ -173,21 +227,26 @@ class Service:
         self._database.close()
 
 
-def _ring(conf: Any) -> keys.MasterRing | None:
-    """Return the keys that open reports; ``None``: none are configured.
+def _keys(conf: Any) -> list[keys.Line]:
+    """Return the keys that open reports; none: none are configured.
 
     :raises guestagent.errors.ConfigError: they cannot be read, or are others.
     """
     source = conf.seal.key_file, conf.seal.key_command
     if not any(source):
-        return None
+        return []
     lines = keyfile.read(*source)
     if any(line.use != keys.REPORTS for line in lines):
         raise errors.ConfigError(
             '[seal]: there is a key for commands, and the conductor must have none: '
             'make its own by "guestctl key new --use reports NAME"'
         )
-    return keys.MasterRing(lines, keys.REPORTS)
+    keys.MasterRing(lines, keys.REPORTS)
+    return lines
+
+
+def _ring(lines: list[keys.Line]) -> keys.MasterRing | None:
+    return keys.MasterRing(lines, keys.REPORTS) if lines else None
 
 
 class Sweeper:

@@ -6,7 +6,7 @@ from typing import Any
 from oslo_config import cfg
 
 from guestagent.bus import topics
-from guestagent.conf import audit, common, policy, rabbit, seal
+from guestagent.conf import audit, common, enroll, policy, rabbit, seal
 
 OPTIONS = [
     cfg.StrOpt(
@@ -215,6 +215,7 @@ SECTIONS: list[tuple[str, list[Any]]] = [
     ('audit', audit.OPTIONS),
     ('bus', BUS),
     (seal.SECTION, seal.AGENT),
+    (enroll.SECTION, enroll.AGENT),
     (rabbit.SECTION, rabbit.OPTIONS),
 ]
 

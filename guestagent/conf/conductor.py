@@ -161,6 +161,14 @@ CONDUCTOR = [
         help='How many reports of one instance are taken at once.',
     ),
     cfg.IntOpt(
+        'max_vhosts',
+        default=100,
+        min=0,
+        max=5000,
+        help='From how many virtual hosts of guests (doc/enrolment.rst) reports are '
+        'taken; each costs a connection and a thread.',
+    ),
+    cfg.IntOpt(
         'graceful_shutdown_timeout',
         default=10,
         min=1,

@@ -21,6 +21,7 @@ class Config(cfg.ConfigOpts):
         super().__init__()
         self._program: dict[str, Any] = {}
         self._arguments: Sequence[str] = ()
+        self._given: dict[tuple[str | None, str], Any] = {}
 
     def load(
         self, arguments: Sequence[str], *, prog: str, name: str, description: str
@@ -58,7 +59,14 @@ class Config(cfg.ConfigOpts):
         for option, group, cli in self.registered():
             fresh.register_opt(option, group, cli)
         fresh.load(self._arguments, **self._program)
+        for (group, name), value in self._given.items():
+            fresh.give(name, value, group)
         return fresh
+
+    def give(self, name: str, value: Any, group: str | None = None) -> None:
+        """Set an option, whatever the files say, now and when they are read again."""
+        self._given[group, name] = value
+        self.set_override(name, value, group)
 
     def registered(self) -> Iterator[tuple[Any, str | None, bool]]:
         """Return each option, its group (``None``: DEFAULT), whether it has a switch.

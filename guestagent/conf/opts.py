@@ -31,6 +31,10 @@ def list_conductor_opts() -> list[tuple[str, list[Any]]]:
 
 def list_ctl_opts() -> list[tuple[str, list[Any]]]:
     """Return the options of guestctl as (section, options)."""
-    from guestagent.conf import ctl, seal
+    from guestagent.conf import ctl, enroll, seal
 
-    return [('DEFAULT', ctl.OPTIONS), (seal.SECTION, seal.KEYS)]
+    return [
+        ('DEFAULT', ctl.OPTIONS),
+        (seal.SECTION, seal.KEYS),
+        (enroll.SECTION, enroll.CTL),
+    ]

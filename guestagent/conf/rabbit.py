@@ -110,6 +110,13 @@ _DECLARED = [
         'and backlog hold, and 32 more, so that ping never waits. '
         '(oslo.messaging: 0 is no limit.)',
     ),
+    cfg.BoolOpt(
+        'declare',
+        default=True,
+        help='Declare exchanges, request queue and bindings. false: whoever enrols '
+        'this guest has made them durable, and its account may declare nothing; '
+        'fanouts then do not reach it. (oslo.messaging has no such option.)',
+    ),
     cfg.FloatOpt(
         'redeclare_interval',
         default=600,

@@ -15,7 +15,7 @@ from oslo_service import backend
 
 from guestagent import errors
 from guestagent.conf import ctl as ctl_options
-from guestagent.conf import seal
+from guestagent.conf import enroll, seal
 from guestagent.ctl import base
 
 if TYPE_CHECKING:
@@ -37,9 +37,9 @@ def open_client(options: argparse.Namespace) -> 'client.Client':
     from guestagent import client
 
     files = _files(options.config_file)
-    own, library = _own(files), _read(files)
+    found, library = own(options), _read(files)
     key_file, key_command = key_source(options)
-    url = options.transport_url or own.transport_url
+    url = options.transport_url or found.transport_url
     if not url:
         raise errors.ConfigError(
             'no transport URL: give --transport-url, set GUESTAGENT_TRANSPORT_URL, or '
@@ -48,7 +48,7 @@ def open_client(options: argparse.Namespace) -> 'client.Client':
     made = client.Client(
         url=url,
         conf=library,
-        exchange=options.exchange or own.control_exchange,
+        exchange=options.exchange or found.control_exchange,
         caller=options.caller or ('' if key_file or key_command else _user()),
         timeout=options.timeout,
         bus_retries=0,
@@ -72,15 +72,19 @@ def key_source(options: argparse.Namespace) -> tuple[str, str]:
     command = os.environ.get('GUESTAGENT_KEY_COMMAND')
     if command:
         return '', command
-    section = _own(_files(options.config_file))[seal.SECTION]
+    section = own(options)[seal.SECTION]
     return section.key_file, section.key_command
 
 
-def _own(files: list[str]) -> cfg.ConfigOpts:
-    """Return the files with this program's own options."""
-    conf = _read(files)
+def own(options: argparse.Namespace) -> cfg.ConfigOpts:
+    """Return the configuration with this program's own options.
+
+    :raises guestagent.errors.ConfigError: it cannot be read.
+    """
+    conf = _read(_files(options.config_file))
     conf.register_opts(ctl_options.OPTIONS)
     seal.register(conf, seal.KEYS)
+    enroll.register(conf, enroll.CTL)
     return conf
 
 

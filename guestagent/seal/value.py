@@ -52,7 +52,7 @@ class Way:
     __slots__ = ('_bindings', '_key', '_nonces', 'id')
 
     def __init__(self, key_id: bytes, secret: bytes) -> None:
-        self._bindings = _load()
+        self._bindings = load()
         self.id = key_id
         self._key = secret[:KEY_SIZE]
         self._nonces = secret[KEY_SIZE:]
@@ -89,7 +89,7 @@ class Way:
         return opened
 
 
-def _load() -> Any:
+def load() -> Any:
     """Return PyNaCl's bindings; only a program that has a key pays for them."""
     try:
         from nacl import bindings

@@ -190,6 +190,26 @@ audit_heads = sa.Table(
 )
 sa.Index('ix_audit_heads_page', audit_heads.c.instance, audit_heads.c.id)
 
+#: Who may come for its keys, and who was cut off.  Its key is no column ``instance``: a
+#: guest that was cut off is so though it is forgotten.
+enrolments = sa.Table(
+    'enrolments',
+    metadata,
+    sa.Column('name', sa.String(INSTANCE_LENGTH), primary_key=True),
+    # Milliseconds by the operator's clock: what is older than this changes nothing.
+    sa.Column('stamp', sa.BigInteger, nullable=False, index=True),
+    # The virtual host in which it is alone; '': it is in that of all.
+    sa.Column('vhost', sa.String(NAME_LENGTH), nullable=False),
+    # What proves its token, what it is exchanged for, and until when.
+    sa.Column('verify_key', sa.String(64)),
+    sa.Column('bundle', _Text),
+    sa.Column('expires', sa.Double),
+    # The public key of who has taken it.
+    sa.Column('taken_by', sa.String(64)),
+    sa.Column('revoked', sa.Double),
+    **_OPTIONS,
+)
+
 #: What all conductors together do no faster than at some rate, a row for each.
 pace = sa.Table(
     'pace',

@@ -92,7 +92,7 @@ def test_without_keys_plain_counts_and_what_is_sealed_does_not():
     target = intake.Intake()
     assert target.read(body(payload()).encode(), False, NOW).sealed_at is None
     assert 'no key to open it' in refused(target, seal())
-    assert target.refused == {'seal': 1, 'plain': 0, 'flood': 0}
+    assert target.refused == {'seal': 1, 'plain': 0, 'flood': 0, 'revoked': 0}
 
 
 def test_an_instance_is_told_of_once_an_hour():

@@ -128,8 +128,15 @@ FOURTH = {
     'audit_heads': [{'instance': 'old', 'length': 3, 'head': 'ab', 'received': 1.0}],
 }
 
+FIFTH = {
+    **FOURTH,
+    'enrolments': [
+        {'name': 'old', 'stamp': 7, 'vhost': 'v', 'bundle': 'b', 'expires': 1.0}
+    ],
+}
+
 #: By revision, what a database holds that was last used by it.
-HELD = {'0001': FIRST, '0002': SECOND, '0003': THIRD, '0004': FOURTH}
+HELD = {'0001': FIRST, '0002': SECOND, '0003': THIRD, '0004': FOURTH, '0005': FIFTH}
 
 
 def _revisions() -> list[str]:

@@ -11,7 +11,7 @@ from guestagent.conf import rabbit
 THEIRS = {option.dest: option for option in impl_rabbit.rabbit_opts + amqp.amqp_opts}
 OURS = {option.dest: option for option in rabbit.OPTIONS}
 #: No options of oslo.messaging.
-OWN = {'connect_timeout', 'redeclare_interval'}
+OWN = {'connect_timeout', 'declare', 'redeclare_interval'}
 #: A fleet must not come back at once.
 OTHER_DEFAULT = {'kombu_reconnect_splay'}
 

@@ -49,7 +49,10 @@ def complete(ctl: Any, tmp_path: pathlib.Path) -> Any:
     ('words', 'proposed'),
     [
         (['inst'], ['instance']),
-        (['instance', ''], ['delete', 'diagnose', 'list', 'show']),
+        (
+            ['instance', ''],
+            ['delete', 'diagnose', 'enroll', 'list', 'revoke', 'rotate', 'show'],
+        ),
         (['command', 'w'], ['watch']),
         (['--timeout', '5', 'pi'], ['ping']),
         (['--transport-url', 'rabbit', ':', '//me', ':', 'x@h/', 'pi'], ['ping']),
@@ -93,4 +96,4 @@ def test_another_name(ctl: Any) -> None:
 def test_data_alone(ctl: Any) -> None:
     ended = ctl('complete', '--shell', 'none')
 
-    assert b"cmds_instance='delete diagnose list show'" in ended.out
+    assert b"cmds_instance='delete diagnose enroll list revoke rotate show'" in ended.out

@@ -29,8 +29,8 @@ from guestagent.ctl import base
         (['instance', 'lsit'], 'unknown command .instance lsit.; did you mean: .*'),
         (
             ['instance'],
-            'did you mean: instance delete, instance diagnose, instance list, '
-            'instance show.',
+            'did you mean: instance delete, instance diagnose, instance enroll, '
+            'instance list, instance revoke, instance rotate, instance show.',
         ),
         (['frobnicate'], 'unknown command .frobnicate.; see guestctl --help'),
         (['ping'], 'required: INSTANCE; see guestctl ping --help'),
