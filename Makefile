@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 PYTHON = .venv/bin/python
 
-.PHONY: help demo test unit functional lint docs man samples bench packages clean
+.PHONY: help demo test unit functional lint docs man samples soak bench packages clean
 
 help:
 	@echo 'make demo         show everything at work on this machine'
@@ -9,6 +9,7 @@ help:
 	@echo 'make unit         the tests that need no server'
 	@echo 'make functional   the tests with real servers and processes'
 	@echo 'make lint         style and types'
+	@echo 'make soak         a real stack under random faults; MINUTES=10 SEED=1'
 	@echo 'make bench        ours beside the peers; ONLY=name for one'
 	@echo 'make docs         doc/ as HTML into build/doc'
 	@echo 'make man          the manual pages into build/man'
@@ -26,7 +27,8 @@ unit: venv
 	$(PYTHON) -m pytest tests/unit extensions
 
 functional: venv
-	$(PYTHON) -m pytest -n 2 --dist loadfile tests/functional
+	$(PYTHON) -m pytest -n 2 --dist loadfile tests/functional tests/faults \
+		tests/property
 
 lint: venv
 	./devstack/lint
@@ -45,6 +47,10 @@ samples: venv
 
 bench: venv
 	$(PYTHON) tests/benchmarks/run.py $(if $(ONLY),--only $(ONLY))
+
+soak: venv
+	$(PYTHON) tests/faults/soak.py $(if $(MINUTES),--minutes $(MINUTES)) \
+		$(if $(SEED),--seed $(SEED))
 
 packages:
 	./packaging/debian/build

@@ -11,7 +11,7 @@ import pathlib
 import subprocess
 import sysconfig
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import amqp
 
@@ -78,6 +78,7 @@ class Agent(processes.Process):
     """A real ``guestagent``; :meth:`wait_ready` returns when it takes requests.
 
     :param packages: a folder whose packages it finds beside the installed ones.
+    :param under: a program, and its arguments, that starts it: ``strace``.
     :ivar instance: its instance id.
     :ivar config: its configuration file.
     :ivar state: the folder with what it keeps.
@@ -90,6 +91,7 @@ class Agent(processes.Process):
         instance: str,
         options: Options | None = None,
         packages: pathlib.Path | None = None,
+        under: Sequence[str] = (),
     ) -> None:
         self.instance = instance
         self.config = folder / f'agent-{instance}.conf'
@@ -113,7 +115,7 @@ class Agent(processes.Process):
         )
         super().__init__(
             f'agent {instance}',
-            [script('guestagent'), '--config-file', self.config],
+            [*under, script('guestagent'), '--config-file', self.config],
             folder / f'agent-{instance}.log',
             env=beside(packages) if packages else None,
         )

@@ -38,6 +38,8 @@ class Content:
             size = int(first)
             del self.data[size:]
             self.data.extend(bytes(size - len(self.data)))
+        elif what == 'extend':
+            self.data.extend(bytes(max(0, int(first) - len(self.data))))
 
 
 class PowerCut(disks.Disk):
@@ -62,6 +64,20 @@ class PowerCut(disks.Disk):
             dict(self._names),
             {inode: bytes(content.data) for inode, content in self._contents.items()},
         )
+
+    @classmethod
+    def of(cls, steps: list[Step]) -> PowerCut:
+        """Return a disk on which this was done, by whomever, to be cut off."""
+        made = cls()
+        made.steps = steps
+        return made
+
+    def files(self) -> dict[str, bytes]:
+        """Return what is in each file."""
+        return {
+            path: bytes(self._contents[inode].data)
+            for path, inode in self._names.items()
+        }
 
     def read(self, path):
         return bytes(self._contents[self._inode(path)].data)
@@ -191,7 +207,7 @@ def _content_left(
     content = Content(data)
     maybe: list[Step] = []
     for step in done:
-        if step[1] == inode and step[0] in ('write', 'truncate'):
+        if step[1] == inode and step[0] in ('write', 'truncate', 'extend'):
             maybe.append(step)
         elif step[1] == inode and step[0] == 'sync':
             for safe in maybe:

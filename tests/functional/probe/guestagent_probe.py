@@ -134,8 +134,11 @@ class Probe(extension.Extension):
 
     @extension.periodic(spacing=1, option='pulse')
     def beat(self) -> None:
-        """Report an event with its number in this run."""
-        self.report_event('pulse', {'run': self._run, 'n': next(self._pulses)})
+        """Report an event with its number in this run, and leave that in a file."""
+        number = next(self._pulses)
+        with pathlib.Path(f'{self.conf.marks}.pulses').open('a') as file:
+            file.write(f'{self._run} {number}\n')
+        self.report_event('pulse', {'run': self._run, 'n': number})
 
 
 class Odd(Exception):
