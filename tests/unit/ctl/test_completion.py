@@ -96,4 +96,6 @@ def test_another_name(ctl: Any) -> None:
 def test_data_alone(ctl: Any) -> None:
     ended = ctl('complete', '--shell', 'none')
 
-    assert b"cmds_instance='delete diagnose enroll list revoke rotate show'" in ended.out
+    assert (
+        b"cmds_instance='delete diagnose enroll list revoke rotate show'" in ended.out
+    )
