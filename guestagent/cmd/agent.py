@@ -39,6 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if conf.check_config:
             _take_over(conf)
             return _check(conf)
+        if conf.check_bus:
+            _take_over(conf)
+            return _check_bus(conf)
         if conf.explain:
             return _explain(conf)
         check.enforce(check.values(conf))
@@ -87,6 +90,20 @@ def _check(conf: config.Config) -> int:
     logging.getLogger().addHandler(logging.NullHandler())
     privileges.apply(conf, starts=False)
     return outcome.report(PROG, checking.check(conf))
+
+
+def _check_bus(conf: config.Config) -> int:
+    from guestagent.agent import buscheck  # nor this
+
+    logging.getLogger().addHandler(logging.NullHandler())
+    check.enforce(check.values(conf))
+    try:
+        found = buscheck.check(conf)
+    except errors.Transient as error:
+        return outcome.complain(PROG, error, outcome.FAILED)
+    for finding in found:
+        print(f'{finding.verdict}: {finding.text}')
+    return outcome.FAILED if buscheck.is_bad(found) else outcome.OK
 
 
 def _explain(conf: config.Config) -> int:

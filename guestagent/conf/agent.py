@@ -224,6 +224,7 @@ def register(conf: Any) -> None:
     """Register all options of the agent on ``conf``."""
     common.register(conf)
     conf.register_cli_opts(policy.SWITCHES)
+    conf.register_cli_opts(enroll.SWITCHES)
     conf.register_opts(OPTIONS)
     for section, options in SECTIONS:
         conf.register_opts(options, group=section)

@@ -27,6 +27,16 @@ AGENT = [
     )
 ]
 
+#: Switches of the agent's command line only.
+SWITCHES = [
+    cfg.BoolOpt(
+        'check-bus',
+        default=False,
+        help="Connect to RabbitMQ, say which rights this guest's account has there and "
+        'which it should not have, and exit: 0 if they are right, 1 if not.',
+    )
+]
+
 CTL = [
     cfg.ListOpt(
         'key_files',
