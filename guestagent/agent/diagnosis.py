@@ -15,7 +15,15 @@ import types
 from typing import Any, Protocol
 
 import guestagent
-from guestagent.agent import core, dispatcher, pool, registry, reporter, selfcheck
+from guestagent.agent import (
+    core,
+    dispatcher,
+    pool,
+    registry,
+    reporter,
+    selfcheck,
+    selfwatch,
+)
 from guestagent.bus import base
 
 #: How many threads are shown, and how many frames of each.
@@ -29,10 +37,10 @@ class Agent(Protocol):
     started: float
     bus: base.Bus
     dispatcher: dispatcher.Dispatcher
-    hangs: selfcheck.Hangs
     pool: pool.Pool
     registry: registry.Registry
     reporter: reporter.Reporter
+    selfwatch: selfwatch.SelfWatch
 
 
 def diagnose(agent: Agent) -> dict[str, Any]:
@@ -64,7 +72,7 @@ def diagnose(agent: Agent) -> dict[str, Any]:
             'size': agent.pool.size,
             'running': started,
             'waiting': len(running) - started,
-            'hung': [hang.what for hang in agent.hangs.present().values()],
+            'hung': [hang.what for hang in agent.selfwatch.hangs.present().values()],
         },
         'commands': [core.describe_request(request) for request in running],
         'requests': dict(agent.dispatcher.counts.ended),

@@ -25,6 +25,7 @@ from guestagent.agent import (
     reporter,
     rpc,
     selfcheck,
+    selfwatch,
 )
 from guestagent.agent import request as requests
 from guestagent.bus import base
@@ -41,11 +42,11 @@ class Agent(Protocol):
     bus: base.Bus
     dispatcher: dispatcher.Dispatcher
     door: rpc.RpcDoor
-    hangs: selfcheck.Hangs
     pool: pool.Pool
     started: float
     registry: registry.Registry
     reporter: reporter.Reporter
+    selfwatch: selfwatch.SelfWatch
 
 
 class Sample(NamedTuple):
@@ -78,7 +79,7 @@ def health(agent: Agent) -> http.Answer:
     problems = []
     if not agent.bus.connected:
         problems.append('the bus is not connected; the log says why\n')
-    if agent.hangs.all_hang:
+    if agent.selfwatch.hangs.all_hang:
         problems.append('all workers hang; the log says where\n')
     return http.Answer(503 if problems else 200, ''.join(problems) or 'ok\n')
 
@@ -164,7 +165,7 @@ def _request_families(agent: Agent) -> list[Family]:
             'guestagent_workers_hung',
             'gauge',
             'Workers that do not return.',
-            len(agent.hangs.present()),
+            len(agent.selfwatch.hangs.present()),
         ),
         _one(
             'guestagent_messages_unreadable_total',

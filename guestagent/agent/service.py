@@ -15,11 +15,9 @@ second signal ends it at once.
 
 from __future__ import annotations
 
-import faulthandler
 import logging
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -32,23 +30,17 @@ from guestagent.agent import (
     identity,
     instance,
     machine,
+    path,
     periodic,
     pool,
     privileges,
-    recordfile,
     registry,
     reporter,
     rpc,
-    selfcheck,
+    selfwatch,
     state,
-    supervision,
-    trust,
 )
 from guestagent.agent import request as requests
-from guestagent.agent.audit import making as auditing
-from guestagent.agent.journal import journal as journals
-from guestagent.agent.journal import records, recovery, states
-from guestagent.agent.steps import arguments, audit, journaling, limit, policy, version
 from guestagent.bus import base, factory
 from guestagent.conf import check, listen
 
@@ -93,7 +85,8 @@ class Service:
     :param conf: with the options of :mod:`guestagent.conf.agent` registered.
     :param make_bus: makes the bus of (conf, loop, instance id).
     :param notifier: who tells systemd; ``None``: one of its own.
-    :ivar journal: the commands that change the guest.
+    :ivar path: the steps of a request, and what they keep.
+    :ivar selfwatch: what the agent knows of itself.
     :raises guestagent.errors.ConfigError: the configuration makes no sense.
     """
 
@@ -126,49 +119,15 @@ class Service:
         self.loop.stood_still.append(self._note_standstill)
         self.started = time.monotonic()
         self.pool = pool.Pool(conf.dispatcher.workers, conf.dispatcher.backlog)
-        self._limit = limit.Limit(lambda: self.pool.has_room)
-        self.journal = self._make_journal()
-        self._policy = policy.Policy()
-        self.audit = auditing.make(conf, self.loop, self.pool, self._tell)
-        self._audit = audit.Audit(self.audit)
-        self.reporter.audit = self.audit
-        self._trust = trust.Trust(conf, self.loop, self.instance_id)
-        self.reporter.seal = self._trust.report
-        self._judges = [version.Version(self.registry), arguments.Arguments()]
+        self.path = path.Path(
+            conf, self.loop, self.pool, self.registry, self.instance_id, self._tell
+        )
+        self.reporter.audit = self.path.audit
+        self.reporter.seal = self.path.trust.report
         self.dispatcher = dispatcher.Dispatcher(
-            self.loop,
-            self.pool,
-            self.reporter,
-            [
-                *self._trust.unseal,
-                self._judges[0],
-                *self._trust.refuse,
-                self._limit,
-                self._policy,
-                self._judges[1],
-                self._audit,
-                journaling.Journaling(self.journal),
-            ],
+            self.loop, self.pool, self.reporter, self.path.steps
         )
-        core.register(
-            host,
-            self.registry,
-            self.dispatcher,
-            self.journal,
-            self.reporter,
-            self._diagnose,
-            self.audit,
-            self._rotate,
-        )
-        self.hangs = selfcheck.Hangs(
-            self.pool, self.registry, self.reporter.report_event
-        )
-        self._statistics = selfcheck.Statistics(
-            self.reporter.report_facts,
-            lambda: conf.reports.statistics_interval,
-            self.dispatcher.counts,
-            self._queue,
-        )
+        self.selfwatch = selfwatch.SelfWatch(self, conf, notifier)
         self.door = rpc.RpcDoor(
             self.bus,
             self.loop,
@@ -177,8 +136,15 @@ class Service:
             conf.dispatcher.max_result_size,
         )
         self._periodics = periodic.Periodics(self.loop, self.pool)
-        self._supervision = supervision.Supervision(
-            self.loop, self._go_round, self._status, notifier
+        core.register(
+            host,
+            self.registry,
+            self.dispatcher,
+            self.path.journal,
+            self.reporter,
+            self.selfwatch.diagnose,
+            self.path.audit,
+            self._rotate,
         )
         self._http: http.Server | None = None
         self._signals = 0
@@ -193,7 +159,7 @@ class Service:
         self.loop.catch_signals(
             (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2), self._signal
         )
-        self._show_stacks()
+        selfwatch.show_stacks()
         self.start()
         self.loop.run()
         self.stop()
@@ -205,7 +171,7 @@ class Service:
         """
         self.registry.load(self._conf.enabled_extensions, self._conf.require_extensions)
         self._check()
-        self._load_policy()
+        self.path.load_policy()
         self._serve_metrics()
 
     def start(self) -> None:
@@ -223,10 +189,8 @@ class Service:
         for note in privileges.notes(self._conf, self.registry.extensions()):
             LOG.warning('%s', note)
         state.prepare(self._conf.state_dir)
-        self.journal.open()
-        self.audit.open()
+        self.path.open()
         self.reporter.restore(os.path.join(self._conf.state_dir, 'spool'))
-        self._trust.start()
         self._snapshots.start()
         # The connection is made meanwhile; nothing is taken before the loop runs.
         self.bus.start(self.door.receive, self._connected)
@@ -234,27 +198,9 @@ class Service:
         for loaded in self.registry.extensions():
             if not loaded.problem:
                 self._periodics.start(loaded)
-        unfinished = self.journal.unfinished()
-        recovery.recover(
-            self.journal,
-            [self._judges[0], self._policy, self._judges[1]],
-            self._resume,
-            self.reporter.report_outcome,
-        )
-        auditing.note_interrupted(self._audit, self.journal, unfinished)
+        self.path.recover(self._resume, self.reporter.report_outcome)
         self.reporter.start()
-        self._supervision.start()
-
-    def _make_journal(self) -> journals.Journal:
-        """Make the journal; it is opened when the agent starts."""
-        options = self._conf.journal
-        path = os.path.join(self._conf.state_dir, 'journal')
-        return journals.Journal(
-            recordfile.RecordFile(path, records.KIND, records.VERSION),
-            self.instance_id,
-            states.Bounds(options.max_commands, options.max_size, options.retention),
-            self._tell,
-        )
+        self.selfwatch.start()
 
     def _tell(self, name: str, data: Mapping[str, Any]) -> None:
         self.reporter.report_event('agent', name, data)
@@ -270,7 +216,7 @@ class Service:
     def _note_snapshot(self) -> None:
         self.bus.reconnect('this guest goes on from a snapshot')
         self.reporter.note_snapshot()
-        self._trust.note_snapshot()
+        self.path.trust.note_snapshot()
 
     def _check(self) -> None:
         """Judge the configuration, now that all options are registered."""
@@ -298,12 +244,8 @@ class Service:
             self._http.start()
 
     def _connected(self) -> None:
-        self._supervision.update()
+        self.selfwatch.update()
         self.reporter.connected()
-
-    def _status(self) -> str:
-        state = 'connected' if self.bus.connected else 'not connected, trying again'
-        return f'instance {self.instance_id}; bus: {state}'
 
     def _reload(self) -> None:
         """Take over what may change; each option's place is named in its help."""
@@ -314,67 +256,28 @@ class Service:
             self.reporter.set_interval(self._conf.reports.heartbeat_interval)
             self._periodics.respace()
             self._reload_policy()
-            self._trust.reload()
+            self.path.trust.reload()
 
     def _reload_policy(self) -> None:
         try:
-            self._load_policy()
+            self.path.load_policy()
         except errors.ConfigError as error:
             LOG.error('the policy stays as it was: %s', error)
-
-    def _load_policy(self) -> None:
-        self._policy.load(self._conf.policy.file, self.registry.command_names())
-
-    def _show_stacks(self) -> None:
-        """Have Python write all stacks to standard error when the agent hangs.
-
-        It does when systemd aborts it, and at each SIGUSR2, even if the loop, which
-        writes the rest, does not turn.
-        """
-        if sys.stderr is not None:
-            faulthandler.enable()
-            faulthandler.register(signal.SIGUSR2, chain=True)
 
     def _rotate(self, keys: list[str], url: str, overlap: float) -> None:
         from guestagent.agent import rotation  # few agents ever get other keys
 
         used = rotation.rotate(self._conf, keys, url, overlap)
-        self._trust.reload()
+        self.path.trust.reload()
         if used:
             self.loop.call_soon(self.bus.relocate, used)
 
-    def _diagnose(self) -> dict[str, Any]:
-        from guestagent.agent import diagnosis  # most agents are never asked
-
-        return diagnosis.diagnose(self)
-
-    def _log_diagnosis(self) -> None:
-        from guestagent import diagnosis
-
-        for line in diagnosis.lines(self._diagnose()):
-            LOG.info('%s', line)
-
-    def _go_round(self, arrived: Callable[[], None]) -> None:
-        """Call back if the agent answers, and a worker is left."""
-        if not self.hangs.all_hang:
-            submit = self.dispatcher.submit
-            supervision.go_round(self.loop, self.pool, submit, arrived)
-
-    def _queue(self) -> dict[str, int]:
-        in_flight = self.dispatcher.in_flight()
-        running = sum(request.started is not None for request in in_flight)
-        return {
-            'commands_running': running,
-            'commands_waiting': len(in_flight) - running,
-            'reports_waiting': self.reporter.waiting,
-        }
-
     def _signal(self, number: int) -> None:
         if number == signal.SIGUSR2:
-            self._log_diagnosis()
+            self.selfwatch.log_diagnosis()
             return
         if number == signal.SIGHUP:
-            self._supervision.reload(self._reload)
+            self.selfwatch.reload(self._reload)
             return
         self._signals += 1
         if self._signals > 1:
@@ -385,9 +288,9 @@ class Service:
 
     def stop(self) -> None:
         """Leave, as the module says; on the thread of the loop, which is closed."""
-        self._supervision.stop()
+        self.selfwatch.stop()
         self.bus.pause()
-        self._limit.stopping = True
+        self.path.limit.stopping = True
         self._periodics.stop()
         in_flight = self.dispatcher.watch
         grace = self._conf.graceful_shutdown_timeout
@@ -404,15 +307,13 @@ class Service:
             self._turn(CANCEL_SECONDS, lambda: not len(in_flight))
             self.dispatcher.abandon_all(reason)
         self.registry.stop()
-        self.audit.sync()
+        self.path.audit.sync()
         self.reporter.goodbye()
         self._turn(REPORT_SECONDS, lambda: self.reporter.idle or not self.bus.connected)
         self._snapshots.stop()
         self.bus.close()
-        self._trust.stop()
         self.reporter.close()
-        self.journal.close()
-        self.audit.close()
+        self.path.close()
         if self._http is not None:
             self._http.close()
         self.loop.close()
@@ -430,6 +331,5 @@ class Service:
 
     def _summaries(self) -> dict[str, Any]:
         """Return what a heartbeat says of each extension; look around for it."""
-        self.hangs.look()
-        self._statistics.look()
+        self.selfwatch.look()
         return {item.name: item.summary() for item in self.registry.extensions()}

@@ -214,7 +214,7 @@ def test_keys_change_while_the_agent_runs(bed, caplog):
         send_and_drop(guest, 'sealed.invoke', {'value': bed.seal().value}, 'key')
         soon = time.time() + 2
         bed.write(NOVA.derive('vm-1')._replace(until=soon), new.derive('vm-1'))
-        guest._service._trust.reload()
+        guest._service.path.trust.reload()
         assert call(guest, bed, bed.seal())[1] is None
         bed.caller = old
         if time.time() < soon - 1:
@@ -222,7 +222,7 @@ def test_keys_change_while_the_agent_runs(bed, caplog):
         guest.wait(lambda: time.time() > soon)
         send_and_drop(guest, 'sealed.invoke', {'value': bed.seal().value}, 'key')
         bed.keys.write_text('commands nova gam1-SECRET\n')
-        guest._service._trust.reload()
+        guest._service.path.trust.reload()
         bed.caller = later
         assert call(guest, bed, bed.seal(command_id='c-3'))[1] is None
     assert 'the keys stay as they were' in caplog.text
@@ -231,7 +231,7 @@ def test_keys_change_while_the_agent_runs(bed, caplog):
 
 def test_results_are_bounded_before_they_are_sealed(bed):
     with bed.agent() as guest:
-        guest._service._trust.unseal[0]._size_max = 20
+        guest._service.path.trust.unseal[0]._size_max = 20
         _, failure = call(guest, bed, bed.seal())
         assert failure['class'] == 'ResultTooLarge'
 

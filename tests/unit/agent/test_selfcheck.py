@@ -126,14 +126,14 @@ def test_an_agent_all_of_whose_workers_hang_is_not_alive(guest):
     service = made._service
     # Its only worker is at the periodic method, and rightly so.
     arrived = []
-    service._go_round(lambda: arrived.append('busy'))
+    service.selfwatch.go_round(lambda: arrived.append('busy'))
     made.wait(lambda: arrived == ['busy'])
     selfcheck.PERIODIC_SECONDS, before = 0.1, selfcheck.PERIODIC_SECONDS
     try:
-        made.wait(lambda: service.hangs.all_hang)
+        made.wait(lambda: service.selfwatch.hangs.all_hang)
     finally:
         selfcheck.PERIODIC_SECONDS = before
-    service._go_round(lambda: arrived.append('hung'))
+    service.selfwatch.go_round(lambda: arrived.append('hung'))
     made.call('agent.list')
     assert arrived == ['busy']
 
