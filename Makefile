@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 PYTHON = .venv/bin/python
 
-.PHONY: help demo test unit functional lint docs man samples soak bench packages clean
+.PHONY: help demo test unit functional lint docs man samples soak fuzz bench packages clean
 
 help:
 	@echo 'make demo         show everything at work on this machine'
@@ -10,6 +10,7 @@ help:
 	@echo 'make functional   the tests with real servers and processes'
 	@echo 'make lint         style and types'
 	@echo 'make soak         a real stack under random faults; MINUTES=10 SEED=1'
+	@echo 'make fuzz         hostile input, a million and by atheris; SECONDS=60'
 	@echo 'make bench        ours beside the peers; ONLY=name for one'
 	@echo 'make docs         doc/ as HTML into build/doc'
 	@echo 'make man          the manual pages into build/man'
@@ -51,6 +52,10 @@ bench: venv
 soak: venv
 	$(PYTHON) tests/faults/soak.py $(if $(MINUTES),--minutes $(MINUTES)) \
 		$(if $(SEED),--seed $(SEED))
+
+fuzz: venv
+	FUZZ_INPUTS=1000000 $(PYTHON) -m pytest -n 2 tests/fuzz -k 'not atheris'
+	$(PYTHON) tests/fuzz/run.py --seconds $(or $(SECONDS),60)
 
 packages:
 	./packaging/debian/build

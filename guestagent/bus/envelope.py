@@ -21,6 +21,9 @@ VERSION = '2.0'
 
 _CONTEXT = '_context_'
 
+#: The longest interval between signs of life that makes sense, in seconds.
+_MONITOR_MAX = 10**9
+
 #: As compact as oslo.serialization's output is not; the readers do not mind.
 _dumps = json.JSONEncoder(separators=(',', ':')).encode
 
@@ -211,7 +214,7 @@ def _monitor_interval(value: Any) -> float | None:
         seconds = int(value)
     except (TypeError, ValueError, OverflowError):
         return None
-    return seconds if seconds >= 2 else None
+    return seconds if 2 <= seconds <= _MONITOR_MAX else None
 
 
 def _plain(value: Any) -> Any:

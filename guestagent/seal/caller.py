@@ -18,6 +18,8 @@ NAMESPACE, METHOD, VERSION = 'sealed', 'invoke', '1.0'
 CAST_LIFETIME = 86400.0
 #: Added to the lifetime of a call: by so many seconds clocks may differ.
 SKEW = 300.0
+#: The latest time that a guest's clock may show, in UNIX seconds: year 9999.
+_CLOCK_MAX = 253402300800
 #: Of how many guests it is remembered that their clocks differ.
 _CLOCKS = 10000
 
@@ -145,6 +147,8 @@ class Caller:
             return False
         clock, epoch = about.get('clock'), about.get('epoch')
         if type(clock) not in (int, float) or not isinstance(epoch, str):
+            return False
+        if not 0 <= (clock or 0) <= _CLOCK_MAX:
             return False
         # A millisecond more, for what is lost where stamps are cut to whole ones.
         learned = Clock(float(clock or 0) - sent.sealed_at + 0.001, epoch)

@@ -206,9 +206,12 @@ def parse_time(text: str) -> float:
     :raises ValueError: it is none.
     """
     try:
-        return float(calendar.timegm(time.strptime(text, _TIME)))
+        found = float(calendar.timegm(time.strptime(text, _TIME)))
     except ValueError:
-        raise ValueError('a time is written in UTC, as 2027-01-31T12:00:00Z') from None
+        found = -1.0
+    if found < 0:
+        raise ValueError('a time is written in UTC, as 2027-01-31T12:00:00Z')
+    return found
 
 
 def _derive(line: Line, instance: str) -> Key:

@@ -22,6 +22,9 @@ from typing import NamedTuple
 #: How many nonces of each caller, and of calls and casts each, are remembered.
 REMEMBERED = 10000
 
+#: Above any time; and what a floor may be, which is a time and a margin.
+_LAST, _FLOOR_MAX = 2**53, 2**62
+
 _ENTRY = struct.Struct('>cBQQ24s')
 _FLOOR = struct.Struct('>cBQQ')
 
@@ -180,16 +183,20 @@ class Window:
         try:
             if kind == b'N':
                 _, waits, stamp, expiry, nonce = _ENTRY.unpack_from(record)
+                _check(stamp, expiry)
                 caller = record[_ENTRY.size :].decode()
                 seal = Seal(caller, bool(waits), nonce, stamp, expiry)
                 self._remember(self._lane(caller, seal.waits), seal)
             elif kind == b'F':
                 _, waits, floor, highest = _FLOOR.unpack_from(record)
+                _check(highest)
+                _check(floor, last=_FLOOR_MAX)
                 lane = self._lane(record[_FLOOR.size :].decode(), bool(waits))
                 lane.floor = max(lane.floor, floor - 1)
                 lane.highest = max(lane.highest, highest - 1)
             elif kind == b'D':
                 _, waits, floor, _ = _FLOOR.unpack(record)
+                _check(floor, last=_FLOOR_MAX)
                 self._floors[bool(waits)] = max(self._floors[bool(waits)], floor - 1)
             elif kind == b'E':
                 self.epoch = record[1:].decode()
@@ -214,3 +221,12 @@ class Window:
         lane.highest = max(lane.highest, seal.stamp)
         if len(lane.seen) > REMEMBERED:
             lane.forget()
+
+
+def _check(*times: int, last: int = _LAST) -> None:
+    """Refuse what is later than any time.
+
+    :raises ValueError: one is.
+    """
+    if max(times) > last:
+        raise ValueError('a record with a time that cannot be')

@@ -120,7 +120,7 @@ def accepted(record: bytes) -> Accepted:
     """
     try:
         return Accepted(*json.loads(record[_HEAD.size :]))
-    except TypeError as error:
+    except (TypeError, RecursionError) as error:
         raise ValueError(str(error)) from error
 
 
@@ -134,7 +134,10 @@ def ended(record: bytes) -> tuple[dict[str, Any], dict[str, Any] | None]:
 
     :raises ValueError: it makes no sense.
     """
-    data, failure = json.loads(record[_HEAD.size + 1 :])
+    try:
+        data, failure = json.loads(record[_HEAD.size + 1 :])
+    except (TypeError, RecursionError) as error:
+        raise ValueError(str(error)) from error
     return data, failure
 
 

@@ -187,6 +187,8 @@ class Condition:
 
     def _holds_for_entries(self, value: Mapping[str, Any]) -> bool:
         """Judge each entry of an object as the text ``name=value``."""
+        if self.is_path and not _is_judgeable(list(value)):
+            return False
         return all(
             any(one.matches(entry) for one in self._allowed)
             and not any(one.matches(entry) for one in self._excluded)
@@ -232,7 +234,7 @@ def _literal(text: str) -> Any:
     """Return the value that a text is in JSON, if it is no object or list."""
     try:
         value = json.loads(text, parse_constant=_refuse)
-    except ValueError:
+    except (ValueError, RecursionError):
         return _TEXT
     return _TEXT if isinstance(value, (dict, list)) else value
 
