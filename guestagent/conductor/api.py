@@ -67,12 +67,15 @@ class Queries:
     All methods raise :class:`guestagent.errors.InvalidArgument` for an argument that
     makes no sense, :class:`guestagent.errors.NoSuchInstance` where an instance is named
     that is not known, and :class:`guestagent.errors.Transient` when the database fails.
+
+    :param changes: whether it changes anything for who asks in plain.
     """
 
     target = oslo_messaging.Target(namespace=topics.CONDUCTOR_NAMESPACE, version='1.0')
 
-    def __init__(self, database: engine.Database) -> None:
+    def __init__(self, database: engine.Database, changes: bool = True) -> None:
         self._database = database
+        self._changes = changes
 
     @_query
     def instance_list(
@@ -123,19 +126,14 @@ class Queries:
         """Forget an instance with its facts, outcomes and events.
 
         :raises guestagent.errors.Refused: it is UP, and ``force`` was not given.
+        :raises guestagent.errors.Forbidden: only operators may do this here.
         """
-        state = removal.delete_instance(
-            self._database, _instance(instance), time.time(), _flag('force', force)
-        )
-        if state is None:
-            return _no_instance(instance)
-        if state == states.UP and not force:
-            raise errors.Refused(
-                f'instance {instance!r} is UP and would come back with its next '
-                'report: stop its agent first, or force it'
+        if not self._changes:
+            raise errors.Forbidden(
+                'this conductor has keys, and forgets instances only for an operator '
+                'who has them: set [enroll] key_files for guestctl'
             )
-        LOG.info('instance %s, which was %s, is deleted', instance, state)
-        return {'deleted': instance, 'state': state}
+        return forget(self._database, instance, force)
 
     @_query
     def facts_get(
@@ -273,6 +271,25 @@ class Queries:
             'heads': [head for _, head in found],
             'next': str(found[-1][0]) if len(found) == limit else None,
         }
+
+
+def forget(database: engine.Database, instance: str, force: bool) -> Record:
+    """Forget an instance, for whoever may say so.
+
+    :raises: as :meth:`Queries.instance_delete`, and what the database raises.
+    """
+    state = removal.delete_instance(
+        database, _instance(instance), time.time(), _flag('force', force)
+    )
+    if state is None:
+        return _no_instance(instance)
+    if state == states.UP and not force:
+        raise errors.Refused(
+            f'instance {instance!r} is UP and would come back with its next '
+            'report: stop its agent first, or force it'
+        )
+    LOG.info('instance %s, which was %s, is deleted', instance, state)
+    return {'deleted': instance, 'state': state}
 
 
 def _no_instance(instance: str | None) -> Record:

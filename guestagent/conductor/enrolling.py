@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,7 +12,7 @@ import oslo_messaging
 import sqlalchemy.exc
 
 from guestagent.bus import where
-from guestagent.conductor import broker, enrolments, rpc, vhosts
+from guestagent.conductor import api, broker, enrolments, rpc, vhosts
 from guestagent.conductor.db import engine
 from guestagent.enroll import exchange, operator
 from guestagent.seal import keys
@@ -28,10 +29,12 @@ class Enrolling:
     :ivar revoked: the instances that were cut off; it changes.
     """
 
-    def __init__(self, known: enrolments.Enrolments, bus: Any) -> None:
+    def __init__(
+        self, known: enrolments.Enrolments, bus: Any, forget: enrolments.Forget
+    ) -> None:
         self._known = known
         self._vhosts: vhosts.Vhosts | None = None
-        self.operators = enrolments.Operators(known)
+        self.operators = enrolments.Operators(known, forget)
         self.revoked = known.revoked
         self._server: rpc.Server | None = None
         if bus is not None:
@@ -92,4 +95,5 @@ def make(
     known = enrolments.Enrolments(database, lambda: operator.Desk(lines(), time.time()))
     url = oslo_messaging.TransportURL.parse(conf)
     channel = url.transport == where.SCHEME
-    return Enrolling(known, None if channel else rpc.transport(conf))
+    forget = functools.partial(api.forget, database)
+    return Enrolling(known, None if channel else rpc.transport(conf), forget)

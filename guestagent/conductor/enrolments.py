@@ -38,6 +38,8 @@ ENROLLED, REVOKED = 'instance.enrolled', 'instance.revoked'
 REFUSED = 'instance.enrolment_refused'
 
 _Context = Mapping[str, Any]
+#: Forgets an instance, though it is UP or not.
+Forget = Callable[[str, bool], dict[str, Any]]
 
 
 class Enrolments:
@@ -146,8 +148,9 @@ class Operators:
         namespace=operator.NAMESPACE, version=operator.VERSION
     )
 
-    def __init__(self, known: Enrolments) -> None:
+    def __init__(self, known: Enrolments, forget: Forget) -> None:
         self._known = known
+        self._forget = forget
 
     @oslo_messaging.expected_exceptions(errors.GuestAgentError)
     def operate(self, context: _Context, value: object = None) -> str:
@@ -172,10 +175,13 @@ class Operators:
     def _do(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         name = topics.check_instance_id(str(fields.get('instance')))
         action, stamp = fields.get('action'), int(fields['stamp'])
+        values: dict[str, Any] | None
         if action == operator.ENROLL:
             values = self._enrolment(name, fields)
         elif action == operator.REVOKE:
             values = {'revoked': time.time()}
+        elif action == operator.DELETE:
+            values = None
         else:
             raise errors.InvalidArgument(f'action {action!r:.100} is not known')
         before = rows.find(self._known.database, name)
@@ -184,6 +190,8 @@ class Operators:
         self._known.look()
         if action == operator.REVOKE:
             self._known.tell(name, REVOKED, {})
+        if action == operator.DELETE:
+            return self._forget(name, fields.get('force') is True)
         return {'vhost': '' if before is None else before.vhost}
 
     def _enrolment(self, name: str, fields: Mapping[str, Any]) -> dict[str, Any]:

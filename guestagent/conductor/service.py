@@ -101,7 +101,9 @@ class Service:
                 functools.partial(self._listen_apart, queue, settings),
                 options.max_vhosts,
             )
-        queries = metrics.Queries(api.Queries(self._database), counts)
+        queries = metrics.Queries(
+            api.Queries(self._database, changes=not self._keys), counts
+        )
         endpoints: list[object] = [queries]
         if self._enrolling is not None:
             endpoints.append(self._enrolling.operators)

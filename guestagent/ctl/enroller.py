@@ -20,6 +20,37 @@ Call = Callable[[str, str, Mapping[str, Any]], Any]
 Send = Callable[[str], Any]
 
 
+class Operator:
+    """Tells the conductor, sealed, what nobody else may tell it.
+
+    :param lines: the conductor's master keys are among them.
+    :raises guestagent.errors.ConfigError: they are not.
+    """
+
+    def __init__(self, lines: Sequence[keys.Line], send: Send) -> None:
+        self._desk = operator.Desk(lines, time.time())
+        self._send = send
+
+    def tell(self, action: str, instance: str, **fields: Any) -> dict[str, Any]:
+        """Tell it, and return the answer.
+
+        :raises guestagent.errors.Refused: the conductor does not do it.
+        :raises guestagent.errors.NotSealed: it was not the conductor who answered.
+        """
+        stamp = int(time.time() * 1000)
+        said = {'action': action, 'instance': instance, 'stamp': stamp, **fields}
+        text, nonce = self._desk.seal(said)
+        try:
+            answer = self._desk.open_answer(self._send(text), nonce)
+        except value.Broken as error:
+            raise errors.NotSealed(
+                f'what came was not the answer of the conductor: {error}'
+            ) from None
+        if 'error' in answer:
+            raise errors.Refused(f'the conductor refuses it: {answer["error"]}')
+        return answer
+
+
 class Enroller:
     """Speaks to the conductor and, where there is one, to RabbitMQ's HTTP API.
 
@@ -39,8 +70,7 @@ class Enroller:
         self._settings = settings
         self._lines = [line for line in lines if line.valid(time.time())]
         self._api = api
-        self._send = send
-        self._desk = operator.Desk(lines, time.time())
+        self._tell = Operator(lines, send).tell
         self._model = models.MODELS[settings.model](api, settings)
 
     def enroll(
@@ -118,20 +148,6 @@ class Enroller:
 
     def _keys(self, instance: str) -> list[str]:
         return [str(line.derive(instance)) for line in self._lines]
-
-    def _tell(self, action: str, instance: str, **fields: Any) -> dict[str, Any]:
-        stamp = int(time.time() * 1000)
-        said = {'action': action, 'instance': instance, 'stamp': stamp, **fields}
-        text, nonce = self._desk.seal(said)
-        try:
-            answer = self._desk.open_answer(self._send(text), nonce)
-        except value.Broken as error:
-            raise errors.NotSealed(
-                f'what came was not the answer of the conductor: {error}'
-            ) from None
-        if 'error' in answer:
-            raise errors.Refused(f'the conductor refuses it: {answer["error"]}')
-        return answer
 
 
 def check_lines(lines: Sequence[keys.Line]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from guestagent import diagnosis, errors
 from guestagent.ctl import base
+from guestagent.enroll import operator
 
 
 class InstanceList(base.Lister):
@@ -151,13 +152,28 @@ class InstanceDelete(base.Command):
                 self.result_code = base.FAILED
                 return
         with self.waiting(f'deleting {instance}'):
-            deleted = self.client.conductor.instance_delete(instance, parsed_args.force)
+            deleted = self._delete(instance, parsed_args.force)
         self.app.stdout.write(f'deleted {instance}, which was {deleted["state"]}\n')
+
+    def _delete(self, instance: str, force: bool) -> dict[str, Any]:
+        """Tell the conductor: as an operator, where there are its keys."""
+        from guestagent.ctl import session
+
+        conductor = self.client.conductor
+        files = session.own(self.app.options).enroll.key_files
+        if not files:
+            return conductor.instance_delete(instance, force)
+        from guestagent import keyfile
+        from guestagent.ctl import enroller
+
+        lines = [line for path in files for line in keyfile.read(path, '')]
+        told = enroller.Operator(lines, conductor.operate)
+        return told.tell(operator.DELETE, instance, force=force)
 
     def explain(
         self, error: errors.GuestAgentError, parsed_args: argparse.Namespace
     ) -> str:
         """Say which option forces it."""
-        if isinstance(error, errors.Refused):
+        if type(error) is errors.Refused:
             return f'{error} with --force'
         return super().explain(error, parsed_args)

@@ -20,7 +20,7 @@ _COMMAND, _REPLY = b'operate', b'operated'
 #: By how much the clocks of operators and the conductor may differ, in milliseconds.
 SKEW = 300_000
 
-ENROLL, REVOKE = 'enroll', 'revoke'
+ENROLL, REVOKE, DELETE = 'enroll', 'revoke', 'delete'
 
 #: How it is said, on the conductor's topic.
 NAMESPACE, METHOD, VERSION = 'operator', 'operate', '1.0'

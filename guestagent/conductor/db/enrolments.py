@@ -40,15 +40,16 @@ def find(database: engine.Database, name: str) -> Entry | None:
 
 
 def write(
-    database: engine.Database, name: str, stamp: int, values: Mapping[str, Any]
+    database: engine.Database, name: str, stamp: int, values: Mapping[str, Any] | None
 ) -> bool:
     """Set an instance's columns, unless what is there is as new; return whether.
 
+    :param values: of the columns, of which others become empty; ``None``: they stay.
     :raises sqlalchemy.exc.SQLAlchemyError: the database failed.
     """
     table = tables.enrolments
     empty = dict.fromkeys(_TOKEN)
-    row = {'vhost': '', **empty, 'revoked': None, **values, 'stamp': stamp}
+    row = {'vhost': '', **empty, 'revoked': None, **(values or {}), 'stamp': stamp}
     with database.writer.begin() as connection:
         before = connection.scalar(
             sa.select(table.c.stamp).where(table.c.name == name).with_for_update()
@@ -56,8 +57,9 @@ def write(
         if before is None:
             connection.execute(sa.insert(table).values(name=name, **row))
         elif before < stamp:
+            changed = {'stamp': stamp} if values is None else row
             connection.execute(
-                sa.update(table).where(table.c.name == name).values(**row)
+                sa.update(table).where(table.c.name == name).values(**changed)
             )
         else:
             return False

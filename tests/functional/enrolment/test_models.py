@@ -60,6 +60,13 @@ def nothing_counts(
     daemon.wait_line("in the name of 'vm-b': ")
     assert guests.call('vm-b', 'probe.echo', {'value': 1}, timeout=60) == 1
     assert bed.marks('vm-b') == []
+    # Nor is anybody forgotten because of what is said in plain.
+    forget = conftest.request(
+        'instance_delete', 'conductor', instance='vm-b', force=True
+    )
+    conductor = ('', 'guestagent-conductor')
+    assert hostile.publish(*conductor, forget)
+    assert bed.guestctl('instance', 'show', 'vm-b').returncode == 0
     assert 'probe.forged' not in bed.events('vm-b')
 
 
