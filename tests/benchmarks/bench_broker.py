@@ -4,6 +4,7 @@
 import time
 from collections.abc import Iterator
 
+from devstack import servers
 from tests.benchmarks import bed, registry, report, rounds
 
 AGENTS = 20
@@ -35,13 +36,13 @@ def memory(ground: bed.Bed) -> Iterator[report.Row]:
             node.stock.call(node.start(kind).topic)
             node.stop_servers()
             time.sleep(SETTLE)
-            before = _memory(node)
+            before = memory_of(node.broker)
             servers = [node.start(kind, wait=False) for _ in range(agents)]
             node.wait_consuming(servers)
             for server in servers:
                 node.stock.call(server.topic)
             time.sleep(SETTLE)
-            return (_memory(node) - before) / agents / 1024
+            return (memory_of(node.broker) - before) / agents / 1024
 
     samples = rounds.sample((bed.OURS, bed.A), ground.rounds(2), measure)
     yield report.compare(
@@ -54,5 +55,6 @@ def memory(ground: bed.Bed) -> Iterator[report.Row]:
     )
 
 
-def _memory(node: bed.Bed) -> int:
-    return int(node.broker.ctl('eval', _MEMORY))
+def memory_of(broker: servers.RabbitMQ) -> int:
+    """Return what a node holds, in bytes, when it has thrown away what it may."""
+    return int(broker.ctl('eval', _MEMORY))
