@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import ssl
 import urllib.parse
 from collections.abc import Mapping
 from typing import Any
@@ -47,7 +48,9 @@ class Api:
             urllib.parse.unquote(parts.username or 'guest'),
             urllib.parse.unquote(parts.password or 'guest'),
         )
-        self._session.verify = ca_file or True
+        # requests has authorities of its own, which need not be the system's.
+        system = ssl.get_default_verify_paths()
+        self._session.verify = ca_file or system.cafile or system.capath or True
         self.user = self._session.auth[0]
 
     def close(self) -> None:

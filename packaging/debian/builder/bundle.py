@@ -18,7 +18,6 @@ from packaging import requirements, utils
 LEFT_OUT = {
     'eventlet': 'guestagent.imports keeps it out of every program',
     'pbr': 'only builds need it',
-    'requests': 'oslo.config would read a configuration over HTTP with it',
     'setuptools': 'only builds need it',
 }
 

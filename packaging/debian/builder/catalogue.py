@@ -46,8 +46,9 @@ _MANUAL = {
     'guestagent-hub': ('guestagent-hub.8',),
 }
 
-#: oslo.config needs it to write samples, and not in a program.
-_NOT_COMMON = ['pyyaml']
+#: oslo.config writes samples with the one, and would read a configuration over HTTP
+#: with the other; guestctl brings both.
+_NOT_COMMON = ['pyyaml', 'requests']
 
 
 class Catalogue:
