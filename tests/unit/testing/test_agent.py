@@ -3,6 +3,7 @@
 
 import itertools
 import json
+import threading
 
 import pytest
 from oslo_config import cfg
@@ -17,14 +18,17 @@ class Counter(extension.Extension):
 
     def start(self) -> None:
         self.count = self.conf.first
+        # Commands run side by side.
+        self.lock = threading.Lock()
 
     @extension.command(mutates=True)
     def add(self, context: extension.Context, by: int = 1) -> int:
         """Count."""
-        self.count += by
-        self.report_facts({'count': self.count})
-        self.report_event('counted', {'count': self.count})
-        return self.count
+        with self.lock:
+            self.count += by
+            self.report_facts({'count': self.count})
+            self.report_event('counted', {'count': self.count})
+            return self.count
 
     @extension.command(mutates=False)
     def fail(self, context: extension.Context, kind: str) -> None:
