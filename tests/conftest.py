@@ -11,12 +11,17 @@ from oslo_service import backend
 
 from devstack import databases, processes
 from guestagent import imports
+from tests import secrecy
 
 imports.refuse('eventlet')
 backend.init_backend(backend.BackendType.THREADING)
 
 #: The children that a test started; their logs belong to the report of a failure.
 CHILDREN = pytest.StashKey[list[processes.Process]]()
+
+
+#: Where secrets were found at the end.
+SPILLED = pytest.StashKey[list[str]]()
 
 
 @pytest.fixture
@@ -51,6 +56,26 @@ def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[databases.Mari
     server = databases.MariaDB(tmp_path_factory.mktemp('mariadb'))
     yield server
     server.remove()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail the run if a secret of a test stands where none may; when all have ended."""
+    if hasattr(session.config, 'workerinput'):
+        return
+    folder = session.config._tmp_path_factory.getbasetemp()
+    found = session.config.stash[SPILLED] = secrecy.search(folder)
+    if found and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say where secrets were found."""
+    if found := config.stash.get(SPILLED, []):
+        terminalreporter.section('secrets where none may be')
+        terminalreporter.write('\n'.join([*found, '']))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -63,9 +63,9 @@ def test_what_is_recorded(guest, guestctl, stock_client):
     with pytest.raises(Exception, match='text'):
         probe.call({}, 'mark', text=1)
     secret = guestctl(
-        'exec', name, '--env', 'PASSWORD=hunter2', '--', 'sh', '-c', 'echo $PASSWORD'
+        'exec', name, '--env', 'PASSWORD=hunter2', '--', 'sh', '-c', 'echo ${#PASSWORD}'
     )
-    assert secret.stdout == 'hunter2\n'
+    assert secret.stdout == '7\n'
 
     guest.wait_for(lambda: len(of_commands(guest)) >= 5, 'all is recorded')
     assert of_commands(guest) == [
