@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 import signal
 import threading
 import time
@@ -285,6 +286,60 @@ def test_a_guest_with_a_wrong_clock_is_commanded_and_not_by_what_was_recorded(
     # A refusal, sealed for who has asked.
     assert tap.receive(10)['failure'] is None
     assert bed.marks == ['once']
+
+
+@pytest.mark.skipif(not LIBFAKETIME.exists(), reason='faketime is not installed')
+def test_an_hour_later_it_is_worth_nothing_whatever_has_happened_since(
+    bed: Bed, guests: client.Client, tap: Tap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = bed.folder / 'clock'
+    clock.write_text('+0')
+
+    def start() -> stack.Agent:
+        with monkeypatch.context() as patch:
+            patch.setenv('LD_PRELOAD', str(LIBFAKETIME))
+            patch.setenv('FAKETIME_TIMESTAMP_FILE', str(clock))
+            patch.setenv('FAKETIME_NO_CACHE', '1')
+            patch.setenv('FAKETIME_DONT_FAKE_MONOTONIC', '1')
+            return bed.agent()
+
+    def check() -> None:
+        for body in bodies:
+            tap.replay('vm-1', body)
+        # What may answer the first is a refusal, for who has the key.
+        guests.call('vm-1', 'probe.echo', {'value': 1}, timeout=30)
+        assert sorted(bed.marks) == ['called', 'cast']
+
+    first = start()
+    first.stop(30)
+    before = bed.folder / 'before'
+    shutil.copytree(first.state, before)
+    first = start()
+    tap.listen('vm-1')
+    guests.call('vm-1', 'probe.mark', {'text': 'called'})
+    calls = tap.recorded()
+    guests.cast('vm-1', 'probe.mark', {'text': 'cast'})
+    first.wait_for(lambda: len(bed.marks) == 2, 'both have run')
+    bodies = [*calls, *tap.recorded()]
+
+    clock.write_text('+1h')
+    check()
+    first.kill()
+    second = start()
+    started = time.mktime(time.strptime(second.output()[:19], '%Y-%m-%d %H:%M:%S'))
+    assert started > time.time() + 1800, 'libfaketime has no effect'
+    check()
+    # and when its clock is set back
+    clock.write_text('+0')
+    check()
+    # A disk of before the conversation knows nothing of it; calls are too old for it.
+    second.kill()
+    shutil.rmtree(second.state)
+    shutil.copytree(before, second.state)
+    bodies = calls
+    clock.write_text('+1h')
+    start()
+    check()
 
 
 def test_keys_rotate_while_everything_runs(bed: Bed, guests: client.Client) -> None:
