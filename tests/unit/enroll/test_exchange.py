@@ -39,7 +39,9 @@ def test_who_recorded_it_and_has_the_token_opens_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ('secret', 'instance'), [(os.urandom(32), 'vm-1'), (SECRET, 'vm-2')]
+    ('secret', 'instance'),
+    [(os.urandom(32), 'vm-1'), (SECRET, 'vm-2')],
+    ids=['token', 'guest'],
 )
 def test_another_token_or_guest_proves_nothing(secret: bytes, instance: str) -> None:
     request = guest(secret, instance).request()
