@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.INFO, format='%(relativeCreated)7d ms  %(message)s'
     )
-    for name in ('amqp', 'oslo', 'oslo_messaging'):
+    for name in ('alembic', 'amqp', 'oslo', 'oslo_messaging'):
         logging.getLogger(name).setLevel(logging.ERROR)
     benchmarks = registry.load()
     if options.only:
