@@ -165,18 +165,8 @@ class Core(extension.Extension):
         ]
 
 
-def register(
-    host: extension.Host,
-    known: registry.Registry,
-    carrier: dispatcher.Dispatcher,
-    journal: journals.Journal,
-    reports: reporter.Reporter,
-    diagnosis: Callable[[], dict[str, Any]],
-    audit: log.Log,
-    rotate: Rotate,
-) -> None:
+def register(known: registry.Registry, core: Core) -> None:
     """Serve ``agent``, and oslo.messaging's ping in no namespace."""
-    core = Core(host, known, carrier, journal, reports, diagnosis, audit, rotate)
     loaded = registry.Loaded('agent', core)
     loaded.commands['audit'].quiet = True
     for name in _INLINE:

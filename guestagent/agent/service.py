@@ -136,7 +136,7 @@ class Service:
             conf.dispatcher.max_result_size,
         )
         self._periodics = periodic.Periodics(self.loop, self.pool)
-        core.register(
+        own = core.Core(
             host,
             self.registry,
             self.dispatcher,
@@ -146,6 +146,7 @@ class Service:
             self.path.audit,
             self._rotate,
         )
+        core.register(self.registry, own)
         self._http: http.Server | None = None
         self._signals = 0
 

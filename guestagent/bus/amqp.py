@@ -10,23 +10,26 @@ memory or disk, replies wait here and reports wait with the reporter.
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import logging
 import random
 import threading
-import time
 from collections.abc import Callable
 
 from guestagent import errors, logs
 from guestagent import loop as loops
-from guestagent.bus import amqp_channel, attempts, base, link, outbox, reasons, url
+from guestagent.bus import (
+    amqp_channel,
+    attempts,
+    base,
+    gone,
+    link,
+    outbox,
+    reasons,
+    url,
+)
 
 LOG = logging.getLogger(__name__)
-
-#: For how long a queue counts as gone, and how many are remembered.
-GONE_SECONDS = 60.0
-GONE_LENGTH = 200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +65,7 @@ class AmqpBus(base.Bus, link.Owner):
         self._blocked = False
         self._closed = False
         self._paused = False
-        self._gone: collections.OrderedDict[str, float] = collections.OrderedDict()
+        self._gone = gone.Gone()
         self._log_limit = logs.RateLimit()
 
     def start(
@@ -89,8 +92,7 @@ class AmqpBus(base.Bus, link.Owner):
 
     def is_gone(self, queue: str) -> bool:
         """See :meth:`guestagent.bus.base.Bus.is_gone`."""
-        since = self._gone.get(queue)
-        return since is not None and time.monotonic() - since < GONE_SECONDS
+        return queue in self._gone
 
     def reconnect(self, reason: str) -> None:
         """See :meth:`guestagent.bus.base.Bus.reconnect`."""
@@ -316,10 +318,7 @@ class AmqpBus(base.Bus, link.Owner):
 
     def _reply_failed(self, reply: outbox.Reply) -> None:
         """Remember that nobody reads this queue; nothing is repeated."""
-        self._gone[reply.key] = time.monotonic()
-        self._gone.move_to_end(reply.key)
-        while len(self._gone) > GONE_LENGTH:
-            self._gone.popitem(last=False)
+        self._gone.add(reply.key)
         held = self._log_limit.allow('gone')
         if held is not None:
             LOG.info(

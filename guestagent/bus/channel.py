@@ -13,14 +13,13 @@ import dataclasses
 import itertools
 import logging
 import socket
-import time
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 import guestagent
 from guestagent import logs
 from guestagent import loop as loops
-from guestagent.bus import attempts, base, channel_line, envelope, framing, outbox
+from guestagent.bus import attempts, base, channel_line, envelope, framing, gone, outbox
 
 LOG = logging.getLogger(__name__)
 
@@ -30,10 +29,7 @@ RETRY = attempts.Retry(delay=0.25, splay=0.25, longest=5.0)
 #: How long the hub may take to answer our hello, in seconds.
 HELLO_SECONDS = 10.0
 
-#: For how long a reply queue counts as gone, in seconds, and how many are remembered;
-#: of so many replies we still hear that nobody waited.
-GONE_SECONDS = 60.0
-GONE_LENGTH = 200
+#: Of so many replies we still hear that nobody waited.
 REPLIES_LENGTH = 1000
 
 _SENT = {
@@ -112,7 +108,7 @@ class ChannelBus(base.Bus):
         self._reports: dict[int, Callable[[base.Sent], None]] = {}
         self._replies: collections.OrderedDict[int, outbox.Reply]
         self._replies = collections.OrderedDict()
-        self._gone: collections.OrderedDict[str, float] = collections.OrderedDict()
+        self._gone = gone.Gone()
         self._log_limit = logs.RateLimit()
 
     def start(
@@ -154,8 +150,7 @@ class ChannelBus(base.Bus):
 
     def is_gone(self, queue: str) -> bool:
         """See :meth:`guestagent.bus.base.Bus.is_gone`."""
-        since = self._gone.get(queue)
-        return since is not None and time.monotonic() - since < GONE_SECONDS
+        return queue in self._gone
 
     def reconnect(self, reason: str) -> None:
         """See :meth:`guestagent.bus.base.Bus.reconnect`."""
@@ -298,7 +293,7 @@ class ChannelBus(base.Bus):
     def _asked(self, queue: object) -> None:
         """Somebody has asked who waits there: he is back if he was gone."""
         if isinstance(queue, str):
-            self._gone.pop(queue, None)
+            self._gone.discard(queue)
 
     def _settled(self, header: dict[str, Any], _body: bytes) -> None:
         number = int(header['id'])
@@ -306,7 +301,7 @@ class ChannelBus(base.Bus):
         reply = self._replies.pop(number, None)
         if reply is not None:
             if outcome is framing.Outcome.RETURNED:
-                self._note_gone(reply.key)
+                self._gone.add(reply.key)
             self._lose(reply, str(header.get('reason', outcome.value)))
         done = self._reports.pop(number, None)
         if done is not None:
@@ -352,12 +347,6 @@ class ChannelBus(base.Bus):
         if len(self._replies) > REPLIES_LENGTH:
             self._replies.popitem(last=False)
         return number
-
-    def _note_gone(self, queue: str) -> None:
-        self._gone[queue] = time.monotonic()
-        self._gone.move_to_end(queue)
-        while len(self._gone) > GONE_LENGTH:
-            self._gone.popitem(last=False)
 
     def _lose(self, reply: outbox.Reply, reason: str) -> None:
         """Note that nobody got this reply; nothing is repeated."""

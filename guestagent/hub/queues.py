@@ -175,11 +175,6 @@ class Queue:
         return len(self._waiting)
 
     @property
-    def subscribed(self) -> int:
-        """How many take from it."""
-        return len(self._turns)
-
-    @property
     def unused(self) -> bool:
         """Whether nothing would be lost with it."""
         return not (self.kept or self._turns or self._waiting)
