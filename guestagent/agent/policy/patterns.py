@@ -74,7 +74,9 @@ class Glob:
         if self._exact is not None:
             return text == self._exact
         count = len(self._segments)
-        pieces = text.split('/', count - 1 if self._open else count)
+        pieces = text.split('/', count)
+        if self._open:
+            del pieces[count:]  # What ``**`` stands for; no ``*`` before it does.
         if len(pieces) != count:
             return False
         for segment, piece in zip(self._segments, pieces, strict=True):

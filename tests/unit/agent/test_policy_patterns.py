@@ -125,7 +125,9 @@ def test_a_judgement_takes_time_in_proportion():
 CHARACTERS = 'ab/*'
 
 
-@hypothesis.settings(deadline=None)
+@hypothesis.settings(deadline=None, max_examples=500)
+@hypothesis.example('*a**', '/a')
+@hypothesis.example('/b*a**', '/b/a')
 @hypothesis.given(st.text(CHARACTERS, min_size=1), st.text('ab/'))
 def test_globs_are_as_regular_expressions_say(pattern, text):
     try:
