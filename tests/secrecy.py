@@ -26,12 +26,15 @@ _WRITTEN = re.compile(
 )
 _KEY = re.compile(rb'ga[mi]1-([A-Za-z0-9_-]{43})(?![A-Za-z0-9_-])')
 _LINE = re.compile(rb'\s*(#.*|(commands|reports) \S+ ga[mi]1-\S+( until \S+)?)?\s*')
+#: So many different bytes are in any random key; another may stand anywhere by chance.
+_DIFFERENT = 12
 #: A larger file is no log of a test.
 _SIZE_MAX = 64 * 1024 * 1024
 
 
 def search(folder: pathlib.Path) -> list[str]:
     """Return a line for each secret that stands where none may; no line shows it."""
+    found = []
     secrets: dict[bytes, str] = {}
     for mark in MARKS:
         for form in _forms(mark.encode()):
@@ -41,16 +44,20 @@ def search(folder: pathlib.Path) -> list[str]:
         if all(map(_LINE.fullmatch, data.split(b'\n'))):
             for key in _KEY.findall(data):
                 raw = base64.urlsafe_b64decode(key + b'=')
+                if len(set(raw)) < _DIFFERENT:
+                    found.append(f'{path}: its key is not random, so not looked for')
+                    continue
                 for form in (key, *_forms(raw)):
                     secrets[form] = f'a key of {path}'
         elif _WRITTEN.search(str(path)):
             written.append((path, data))
-    return [
+    found += (
         f'{path}: {secrets[form]}'
         for path, data in written
         for form in secrets
         if form in data
-    ]
+    )
+    return found
 
 
 def _files(folder: pathlib.Path) -> Iterator[tuple[pathlib.Path, bytes]]:

@@ -9,7 +9,7 @@ import pytest
 from guestagent import errors, keyfile
 from guestagent.seal import keys
 
-LINE = keys.Line(keys.COMMANDS, 'nova', False, b'n' * 32)
+LINE = keys.Line(keys.COMMANDS, 'nova', False, os.urandom(32))
 
 
 @pytest.fixture

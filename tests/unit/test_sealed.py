@@ -15,8 +15,8 @@ from oslo_messaging._drivers import common
 from guestagent import client, errors, sealed, sealer
 from guestagent.seal import guest, keys, window
 
-NOVA = keys.Line(keys.COMMANDS, 'nova', True, b'n' * 32)
-TROVE = keys.Line(keys.COMMANDS, 'trove', True, b't' * 32)
+NOVA = keys.Line(keys.COMMANDS, 'nova', True, os.urandom(32))
+TROVE = keys.Line(keys.COMMANDS, 'trove', True, os.urandom(32))
 
 
 class Guest:
@@ -275,7 +275,7 @@ def test_keys_are_read_again_when_the_file_has_changed(
 ) -> None:
     monkeypatch.setattr(sealer, '_LOOK', 0)
     guests.call('vm-1', 'exec.run')
-    new = NOVA._replace(secret=b'm' * 32)
+    new = NOVA._replace(secret=os.urandom(32))
     vm.guest.ring = keys.GuestRing([new.derive('vm-1')])
     write(pathlib.Path(key_file), NOVA, new)
     assert guests.call('vm-1', 'exec.run') == 'done'

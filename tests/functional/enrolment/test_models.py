@@ -6,6 +6,7 @@ is tested as well as what it cannot, because doc/enrolment.rst says both.
 """
 
 import json
+import os
 from collections.abc import Callable
 
 import amqp
@@ -251,7 +252,7 @@ def test_keys_and_passwords_rotate(bed: Bed, nova: Nova, model: str) -> None:
     child = bed.enrolled('vm-a', '--model', model)
     before = Hostile(bed, child)
     lines = before.lines.splitlines()
-    new = conftest.NOVA._replace(secret=bytes(32))
+    new = conftest.NOVA._replace(secret=os.urandom(32))
     both = conftest.write_keys(bed.folder / 'both.keys', conftest.NOVA, new)
     only = conftest.write_keys(bed.folder / 'new.keys', new)
 

@@ -2,6 +2,7 @@
 """An agent with keys: what it answers, what it drops, and what it remembers."""
 
 import dataclasses
+import os
 import time
 
 import pytest
@@ -11,8 +12,8 @@ from guestagent.agent import trust
 from guestagent.seal import caller, keys
 from guestagent.testing import agent
 
-NOVA = keys.Line(keys.COMMANDS, 'nova', True, b'n' * 32)
-REPORTS = keys.Line(keys.REPORTS, 'conductor', True, b'r' * 32)
+NOVA = keys.Line(keys.COMMANDS, 'nova', True, os.urandom(32))
+REPORTS = keys.Line(keys.REPORTS, 'conductor', True, os.urandom(32))
 
 
 class Counter(extension.Extension):
@@ -113,7 +114,7 @@ def test_failures_come_sealed_too(bed):
 
 def test_all_that_is_not_sealed_for_this_guest_gets_no_answer(bed):
     stranger = caller.Caller(
-        keys.MasterRing([NOVA._replace(secret=b'x' * 32)], keys.COMMANDS)
+        keys.MasterRing([NOVA._replace(secret=os.urandom(32))], keys.COMMANDS)
     )
     with bed.agent(allow_plain=True) as guest:
         sent = bed.seal()
@@ -206,7 +207,7 @@ def test_a_file_that_was_damaged_lets_in_nothing_of_before(bed, caplog):
 
 
 def test_keys_change_while_the_agent_runs(bed, caplog):
-    new = NOVA._replace(secret=b'm' * 32)
+    new = NOVA._replace(secret=os.urandom(32))
     later = caller.Caller(keys.MasterRing([new], keys.COMMANDS))
     with bed.agent() as guest:
         old = bed.caller

@@ -2,6 +2,7 @@
 """Which reports count, of whom, and how many."""
 
 import json
+import os
 import re
 
 import pytest
@@ -11,7 +12,7 @@ from guestagent.conductor import intake, report
 from guestagent.conductor.db import notices, store, tables
 from guestagent.seal import guest, keys, window
 
-MASTER = keys.Line(keys.REPORTS, 'conductor', True, b'r' * 32)
+MASTER = keys.Line(keys.REPORTS, 'conductor', True, os.urandom(32))
 RING = keys.MasterRing([MASTER], keys.REPORTS)
 NOW = 1_800_000_000.0
 
@@ -59,7 +60,7 @@ def test_a_sealed_report_counts_and_tells_when_it_was_sealed():
         ({**seal(), 'instance': 7}, 'names no instance'),
         ({**seal(), 'instance': 'no such name'}, 'it must be 1 to 200'),
         (seal(payload('vm-2')), "in the name of 'vm-1': inside, another instance"),
-        (seal(line=MASTER._replace(secret=b'x' * 32)), 'no valid key'),
+        (seal(line=MASTER._replace(secret=os.urandom(32))), 'no valid key'),
         (seal(line=MASTER._replace(name='other')), 'no valid key'),
         ({**seal(), 'sealed': 'rubbish'}, 'base64|too short'),
         ({**seal(), 'sealed': None}, 'not text'),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """guestctl key, and which keys a client gets."""
 
+import os
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,7 @@ from guestagent.seal import keys
 @pytest.fixture
 def master(tmp_path: pathlib.Path) -> pathlib.Path:
     path = tmp_path / 'keys'
-    path.write_text(f'{keys.Line(keys.COMMANDS, "nova", True, bytes(32))}\n')
+    path.write_text(f'{keys.Line(keys.COMMANDS, "nova", True, os.urandom(32))}\n')
     path.chmod(0o600)
     return path
 
@@ -45,7 +46,7 @@ def test_keys_are_made_and_derived(
 def test_a_key_that_has_ended_is_not_derived(
     ctl: Callable[..., Any], master: pathlib.Path
 ) -> None:
-    old = keys.Line(keys.COMMANDS, 'nova', True, b'o' * 32, until=1.0)
+    old = keys.Line(keys.COMMANDS, 'nova', True, os.urandom(32), until=1.0)
     master.write_text(f'{old}\n{master.read_text()}')
     ended = ctl('--key-file', str(master), 'key', 'derive', 'vm-1')
     assert len(ended.out.splitlines()) == 1

@@ -3,6 +3,7 @@
 
 import hashlib
 import hmac
+import os
 
 import pytest
 from hypothesis import given
@@ -85,7 +86,7 @@ def test_each_guest_name_and_use_has_a_key_of_its_own():
         MASTER,
         MASTER._replace(name='trove'),
         MASTER._replace(use=keys.REPORTS),
-        MASTER._replace(secret=bytes(32)),
+        MASTER._replace(secret=os.urandom(32)),
     ]
     derived = [line.derive(instance) for line in lines for instance in ('a', 'b')]
     assert len({line.secret for line in derived}) == 8
@@ -106,7 +107,7 @@ def test_a_key_ends_at_its_time():
 
 def test_the_last_valid_key_seals_and_all_valid_ones_open():
     old = MASTER._replace(until=100.0)
-    new = MASTER._replace(secret=bytes(32))
+    new = MASTER._replace(secret=os.urandom(32))
     ring = keys.MasterRing([new, old], keys.COMMANDS)
     first, second = ring.sealing('nova', 'vm-1', 50), ring.sealing('nova', 'vm-1', 150)
     assert first.line == old.derive('vm-1')

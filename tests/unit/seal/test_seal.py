@@ -3,6 +3,7 @@
 
 import base64
 import json
+import os
 
 import pytest
 from hypothesis import given, settings
@@ -11,9 +12,9 @@ from hypothesis import strategies as st
 from guestagent import errors
 from guestagent.seal import caller, contents, guest, keys, value, window
 
-NOVA = keys.Line(keys.COMMANDS, 'nova', True, b'n' * 32)
-TROVE = keys.Line(keys.COMMANDS, 'trove', True, b't' * 32)
-REPORTS = keys.Line(keys.REPORTS, 'conductor', True, b'r' * 32)
+NOVA = keys.Line(keys.COMMANDS, 'nova', True, os.urandom(32))
+TROVE = keys.Line(keys.COMMANDS, 'trove', True, os.urandom(32))
+REPORTS = keys.Line(keys.REPORTS, 'conductor', True, os.urandom(32))
 LIMITS = window.Limits(age=86400_000, skew=300_000)
 NOW = 1_800_000_000.0
 
@@ -125,7 +126,7 @@ def test_an_inside_that_is_no_command_is_dropped(changes):
 
 
 def test_keys_open_only_what_they_are_for():
-    stranger = make_caller(NOVA._replace(secret=b'x' * 32))
+    stranger = make_caller(NOVA._replace(secret=os.urandom(32)))
     assert unanswered(make_guest(), seal(stranger).value) == guest.KEY
     # For another instance, though the caller is ours.
     assert unanswered(make_guest('vm-2'), seal().value) == guest.KEY
