@@ -54,7 +54,9 @@ soak: venv
 		$(if $(SEED),--seed $(SEED))
 
 fuzz: venv
-	FUZZ_INPUTS=1000000 $(PYTHON) -m pytest -n 2 tests/fuzz -k 'not atheris'
+	FUZZ_INPUTS=1000000 HYPOTHESIS_PROFILE=default $(PYTHON) -m pytest -n 2 \
+		--dist load tests/fuzz -k 'not atheris'
+	HYPOTHESIS_PROFILE=default $(PYTHON) -m pytest -n 2 tests/property tests/unit
 	$(PYTHON) tests/fuzz/run.py --seconds $(or $(SECONDS),60)
 
 packages:

@@ -4,14 +4,21 @@
 pytest loads this before any test module, so what is refused here is refused for all.
 """
 
+import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 from oslo_service import backend
 
 from devstack import databases, processes
 from guestagent import imports
 from tests import secrecy
+
+# The same examples in each run, so that a change fails by what it changed; new ones
+# are looked for by ``make fuzz`` and with HYPOTHESIS_PROFILE=default.
+hypothesis.settings.register_profile('same', derandomize=True, deadline=None)
+hypothesis.settings.load_profile(os.environ.get('HYPOTHESIS_PROFILE', 'same'))
 
 imports.refuse('eventlet')
 backend.init_backend(backend.BackendType.THREADING)
