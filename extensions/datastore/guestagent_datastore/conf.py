@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The options of the section [datastore], and the engine that they name."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import pathlib
+from typing import Any
+
+from oslo_config import cfg
+
+from guestagent import errors
+from guestagent_datastore import engine, models
+
+#: The group of entry points in which engines are found.
+GROUP = 'guestagent.datastore.engines'
+
+OPTIONS = [
+    cfg.StrOpt(
+        'engine',
+        default='',
+        help='The kind of server: mariadb, or that of another engine that is '
+        'installed. Must be set.',
+    ),
+    cfg.StrOpt(
+        'mount_point',
+        default='',
+        help='Where the data volume is mounted; without one, a folder. Default: '
+        '/var/lib/<engine>.',
+    ),
+    cfg.StrOpt(
+        'device_path',
+        default='',
+        help='The device of the data volume, for commands that name none.',
+    ),
+    cfg.StrOpt(
+        'config_folder',
+        default='',
+        help="The folder of the server's configuration files, which the extension "
+        'writes. Default: /etc/guestagent-<engine>.',
+    ),
+    cfg.StrOpt(
+        'run_folder',
+        default='',
+        help="The folder of the server's unix socket. Default: "
+        '/run/guestagent-<engine>.',
+    ),
+    cfg.StrOpt(
+        'state_folder',
+        default='/var/lib/guestagent-datastore',
+        help='Where the extension keeps what it must know after a crash of the agent.',
+    ),
+    cfg.StrOpt(
+        'log_folder',
+        default='',
+        help="The folder of the server's logs. Default: /var/log/guestagent-<engine>.",
+    ),
+    cfg.StrOpt(
+        'user',
+        default='',
+        help='The account that the server runs as. Default: the one that its package '
+        'makes; without root, the one of the agent.',
+    ),
+    cfg.PortOpt(
+        'port',
+        default=None,
+        help='The TCP port; 0: only the unix socket. Default: the usual one.',
+    ),
+    cfg.StrOpt('listen', default='0.0.0.0', help='The address to listen on.'),
+    cfg.StrOpt(
+        'service',
+        default='auto',
+        choices=[
+            ('auto', 'systemd where it runs the machine, else own'),
+            ('systemd', 'a unit that the extension writes'),
+            ('own', 'the extension starts the server, which outlives the agent'),
+        ],
+        help='Who runs the server.',
+    ),
+    cfg.IntOpt(
+        'state_change_wait_time',
+        default=180,
+        min=1,
+        help='Seconds that the server gets to start, and to stop.',
+    ),
+]
+
+
+def list_opts() -> list[tuple[str, list[Any]]]:
+    """Return the options for oslo-config-generator."""
+    return [('datastore', OPTIONS)]
+
+
+def make_engine(conf: Any) -> engine.Engine:
+    """Return the engine that the options name, with its place.
+
+    :raises guestagent.errors.ConfigError: none is named, or there is no such engine.
+    """
+    found = {
+        entry.name: entry for entry in importlib.metadata.entry_points(group=GROUP)
+    }
+    if conf.engine not in found:
+        raise errors.ConfigError(
+            f'[datastore] engine: {conf.engine!r} is not one of '
+            f'{", ".join(sorted(found)) or "the engines, of which none is installed"}'
+        )
+    kind: type[engine.Engine] = found[conf.engine].load()
+    return kind(make_place(conf, kind))
+
+
+def make_place(conf: Any, kind: type[engine.Engine]) -> models.Place:
+    """Return where the server of this engine lives."""
+    volume = pathlib.Path(conf.mount_point or f'/var/lib/{kind.name}')
+    own = f'guestagent-{kind.name}'
+    return models.Place(
+        volume=volume,
+        data=volume / 'data',
+        config=pathlib.Path(conf.config_folder or f'/etc/{own}'),
+        run=pathlib.Path(conf.run_folder or f'/run/{own}'),
+        state=volume / 'guestagent',
+        logs=pathlib.Path(conf.log_folder or f'/var/log/{own}'),
+        user=conf.user or kind.user,
+        port=kind.port if conf.port is None else conf.port,
+        listen=conf.listen,
+    )

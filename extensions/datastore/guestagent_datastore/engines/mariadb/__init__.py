@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MariaDB."""
+
+from __future__ import annotations
+
+from guestagent_datastore import engine
+
+
+class MariaDB(engine.Engine):
+    """A MariaDB server, from the system's packages."""
+
+    name = 'mariadb'
+    packages = ('mariadb-server', 'mariadb-backup')
+    user = 'mysql'
+    port = 3306
+    unit = 'mariadb.service'
