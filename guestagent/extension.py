@@ -221,6 +221,30 @@ class Context:
             callback()
 
 
+class Opened:
+    """What stood in a request that was sealed in a control plane's own way.
+
+    :ivar caller: who has proven to have sealed it, as a policy names callers.
+    :ivar args: the arguments by name.
+    :ivar values: the RPC context.
+    :ivar seal: makes of the command's result what leaves; on a worker's thread.
+    """
+
+    __slots__ = ('args', 'caller', 'seal', 'values')
+
+    def __init__(
+        self,
+        caller: str,
+        args: dict[str, Any],
+        values: dict[str, Any],
+        seal: Callable[[Any], Any],
+    ) -> None:
+        self.caller = caller
+        self.args = args
+        self.values = values
+        self.seal = seal
+
+
 class Host:
     """What the agent offers to an extension; ``guestagent.testing`` has another.
 
@@ -250,6 +274,8 @@ class Host:
 class Extension:
     """Base class of all extensions; every method here may be overridden.
 
+    :cvar bare: whether requests that name no namespace are for this extension, as
+        those of control planes are that know none; of one in an agent at most.
     :cvar version: ``major.minor`` of the commands: a caller's request is served
         when it names the same major and no later minor.
     :cvar options: oslo.config options, registered in the section ``[<name>]``.
@@ -258,6 +284,7 @@ class Extension:
     :ivar conf: the section ``[<name>]`` of the configuration.
     """
 
+    bare = False
     version = '1.0'
     options: Sequence[cfg.Opt] = ()
     needs_root = ''
@@ -272,6 +299,18 @@ class Extension:
 
     def stop(self) -> None:
         """Let go of everything; called once, after the last command ended."""
+
+    def open(self, args: Any, values: Mapping[str, Any]) -> Opened | None:
+        """Open a request without a namespace, where its control plane seals these.
+
+        Called on the agent's loop, so it must not wait, nor read what follows from the
+        arguments; only of an extension that is :attr:`bare`.
+
+        :param args: as they came, unchecked; ``values``: the RPC context.
+        :returns: ``None``: they are not sealed here, and nobody has proven anything.
+        :raises guestagent.errors.Refused: it does not open; nobody gets an answer.
+        """
+        return None
 
     def health(self) -> str:
         """Return ``'ok'`` or, in one sentence, what is wrong; must not block."""

@@ -16,7 +16,15 @@ from guestagent.agent import request as requests
 from guestagent.agent.audit import making as auditing
 from guestagent.agent.journal import journal as journals
 from guestagent.agent.journal import records, recovery, states
-from guestagent.agent.steps import arguments, audit, journaling, limit, policy, version
+from guestagent.agent.steps import (
+    arguments,
+    audit,
+    bare,
+    journaling,
+    limit,
+    policy,
+    version,
+)
 
 
 class Path:
@@ -46,6 +54,7 @@ class Path:
         self.limit = limit.Limit(lambda: workers.has_room)
         self.journal = _journal(conf, instance_id, tell)
         self.audit = auditing.make(conf, loop, workers, tell)
+        self._bare = bare.Bare(known, conf.dispatcher.max_result_size)
         self._version = version.Version(known)
         self._policy = policy.Policy()
         self._arguments = arguments.Arguments()
@@ -55,6 +64,7 @@ class Path:
     def steps(self) -> list[steps.Step]:
         """All, in their order."""
         return [
+            self._bare,
             *self.trust.unseal,
             self._version,
             *self.trust.refuse,

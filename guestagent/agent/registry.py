@@ -160,10 +160,18 @@ class Registry:
         self._served: dict[str | None, Loaded] = {}
         self._failed: dict[str, Loaded] = {}
         self._known: set[str] = set()
+        self._bare: str | None = None
 
     def find(self, namespace: str | None) -> Loaded | None:
         """Return what serves a namespace, or ``None``."""
         return self._served.get(namespace)
+
+    def bare(self, method: object) -> Loaded | None:
+        """Return the extension to which a method without a namespace belongs."""
+        own = self._served.get(None)
+        if self._bare is None or (own is not None and method in own.commands):
+            return None
+        return self._served.get(self._bare)
 
     def add(self, namespace: str | None, loaded: Loaded) -> None:
         """Serve a namespace; the agent's own have no entry point."""
@@ -197,8 +205,9 @@ class Registry:
         """Load and register the named extensions.
 
         :param required: an extension that is missing or broken stops the start.
-        :raises guestagent.errors.ConfigError: two extensions claim one name, a name
-            is reserved, or a required one cannot be loaded.
+        :raises guestagent.errors.ConfigError: two extensions claim one name, or the
+            requests without a namespace; a name is reserved, or a required one cannot
+            be loaded.
         """
         wanted = list(dict.fromkeys(names))
         for name in wanted:
@@ -323,6 +332,8 @@ class Registry:
         :param source: where the class is from, for messages.
         :param about: its distribution and that one's version, as :class:`Loaded`
             takes them.
+        :raises guestagent.errors.ConfigError: another one answers, as it does, requests
+            without a namespace.
         """
         about = about or {}
         try:
@@ -340,6 +351,16 @@ class Registry:
             self._fail(name, f'{type(error).__name__}: {error}', about)
         else:
             self._served[name] = loaded
+            if instance.bare:
+                self._choose_bare(name)
+
+    def _choose_bare(self, name: str) -> None:
+        if self._bare is not None:
+            raise errors.ConfigError(
+                f'enabled_extensions: {self._bare} and {name} both answer requests '
+                f'without a namespace; enable one of them'
+            )
+        self._bare = name
 
     def _fail(self, name: str, problem: str, about: Mapping[str, Any]) -> None:
         LOG.error('extension %s: %s', name, problem)

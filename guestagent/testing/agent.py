@@ -160,7 +160,7 @@ class Agent:
         command_id: str | None = None,
         seconds: float = 30,
     ) -> Any:
-        """Call ``<extension>.<method>`` and return its result.
+        """Call ``<extension>.<method>``, or a bare method, and return its result.
 
         :param command_id: the same when the same command is called again.
         :raises: as :meth:`Call.result` does.
@@ -189,21 +189,26 @@ class Agent:
         caller: str = '',
         command_id: str | None = None,
         version: str | None = None,
+        context: Mapping[str, Any] | None = None,
         wanted: bool = True,
     ) -> Call:
         """Send a request and return what its answers will arrive in.
 
         :param version: ``None``: none, which means 1.0.
+        :param context: the caller's RPC context.
         :param wanted: whether an answer is wanted.
         """
         sent = Call()
         namespace, _, method = command.rpartition('.')
         fields: dict[str, Any] = {
-            'namespace': namespace,
             'method': method,
             'args': dict(args or {}),
             '_unique_id': envelope.unique_id(),
         }
+        if namespace:
+            fields['namespace'] = namespace
+        for key, value in (context or {}).items():
+            fields[f'_context_{key}'] = value
         if caller:
             fields[f'_context_{topics.CONTEXT_CALLER}'] = caller
         if command_id is not None:
