@@ -257,6 +257,22 @@ class Host:
     def report_event(self, extension: str, name: str, data: Mapping[str, Any]) -> None:
         """Take an event to be sent to the conductor once."""
 
+    def cast(
+        self,
+        topic: str,
+        method: str,
+        args: Mapping[str, Any],
+        *,
+        context: Mapping[str, Any],
+        version: str,
+        latest: bool,
+    ) -> None:
+        """Take a cast to be sent to a program of the control plane.
+
+        :raises guestagent.errors.ExtensionUnavailable: that cannot be done from here.
+        """
+        raise errors.ExtensionUnavailable('nothing can be cast from here')
+
     def call(
         self,
         extension: str,
@@ -326,6 +342,29 @@ class Extension:
     def report_event(self, name: str, data: Mapping[str, Any]) -> None:
         """Report that something happened, as the event ``<extension>.<name>``."""
         self._host.report_event(self.name, name, data)
+
+    def cast(
+        self,
+        topic: str,
+        method: str,
+        args: Mapping[str, Any],
+        *,
+        context: Mapping[str, Any] | None = None,
+        version: str = '1.0',
+        latest: bool = False,
+    ) -> None:
+        """Send an RPC cast to a topic of the control exchange, from any thread.
+
+        It is kept on the disk and sent again until the bus has it, in order, unless it
+        is one of which only the ``latest`` counts.  Not from an extension in a process
+        of its own.
+
+        :raises TypeError: JSON cannot carry it.
+        :raises guestagent.errors.ExtensionUnavailable: nothing can be cast from here.
+        """
+        self._host.cast(
+            topic, method, args, context=context or {}, version=version, latest=latest
+        )
 
     def call(
         self,

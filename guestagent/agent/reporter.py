@@ -47,6 +47,7 @@ class Limits:
     :ivar rate: how many outcomes and events that waited are sent in a second.
     :ivar count: how many outcomes and events wait at most.
     :ivar size: how many bytes they may take.
+    :ivar wanted: whether there is a conductor; without one nothing is reported.
     """
 
     interval: float
@@ -54,6 +55,7 @@ class Limits:
     rate: float = 1000.0
     count: int = 10000
     size: int = 16 * 1024 * 1024
+    wanted: bool = True
 
 
 class Reporter:
@@ -243,12 +245,17 @@ class Reporter:
     def _add_fresh(self, facts: dict[str, Any]) -> None:
         self._cancel(_FRESH)
         self._facts_sent = True
-        self._spool.add(spool.FACTS, {'full': True, 'facts': facts})
+        if self._limits.wanted:
+            self._spool.add(spool.FACTS, {'full': True, 'facts': facts})
         self._add(spool.HEARTBEAT, self._heartbeat_data('running'))
 
     def _add(
         self, kind: str, data: dict[str, Any], kept: Callable[[], None] | None = None
     ) -> None:
+        if not self._limits.wanted:
+            if kept is not None:
+                kept()
+            return
         self._spool.add(kind, data, kept)
         self._send()
         self._keeper.look()

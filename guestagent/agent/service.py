@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from guestagent import errors, extension, logs, systemd
 from guestagent import loop as loops
 from guestagent.agent import (
+    casting,
     core,
     dispatcher,
     identity,
@@ -68,6 +69,21 @@ class _Host(extension.Host):
         """See the base class."""
         self._service.reporter.report_event(extension, name, data)
 
+    def cast(
+        self,
+        topic: str,
+        method: str,
+        args: Mapping[str, Any],
+        *,
+        context: Mapping[str, Any],
+        version: str,
+        latest: bool,
+    ) -> None:
+        """See the base class."""
+        self._service.casts.cast(
+            casting.Cast(topic, method, version, dict(args), dict(context), latest)
+        )
+
     def call(
         self,
         extension: str,
@@ -85,6 +101,7 @@ class Service:
     :param conf: with the options of :mod:`guestagent.conf.agent` registered.
     :param make_bus: makes the bus of (conf, loop, instance id).
     :param notifier: who tells systemd; ``None``: one of its own.
+    :ivar casts: what extensions cast.
     :ivar path: the steps of a request, and what they keep.
     :ivar selfwatch: what the agent knows of itself.
     :raises guestagent.errors.ConfigError: the configuration makes no sense.
@@ -112,9 +129,11 @@ class Service:
                 rate=conf.spool.send_rate,
                 count=conf.spool.max_reports,
                 size=conf.spool.max_size,
+                wanted=conf.reports.conductor,
             ),
             self._summaries,
         )
+        self.casts = casting.Casts(conf, self.loop, self.bus, self.instance_id)
         self._snapshots = machine.Watch(self.loop, self._note_snapshot)
         self.loop.stood_still.append(self._note_standstill)
         self.started = time.monotonic()
@@ -192,6 +211,7 @@ class Service:
         state.prepare(self._conf.state_dir)
         self.path.open()
         self.reporter.restore(os.path.join(self._conf.state_dir, 'spool'))
+        self.casts.restore()
         self._snapshots.start()
         # The connection is made meanwhile; nothing is taken before the loop runs.
         self.bus.start(self.door.receive, self._connected)
@@ -247,6 +267,7 @@ class Service:
     def _connected(self) -> None:
         self.selfwatch.update()
         self.reporter.connected()
+        self.casts.connected()
 
     def _reload(self) -> None:
         """Take over what may change; each option's place is named in its help."""
@@ -310,15 +331,21 @@ class Service:
         self.registry.stop()
         self.path.audit.sync()
         self.reporter.goodbye()
-        self._turn(REPORT_SECONDS, lambda: self.reporter.idle or not self.bus.connected)
+        self._turn(REPORT_SECONDS, lambda: self._told or not self.bus.connected)
         self._snapshots.stop()
         self.bus.close()
         self.reporter.close()
+        self.casts.close()
         self.path.close()
         if self._http is not None:
             self._http.close()
         self.loop.close()
         LOG.info('stopped')
+
+    @property
+    def _told(self) -> bool:
+        """Whether all that is to be told has been."""
+        return self.reporter.idle and self.casts.idle
 
     def _turn(self, seconds: float, done: Callable[[], bool]) -> bool:
         """Run the loop until ``done()``, for so many seconds; return ``done()``."""

@@ -86,9 +86,15 @@ class AmqpBus(base.Bus, link.Owner):
     def report(self, body: str, done: Callable[[base.Sent], None]) -> None:
         """See :meth:`guestagent.bus.base.Bus.report`."""
         exchange = self._settings.layout.report_exchange
-        report = outbox.Report(exchange, f'{exchange}.info', body, done)
+        self._tell(outbox.Report(exchange, f'{exchange}.info', body, done))
+
+    def cast(self, topic: str, body: str, done: Callable[[base.Sent], None]) -> None:
+        """See :meth:`guestagent.bus.base.Bus.cast`."""
+        self._tell(outbox.Report(self._settings.layout.exchange, topic, body, done))
+
+    def _tell(self, report: outbox.Report) -> None:
         if not self.connected or not self._publish(report):
-            done(base.Sent.LOST)
+            report.done(base.Sent.LOST)
 
     def is_gone(self, queue: str) -> bool:
         """See :meth:`guestagent.bus.base.Bus.is_gone`."""

@@ -129,6 +129,13 @@ class Bus:
         """
         raise NotImplementedError
 
+    def cast(self, _topic: str, _body: str, done: Callable[[Sent], None]) -> None:
+        """Send a cast to a topic of the control exchange; as :meth:`report`.
+
+        A bus that leads to no such topic says RETURNED.
+        """
+        done(Sent.RETURNED)
+
     def is_gone(self, queue: str) -> bool:
         """Whether a reply to this queue was returned in the last minute."""
         raise NotImplementedError

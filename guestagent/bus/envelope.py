@@ -183,6 +183,22 @@ def notification(
     )
 
 
+def cast(
+    method: str,
+    version: str,
+    args: Mapping[str, Any],
+    context: Mapping[str, Any],
+    unique: str,
+) -> str:
+    """Return the body of a request that wants no answer and names no namespace.
+
+    :param unique: its ``_unique_id``; the same when it is sent again.
+    """
+    fields = {f'{_CONTEXT}{key}': value for key, value in context.items()}
+    fields.update(method=method, version=version, args=args, _unique_id=unique)
+    return wrap(fields)
+
+
 def _load(text: str | bytes) -> dict[str, Any]:
     try:
         value = json.loads(text)

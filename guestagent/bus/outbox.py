@@ -51,7 +51,7 @@ class Reply(Message):
 
 
 class Report(Message):
-    """It waits nowhere: the reporter keeps it until ``done`` says CONFIRMED."""
+    """A report or a cast: its owner keeps it until ``done`` says CONFIRMED."""
 
     __slots__ = ('done',)
 

@@ -95,6 +95,13 @@ DISPATCHER = [
 ]
 
 REPORTS = [
+    cfg.BoolOpt(
+        'conductor',
+        default=True,
+        help='Whether a guestagent-conductor takes the reports of this guest. Without '
+        'one nothing is reported: where the control plane has a conductor of its own '
+        'an extension tells that (Trove).',
+    ),
     cfg.FloatOpt(
         'heartbeat_interval',
         default=30,

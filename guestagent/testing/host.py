@@ -19,12 +19,14 @@ class Host(extension.Host):
 
     :ivar facts: the present facts, ``{'<extension>.<key>': value}``.
     :ivar events: what happened, ``[('<extension>.<name>', data)]``, the oldest first.
+    :ivar casts: what was cast, ``{topic, method, args, context, version, latest}``.
     :ivar answers: what other extensions' commands do, ``{'exec.run': function}``.
     """
 
     def __init__(self, answers: Mapping[str, Answer] | None = None) -> None:
         self.facts: dict[str, Any] = {}
         self.events: list[tuple[str, dict[str, Any]]] = []
+        self.casts: list[dict[str, Any]] = []
         self.answers: dict[str, Answer] = dict(answers or {})
         self._lock = threading.Lock()
 
@@ -47,6 +49,31 @@ class Host(extension.Host):
         """
         with self._lock:
             self.events.append((f'{extension}.{name}', _sent(data)))
+
+    def cast(
+        self,
+        topic: str,
+        method: str,
+        args: Mapping[str, Any],
+        *,
+        context: Mapping[str, Any],
+        version: str,
+        latest: bool,
+    ) -> None:
+        """Take a cast.
+
+        :raises TypeError: JSON cannot carry it.
+        """
+        made = {
+            'topic': topic,
+            'method': method,
+            'args': _sent(args),
+            'context': _sent(context),
+            'version': version,
+            'latest': latest,
+        }
+        with self._lock:
+            self.casts.append(made)
 
     def call(
         self,
