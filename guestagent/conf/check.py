@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from oslo_config import cfg
 
 from guestagent import errors
-from guestagent.conf import config
+from guestagent.conf import config, foreign
 
 DEFAULT = 'DEFAULT'
 
@@ -92,7 +92,7 @@ def names(
     spare = set(map(_normal, spare))
     problems, warnings = [], []
     for setting in _settings(conf):
-        if setting.key in known:
+        if setting.key in known or setting.file in conf.foreign:
             continue
         # First: the options that each extension has are registered for these too.
         if setting.key[0] in spare:
@@ -109,7 +109,7 @@ def names(
                 f'{setting.place}: there is no section [{setting.section}]'
                 f'{_section_hint(setting, known)}'
             )
-    return Findings(problems, list(dict.fromkeys(warnings)))
+    return Findings(problems, list(dict.fromkeys([*conf.remarks, *warnings])))
 
 
 def enforce(problems: Sequence[str]) -> None:
@@ -123,15 +123,8 @@ def enforce(problems: Sequence[str]) -> None:
 
 def _settings(conf: config.Config) -> Iterator[_Setting]:
     """Read the files once more: oslo.config forgets which of them said what."""
-    for file in conf.files():
-        sections: dict[str, dict[str, list[str]]] = {}
-        try:
-            cfg.ConfigParser(file, sections).parse()
-        except OSError:
-            continue  # gone since it was read
-        for section, found in sections.items():
-            for name, given in found.items():
-                yield _Setting(file, section, name, given)
+    for setting in foreign.settings(conf.files()):
+        yield _Setting(*setting)
 
 
 def _known(conf: config.Config) -> dict[tuple[str, str], Any]:

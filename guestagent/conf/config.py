@@ -12,10 +12,19 @@ from oslo_config import cfg
 
 import guestagent
 from guestagent import errors
+from guestagent.conf import foreign as foreign_files
 
 
 class Config(cfg.ConfigOpts):
-    """The options of a program; :meth:`load` reads them."""
+    """The options of a program; :meth:`load` reads them.
+
+    :ivar foreign: the files among them that another control plane has written.
+    :ivar remarks: what is to be said of these.
+    """
+
+    foreign: frozenset[str] = frozenset()
+    remarks: Sequence[str] = ()
+    _foreign = foreign_files.Reading({}, {}, ())
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,6 +58,7 @@ class Config(cfg.ConfigOpts):
             raise errors.ConfigError(
                 f'a configuration file is not UTF-8 text: {error}'
             ) from None
+        self._adopt(foreign_files.find(self.files()))
 
     def again(self) -> Self:
         """Return what the same call gives now, with the same options registered.
@@ -67,6 +77,29 @@ class Config(cfg.ConfigOpts):
         """Set an option, whatever the files say, now and when they are read again."""
         self._given[group, name] = value
         self.set_override(name, value, group)
+
+    def register_opt(
+        self, opt: Any, group: Any = None, *args: Any, **kwargs: Any
+    ) -> bool:
+        """As oslo.config does; with what another's files have said of it before."""
+        added: bool = super().register_opt(opt, group, *args, **kwargs)
+        name = group if group is None or isinstance(group, str) else group.name
+        self._take_over(name, opt.dest)
+        return added
+
+    def _adopt(self, found: foreign_files.Found | None) -> None:
+        if found is None:
+            return
+        self.foreign, self._foreign = found.files, found.reading
+        self.remarks = found.reading.warnings
+        for option, group, _ in list(self.registered()):
+            self._take_over(group, option.dest)
+
+    def _take_over(self, group: str | None, name: str) -> None:
+        if (group, name) in self._foreign.values:
+            self.set_override(name, self._foreign.values[group, name], group)
+        if (group, name) in self._foreign.defaults:
+            self.set_default(name, self._foreign.defaults[group, name], group)
 
     def registered(self) -> Iterator[tuple[Any, str | None, bool]]:
         """Return each option, its group (``None``: DEFAULT), whether it has a switch.
