@@ -36,6 +36,8 @@ class Engine:
     :cvar port: the usual TCP port.
     :cvar unit: the system's own unit, which must not run beside ours.
     :cvar backup_for_replica: whether a replica begins with a backup of its source.
+    :cvar attach_stopped: whether :meth:`attach` is called while the server is stopped,
+        and it is started afterwards.
     :cvar root_name: the account of :meth:`enable_root`.
     :cvar reserved_users: names that callers neither see nor change.
     :cvar reserved_databases: likewise.
@@ -47,6 +49,7 @@ class Engine:
     port: ClassVar[int]
     unit: ClassVar[str]
     backup_for_replica: ClassVar[bool] = True
+    attach_stopped: ClassVar[bool] = False
     root_name: ClassVar[str] = 'root'
     reserved_users: ClassVar[frozenset[str]] = frozenset()
     reserved_databases: ClassVar[frozenset[str]] = frozenset()
@@ -274,6 +277,9 @@ class Engine:
 
     def attach(self, source: models.Source) -> None:
         """Follow a source; the server runs with the source's data, writes are off.
+
+        With :attr:`attach_stopped` it is stopped, and without a backup for replicas
+        the data is fetched from the source.
 
         :raises guestagent.errors.GuestError: the source refuses, or does not answer.
         """
