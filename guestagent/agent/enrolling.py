@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The first start of a guest that was handed a token: it gets its keys for it.
 
-The token names an account that may do nothing but this.  What the guest gets lies in
-its state folder from then on, readable by its owner only, and the token is deleted.  A
-key pair is made for the exchange and kept until it is over, so that a guest that loses
-its power in between asks again and is the same to the conductor.
+The token names an account that may do nothing but this.  It is moved into the state
+folder as soon as it is there, while the agent is who it was started as, and exchanged
+by who the agent is from then on: what speaks to the bus need not be root.  What the
+guest gets lies in its state folder, readable by its owner only, and the token is
+deleted.  A key pair is made for the exchange and kept until it is over, so that a guest
+that loses its power in between asks again and is the same to the conductor.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -33,33 +36,54 @@ LOOK = 1.0
 RETRY = attempts.Retry(1.0, 2.0, 60.0)
 
 #: What lies in the state folder.
-ENROLLED, KEYS, _SEED = 'enrolled', 'keys', 'enrolling'
+ENROLLED, KEYS, _SEED, _TOKEN = 'enrolled', 'keys', 'enrolling', 'token'
 #: The files of a bundle, and the options of the URL that name them.
 _FILES = {'certificate': 'ssl_cert_file', 'certificate_key': 'ssl_key_file'}
-#: What may go wrong on the way to the keys; it is tried again.
+#: What may go wrong on the way to the keys.
 _FAILURES = (*once.LOST, value.Broken, errors.Refused)
 #: How long the conductor has for an answer, in seconds.
 _SECONDS = 20.0
 
 
-def ensure(conf: config.Config, notifier: systemd.Notifier) -> None:
-    """Enrol, unless that was done; take over what the guest has got.
-
-    Another token than the one that was used is tried once at each start.
+def fetch(conf: config.Config, notifier: systemd.Notifier) -> None:
+    """Move the token into the state folder; wait for it, unless that was done once.
 
     :raises guestagent.errors.ConfigError: there is no token in what should be one, or
         the state folder cannot be used.
-    :raises guestagent.errors.StorageError: what the guest got cannot be kept.
+    :raises guestagent.errors.StorageError: the token cannot be kept there.
     """
     state.prepare(conf.state_dir)
+    is_enrolled = read(conf) is not None
+    if not is_enrolled:
+        # The guest's boot must wait neither for the token nor for the conductor.
+        notifier.ready()
+    if not _move_token(conf) and not is_enrolled and find_token(conf) is None:
+        text = f'waiting for a token in {conf.enroll.token_file}'
+        LOG.warning('%s', text)
+        notifier.status(text)
+        while not _move_token(conf):
+            _sleep(LOOK, notifier)
+
+
+def ensure(conf: config.Config, notifier: systemd.Notifier) -> None:
+    """Enrol, unless that was done; take over what the guest has got.
+
+    Another token than the one that was used is tried once at each start, until the
+    conductor has judged it.
+
+    :raises guestagent.errors.ConfigError: there is no token in what should be one.
+    :raises guestagent.errors.StorageError: what the guest got cannot be kept.
+    """
+    before, found = read(conf), find_token(conf)
     enrolment = _Enrolment(conf, notifier)
-    before = read(conf)
-    if before is None:
-        enrolment.run()
-    else:
-        enrolment.renew(before)
+    is_judged = True
+    if before is None and found is not None:
+        enrolment.run(found)
+    elif before is not None and found is not None and _name(found) != before['token']:
+        is_judged = enrolment.renew(found)
     take_over(conf)
-    _forget_token(conf)
+    if is_judged:
+        _forget_token(conf)
 
 
 def take_over(conf: config.Config) -> None:
@@ -100,18 +124,8 @@ class _Enrolment:
         self._notifier = notifier
         self._backoff = attempts.Backoff(RETRY)
 
-    def run(self) -> None:
-        """Wait for the token, and for the conductor."""
-        # The guest's boot must not wait for either.
-        self._notifier.ready()
-        found = find_token(self._conf)
-        if found is None:
-            text = f'waiting for a token in {self._conf.enroll.token_file}'
-            LOG.warning('%s', text)
-            self._notifier.status(text)
-        while found is None:
-            self._sleep(LOOK)
-            found = find_token(self._conf)
+    def run(self, found: token.Token) -> None:
+        """Wait for the conductor."""
         self._notifier.status(f'instance {found.instance}: getting its keys')
         while True:
             try:
@@ -126,13 +140,10 @@ class _Enrolment:
                     reasons.explain(error),
                     wait,
                 )
-                self._sleep(wait)
+                _sleep(wait, self._notifier)
 
-    def renew(self, before: dict[str, str]) -> None:
-        """Try a token that is not the one that was used."""
-        found = find_token(self._conf)
-        if found is None or _name(found) == before['token']:
-            return
+    def renew(self, found: token.Token) -> bool:
+        """Try a token that is not the one that was used; return if it was judged."""
         try:
             self._exchange(found)
         except _FAILURES as error:
@@ -141,6 +152,8 @@ class _Enrolment:
                 'came for the one before still counts: %s',
                 reasons.explain(error),
             )
+            return isinstance(error, errors.Refused)
+        return True
 
     def _exchange(self, found: token.Token) -> None:
         guest = exchange.Guest(found.instance, found.secret, self._seed())
@@ -194,24 +207,28 @@ class _Enrolment:
         write(path_of(self._conf, ENROLLED), json.dumps(fields).encode())
         os.unlink(path_of(self._conf, _SEED))
 
-    def _sleep(self, seconds: float) -> None:
-        """Sleep, and feed the watchdog meanwhile."""
-        until = time.monotonic() + seconds
-        step = (self._notifier.watchdog or 60.0) / 3
-        while (left := until - time.monotonic()) > 0:
-            self._notifier.alive()
-            time.sleep(min(left, step))
+
+def _sleep(seconds: float, notifier: systemd.Notifier) -> None:
+    """Sleep, and feed the watchdog meanwhile."""
+    until = time.monotonic() + seconds
+    step = (notifier.watchdog or 60.0) / 3
+    while (left := until - time.monotonic()) > 0:
+        notifier.alive()
+        time.sleep(min(left, step))
 
 
 def find_token(conf: Any) -> token.Token | None:
-    """Return the guest's token; ``None``: its file is not there, or not yet.
+    """Return the guest's token, which was moved or is in the environment.
 
     :raises guestagent.errors.ConfigError: it is none.
     """
     given = os.environ.get(VARIABLE)
     if given:
         return token.parse(given, f'the environment variable {VARIABLE}')
-    path = conf.enroll.token_file
+    return _read_token(path_of(conf, _TOKEN))
+
+
+def _read_token(path: str) -> token.Token | None:
     try:
         with open(path, encoding='utf-8') as file:
             return token.parse(file.read(token.LENGTH_MAX + 1), path)
@@ -219,6 +236,22 @@ def find_token(conf: Any) -> token.Token | None:
         return None
     except (OSError, UnicodeDecodeError) as error:
         raise errors.ConfigError(f'[enroll] token_file: {path}: {error}') from None
+
+
+def _move_token(conf: Any) -> bool:
+    """Move the token into the state folder; return whether there is one."""
+    path = conf.enroll.token_file
+    found = _read_token(path) if path else None
+    if found is None:
+        return False
+    write(path_of(conf, _TOKEN), str(found).encode())
+    try:
+        os.unlink(path)
+    except OSError as error:
+        LOG.warning(
+            'the token in %s could not be deleted: %s', path, error.strerror or error
+        )
+    return True
 
 
 def _name(found: token.Token) -> str:
@@ -234,9 +267,11 @@ def write(path: str, content: bytes) -> None:
     new = f'{path}.new'
     folder = os.path.dirname(path)
     try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(new)
+        # Who writes may be root, and the folder another user's: no link is followed.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         with open(os.open(new, flags, 0o600), 'wb') as file:
-            os.fchmod(file.fileno(), 0o600)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -255,10 +290,9 @@ def write(path: str, content: bytes) -> None:
 def _forget_token(conf: config.Config) -> None:
     """Delete the token, which is of no use any more."""
     os.environ.pop(VARIABLE, None)
-    path = conf.enroll.token_file
+    path = path_of(conf, _TOKEN)
     try:
-        if path:
-            os.unlink(path)
+        os.unlink(path)
     except FileNotFoundError:
         pass
     except OSError as error:

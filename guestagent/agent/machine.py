@@ -5,11 +5,15 @@ Hypervisors give a guest a *generation id* (vmgenid) that changes whenever it go
 from a snapshot, or as a copy.  QEMU lets root read it; newer kernels tell of a change
 by an event of the device, without the value.  Where there is neither, the connection
 that is lost by it is all that can be noticed.
+
+An agent that stops being root calls :func:`keep` before, and can read on.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import pathlib
 import socket
 from collections.abc import Callable
@@ -45,6 +49,26 @@ class Machine(NamedTuple):
     noticed_by: str
 
 
+class _Kept(NamedTuple):
+    """What was opened, and read, by who was root."""
+
+    page: int | None
+    uuid: str
+
+
+_kept = _Kept(None, '')
+
+
+def keep(root: pathlib.Path = pathlib.Path('/')) -> None:
+    """Let :func:`read` return as much as now when this process is no longer root."""
+    global _kept
+    page = None
+    with contextlib.suppress(OSError):  # there is none
+        page = os.open(root / _FW_CFG, os.O_RDONLY | os.O_CLOEXEC)
+    # The firmware's name of a machine does not change while it runs.
+    _kept = _Kept(page, _read_uuid(root))
+
+
 def read(root: pathlib.Path = pathlib.Path('/')) -> Machine:
     """Return what can be known of this machine."""
     generation = _read_generation(root)
@@ -53,11 +77,7 @@ def read(root: pathlib.Path = pathlib.Path('/')) -> Machine:
         noticed_by = READ
     elif any((root / driver).is_dir() for driver in _DRIVERS):
         noticed_by = EVENT
-    try:
-        firmware = (root / _UUID).read_text(encoding='ascii').strip().lower()
-    except (OSError, UnicodeDecodeError):
-        firmware = ''
-    return Machine(firmware, generation, noticed_by)
+    return Machine(_kept.uuid or _read_uuid(root), generation, noticed_by)
 
 
 def is_new_generation(event: bytes) -> bool:
@@ -112,10 +132,23 @@ class Watch:
             self._changed()
 
 
+def _read_uuid(root: pathlib.Path) -> str:
+    try:
+        return (root / _UUID).read_text(encoding='ascii').strip().lower()
+    except (OSError, UnicodeDecodeError):
+        return ''
+
+
 def _read_generation(root: pathlib.Path) -> str:
     try:
-        page = (root / _FW_CFG).read_bytes()
+        if _kept.page is None:
+            page = os.open(root / _FW_CFG, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                raw = os.pread(page, 16, _FW_CFG_OFFSET)
+            finally:
+                os.close(page)
+        else:
+            raw = os.pread(_kept.page, 16, _FW_CFG_OFFSET)
     except OSError:
         return ''
-    raw = page[_FW_CFG_OFFSET : _FW_CFG_OFFSET + 16]
     return raw.hex() if len(raw) == 16 and any(raw) else ''

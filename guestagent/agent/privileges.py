@@ -8,20 +8,21 @@ before.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from guestagent import errors
-from guestagent.agent import instance, registry
-from guestagent.conf import isolation
+from guestagent.agent import instance, machine, registry
+from guestagent.conf import config, isolation
 
 if TYPE_CHECKING:
     from guestagent.agent.isolation import launcher
 
 
-def apply(conf: Any, starts: bool) -> None:
+def apply(conf: config.Config, starts: bool) -> None:
     """Become ``[DEFAULT] user``; leave a launcher behind, where there is one to be.
 
     There must be no other thread.
@@ -45,10 +46,13 @@ def apply(conf: Any, starts: bool) -> None:
     account = wanted or launcher.Account(0, os.getegid(), os.getgroups())
     orders = _orders(conf, account)
     if not conf.instance_id:
-        # The firmware's name of the machine is for root's eyes only.
-        conf.set_override('instance_id', instance.find(None))
+        # The firmware's name of the machine is for root's eyes only.  A guest that is
+        # to be enrolled needs none yet; any other is told later.
+        with contextlib.suppress(errors.ConfigError):
+            conf.give('instance_id', instance.find(None))
     if starts:
-        _hand_over(conf.state_dir, account)
+        _hand_over(conf, account)
+        machine.keep()
     if orders:
         launching.use(launcher.fork(orders))
     if wanted is not None:
@@ -125,11 +129,29 @@ def _orders(conf: Any, own: launcher.Account) -> dict[str, launcher.Order]:
     return orders
 
 
-def _hand_over(folder: str, account: launcher.Account) -> None:
-    """Give the folder of the state, and what of root's is in it, to the agent's user.
+def _hand_over(conf: Any, account: launcher.Account) -> None:
+    """Give what of root's the agent goes on to use to its user.
+
+    That is the folder of the state and what is in it, the keys, and the log: an agent
+    that was root until now starts as another user, too.
 
     :raises guestagent.errors.ConfigError: that cannot be.
     """
+    _hand_over_folder(conf.state_dir, account)
+    files = {'[seal] key_file': conf.seal.key_file, '[DEFAULT] log_file': conf.log_file}
+    for option, path in files.items():
+        try:
+            if path:
+                _give(path, None, account)
+        except FileNotFoundError:
+            pass  # who needs it says so
+        except OSError as error:
+            raise errors.ConfigError(
+                f'{option}: {path}: {error.strerror or error}'
+            ) from None
+
+
+def _hand_over_folder(folder: str, account: launcher.Account) -> None:
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
         for _, folders, files, fd in os.fwalk(folder):

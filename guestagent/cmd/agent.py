@@ -45,9 +45,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if conf.explain:
             return _explain(conf)
         check.enforce(check.values(conf))
-        # As the user that it is started as: the token may be for root's eyes only.
-        notifier = _enroll(conf)
+        notifier = systemd.Notifier()
+        # The token may be for root's eyes only; what asks the bus is not root.
+        _fetch_token(conf, notifier)
         privileges.apply(conf, starts=True)
+        _enroll(conf, notifier)
         if trust.is_configured(conf):
             memory.hide()
         made = service.Service(conf, notifier=notifier)
@@ -60,16 +62,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     return outcome.OK
 
 
-def _enroll(conf: config.Config) -> systemd.Notifier:
-    """Get the guest's keys for its token, where it is to have one."""
-    notifier = systemd.Notifier()
+def _fetch_token(conf: config.Config, notifier: systemd.Notifier) -> None:
+    """Wait for the token, where the guest is to have one."""
     if _is_to_be_enrolled(conf):
         from guestagent.agent import enrolling  # few agents have a token
 
         memory.hide()
         logs.setup(conf)
+        enrolling.fetch(conf, notifier)
+
+
+def _enroll(conf: config.Config, notifier: systemd.Notifier) -> None:
+    """Get the guest's keys for the token."""
+    if _is_to_be_enrolled(conf):
+        from guestagent.agent import enrolling
+
         enrolling.ensure(conf, notifier)
-    return notifier
 
 
 def _take_over(conf: config.Config) -> None:

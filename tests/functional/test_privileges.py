@@ -8,8 +8,6 @@ import secrets
 import shutil
 import signal
 import subprocess
-import sys
-import sysconfig
 import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,17 +16,15 @@ import pytest
 
 from devstack import processes, stack
 from guestagent.seal import keys
-from tests.functional import conftest
+from tests.functional import conftest, unprivileged
 
 pytestmark = [
     pytest.mark.functional,
     pytest.mark.skipif(os.geteuid() != 0, reason='only root can become another user'),
 ]
 
-ROOT = pathlib.Path(__file__).parents[2]
-
-AGENT, OTHER = 'daemon', 'nobody'
-AS_AGENT: Any = {'user': AGENT, 'group': AGENT, 'extra_groups': []}
+AGENT, OTHER, AS_AGENT = unprivileged.AGENT, unprivileged.OTHER, unprivileged.AS_AGENT
+field = unprivileged.field
 
 
 @pytest.fixture
@@ -43,21 +39,7 @@ def folder() -> Iterator[pathlib.Path]:
 @pytest.fixture
 def program(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
     """The agent, on a Python that other users can run, too."""
-    script = folder / 'guestagent'
-    places = [ROOT, ROOT / 'extensions/exec', sysconfig.get_path('purelib')]
-    for python in (sys.executable, f'/usr/bin/python3.{sys.version_info.minor}'):
-        try:
-            subprocess.run([python, '-c', 'import ctypes'], check=True, **AS_AGENT)
-        except (OSError, subprocess.CalledProcessError):
-            continue
-        script.write_text(
-            f'#!/bin/sh\nPYTHONPATH="$PYTHONPATH:{":".join(map(str, places))}" '
-            f'exec {python} -m guestagent.cmd.agent "$@"\n'
-        )
-        script.chmod(0o755)
-        monkeypatch.setattr(stack, 'script', lambda name: folder / name)
-        return script
-    pytest.skip('no Python here that others than root can run')
+    return unprivileged.install(folder, monkeypatch)
 
 
 @pytest.fixture
@@ -92,12 +74,6 @@ def call(stock_client: Callable[..., Any]) -> Callable[..., Any]:
         )
 
     return make
-
-
-def field(pid: int | str, name: str) -> list[str]:
-    text = pathlib.Path(f'/proc/{pid}/status').read_text()
-    [line] = [line for line in text.splitlines() if line.startswith(f'{name}:')]
-    return line.split()[1:]
 
 
 def descendants(pid: int) -> list[int]:

@@ -2,6 +2,7 @@
 """Which machine this is, from files and events as the kernel gives them."""
 
 import errno
+import os
 import pathlib
 import socket
 
@@ -35,6 +36,30 @@ def test_qemu_lets_the_generation_id_be_read(tmp_path):
     assert machine.read(tmp_path) == machine.Machine(
         'ab-cd', bytes(range(16)).hex(), machine.READ
     )
+
+
+def test_what_was_kept_is_read_by_who_may_open_it_no_more(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, '_kept', machine._kept)
+    page = 'sys/firmware/qemu_fw_cfg/by_name/etc/vmgenid_guid/raw'
+    write(tmp_path, 'sys/class/dmi/id/product_uuid', b'AB-CD\n')
+    write(tmp_path, page, bytes(40) + b'1' * 16)
+
+    machine.keep(tmp_path)
+    (tmp_path / 'sys/class/dmi/id/product_uuid').unlink()
+    with open(tmp_path / page, 'r+b') as file:
+        file.write(bytes(40) + b'2' * 16)
+    (tmp_path / page).unlink()
+
+    # The firmware's name stays; the generation is read anew each time.
+    found = machine.read(tmp_path)
+    assert found == machine.Machine('ab-cd', (b'2' * 16).hex(), machine.READ)
+    os.close(machine._kept.page)
+
+
+def test_nothing_to_keep_is_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, '_kept', machine._kept)
+    machine.keep(tmp_path)
+    assert machine.read(tmp_path) == machine.Machine('', '', machine.CONNECTION)
 
 
 @pytest.mark.parametrize('bus', ['platform', 'acpi'])
