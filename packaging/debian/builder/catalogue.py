@@ -51,6 +51,23 @@ _MANUAL = {
 _NOT_COMMON = ['pyyaml', 'requests']
 
 
+#: What the package says of exec.  An agent without exec starts no process for it.
+_EXEC = """
+#
+# From the package: the agent is the user guestagent, and exec is root's, in a process
+# of its own that nothing limits. Whoever wants exec to have fewer rights names another
+# isolate_user.
+#
+
+isolate = true
+isolate_user = root
+isolate_memory = 0
+isolate_cpu = 0
+isolate_cpu_time = 0
+isolate_files = 8192
+"""
+
+
 class Catalogue:
     """Describes all packages.
 
@@ -94,7 +111,13 @@ class Catalogue:
     def _agent(self) -> deb.Package:
         package = self._package('guestagent')
         _add_command(package, 'guestagent')
-        _add_service(package, [COMMON, SEAL, EXTENSIONS], 'agent.conf')
+        _add_service(
+            package,
+            [COMMON, SEAL, EXTENSIONS],
+            ('agent.conf', _agent_options()),
+            account='guestagent',
+        )
+        _add_drop_in(package, 'guestagent-hub', 'agent')
         package.folders.append(EXTENSIONS.lstrip('/'))
         # Not below /etc: a policy counts only where an operator names one.
         example = f'usr/share/doc/{package.name}/examples/policy.conf'
@@ -113,7 +136,8 @@ class Catalogue:
     def _conductor(self, python: bundle.Bundle) -> deb.Package:
         package = self._package('guestagent-conductor', python)
         _add_command(package, 'guestagent-conductor')
-        _add_service(package, [COMMON, SEAL, CLIENT], 'conductor.conf')
+        text = (_SAMPLES / 'conductor.conf').read_text()
+        _add_service(package, [COMMON, SEAL, CLIENT], ('conductor.conf', text))
         return package
 
     def _hub(self) -> deb.Package:
@@ -123,10 +147,7 @@ class Catalogue:
         package.files['etc/default/guestagent-hub'] = (
             ROOT / 'etc/default/guestagent-hub'
         ).read_text()
-        drop_in = 'usr/lib/systemd/system/guestagent-conductor.service.d/hub.conf'
-        package.files[drop_in] = (
-            _SAMPLES / 'systemd/guestagent-conductor.hub.conf'
-        ).read_text()
+        _add_drop_in(package, 'guestagent-conductor', 'hub')
         return package
 
     def _extension(self, distribution: str) -> deb.Package:
@@ -185,10 +206,33 @@ def _add_command(package: deb.Package, name: str) -> None:
 
 
 def _add_service(
-    package: deb.Package, watched: list[str], config: str | None = None
+    package: deb.Package,
+    watched: list[str],
+    config: tuple[str, str] | None = None,
+    account: str | None = None,
 ) -> None:
     unit = _SAMPLES / 'systemd' / f'{package.name}.service'
-    scripts.add_service(package, unit, watched, _SAMPLES / config if config else None)
+    scripts.add_service(package, unit, watched, config, account)
+
+
+def _add_drop_in(package: deb.Package, service: str, name: str) -> None:
+    """Add to the unit of another package what this one's presence means for it."""
+    target = f'usr/lib/systemd/system/{service}.service.d/{name}.conf'
+    source = _SAMPLES / 'systemd' / f'{service}.{name}.conf'
+    package.files[target] = source.read_text()
+
+
+def _agent_options() -> str:
+    """Return the sample with what the package sets: least rights."""
+    text = (_SAMPLES / 'agent.conf').read_text()
+    for before, after in (
+        ('\n#user =\n', '\nuser = guestagent\n'),
+        ('\n[exec]\n', f'\n[exec]\n{_EXEC}'),
+    ):
+        if text.count(before) != 1:
+            raise bundle.BundleError(f'agent.conf has not one line {before.strip()!r}')
+        text = text.replace(before, after)
+    return text
 
 
 def _completion() -> str:

@@ -149,7 +149,8 @@ def _set_modes(root: pathlib.Path) -> None:
     for path in root.rglob('*'):
         is_executable = path.parent.name in ('bin', 'runtime.d')
         if path.parent == root / 'etc/guestagent':
-            path.chmod(0o750 if path.is_dir() else 0o640)
+            # What is put there later is for the service's eyes, too.
+            path.chmod(0o2750 if path.is_dir() else 0o640)
         else:
             path.chmod(0o755 if path.is_dir() or is_executable else 0o644)
 

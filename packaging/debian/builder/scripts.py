@@ -26,25 +26,29 @@ def add_service(
     package: deb.Package,
     unit: pathlib.Path,
     watched: list[str],
-    config: pathlib.Path | None = None,
+    config: tuple[str, str] | None = None,
+    account: str | None = None,
 ) -> None:
     """Let the package run a service: its unit, account, folders and configuration.
 
     Account and folders are those that the unit names.
 
     :param watched: the service starts again when files in these folders change.
-    :param config: options for its user's eyes; with a folder for more of them.
+    :param config: the name and the text of a file of options, for its user's eyes;
+        with a folder for more of them.
+    :param account: of a service that becomes another user by itself.
     """
-    values = _values(unit)
+    values = _values(unit, account)
     package.files[f'usr/lib/systemd/system/{unit.name}'] = unit.read_text()
     if values['USER'] != 'root':
         _add(package, 'postinst', 'account', values)
     if values['STATE']:
         _add(package, 'postinst', 'state', values)
     if config is not None:
-        target = f'etc/guestagent/{config.name}'
+        name, text = config
+        target = f'etc/guestagent/{name}'
         values['CONFIG'] = f'/{target}'
-        package.files[target] = config.read_text()
+        package.files[target] = text
         package.folders.append(f'{target}.d')
         _add(package, 'postinst', 'config', values)
         _add(package, 'postrm', 'config', values)
@@ -57,7 +61,7 @@ def add_service(
     )
 
 
-def _values(unit: pathlib.Path) -> dict[str, str]:
+def _values(unit: pathlib.Path, account: str | None) -> dict[str, str]:
     """Return what the pieces need to know of a service."""
     parser = configparser.ConfigParser(interpolation=None, strict=False)
     parser.read(unit)
@@ -70,7 +74,7 @@ def _values(unit: pathlib.Path) -> dict[str, str]:
         'STATE': state,
         'STATE_MODE': service.get('StateDirectoryMode', ''),
         'FOLDERS': f'{state} /run/{service["RuntimeDirectory"]}'.strip(),
-        'USER': service.get('User', 'root'),
+        'USER': account or service.get('User', 'root'),
         'DESCRIPTION': parser['Unit']['Description'],
     }
 

@@ -100,17 +100,25 @@ def test_an_unknown_package_is_refused(tmp_path: pathlib.Path) -> None:
 def test_what_an_installation_leaves(pristine: conftest.Installed) -> None:
     tree = pristine.tree
     # Configuration holds passwords; state is the service's.
-    assert owner_and_mode(tree, '/etc/guestagent/agent.conf') == 'root:root 640'
-    assert owner_and_mode(tree, '/etc/guestagent/agent.conf.d') == 'root:root 750'
-    group = 'guestagent-conductor'
-    assert owner_and_mode(tree, '/etc/guestagent/conductor.conf') == f'root:{group} 640'
-    assert owner_and_mode(tree, '/var/lib/guestagent') == 'root:root 700'
-    assert owner_and_mode(tree, f'/var/lib/{group}') == f'{group}:{group} 750'
-    # The account cannot log in.
-    words = tree.run('getent', 'passwd', group).strip().split(':')
-    assert words[5:] == [f'/var/lib/{group}', '/usr/sbin/nologin']
+    for name, user, mode in (
+        ('agent', 'guestagent', '700'),
+        ('conductor', 'guestagent-conductor', '750'),
+    ):
+        config = f'/etc/guestagent/{name}.conf'
+        assert owner_and_mode(tree, config) == f'root:{user} 640'
+        assert owner_and_mode(tree, f'{config}.d') == f'root:{user} 2750'
+        assert owner_and_mode(tree, f'/var/lib/{user}') == f'{user}:{user} {mode}'
+        # The account cannot log in.
+        words = tree.run('getent', 'passwd', user).strip().split(':')
+        assert words[5:] == [f'/var/lib/{user}', '/usr/sbin/nologin']
     assert owner_and_mode(tree, '/etc/default/guestagent-hub') == 'root:root 644'
     assert tree.run('id', '-un', 'guestagent-hub') == 'guestagent-hub\n'
+    # The agent is a user of its own, and exec is not.
+    options = configparser.ConfigParser(interpolation=None)
+    options.read(tree.path / 'etc/guestagent/agent.conf')
+    assert dict(options.defaults()) == {'user': 'guestagent'}
+    assert options['exec']['isolate_user'] == 'root'
+    assert options['exec'].getboolean('isolate')
     # Services are enabled and started through Debian's own helpers.
     for name in ('guestagent', 'guestagent-conductor', 'guestagent-hub'):
         link = f'etc/systemd/system/multi-user.target.wants/{name}.service'
@@ -212,6 +220,7 @@ def test_an_upgrade_keeps_what_the_administrator_decided(
     # Given a configuration of one's own, a service that is off, and no restarts,
     mine = '[DEFAULT]\ndebug = true\n'
     tree.write('etc/guestagent/agent.conf', mine)
+    tree.write('etc/guestagent/agent.conf.d/bus.conf', mine, 0o640)
     link = tree.path / 'etc/systemd/system/multi-user.target.wants/guestagent.service'
     link.unlink()
     tree.write('usr/sbin/policy-rc.d', '#!/bin/sh\nexit 101\n', 0o755)
@@ -220,7 +229,9 @@ def test_an_upgrade_keeps_what_the_administrator_decided(
     tree.install(packages['guestagent'])
     # then all that is still so.
     assert (tree.path / 'etc/guestagent/agent.conf').read_text() == mine
-    assert owner_and_mode(tree, '/etc/guestagent/agent.conf') == 'root:root 640'
+    for name in ('agent.conf', 'agent.conf.d/bus.conf'):
+        found = owner_and_mode(tree, f'/etc/guestagent/{name}')
+        assert found == 'root:guestagent 640'
     assert not link.is_symlink()
     assert installed.told().split() == ['--system', 'daemon-reload']
 
@@ -262,8 +273,9 @@ def test_removed_and_purged_packages_leave_an_account(
         if not name.startswith(BOOKKEEPING)
     ]
     assert left == []
-    # but the account, lest its number gets another owner.
+    # but the accounts, lest their numbers get other owners.
     assert conductor_uid(tree) > 0
+    assert int(tree.run('id', '-u', 'guestagent')) > 0
 
 
 @pytest.mark.parametrize(

@@ -51,8 +51,12 @@ def configure(system: booted.System) -> None:
         '[monitoring]\nisolate = true\n',
         0o640,
     )
+    # What an agent leaves that was root until now.
+    system.run('systemctl', 'stop', 'guestagent')
+    system.run('chown', '-R', 'root:root', '/var/lib/guestagent')
     system.write(
-        'etc/default/guestagent-hub', 'OPTIONS=--group guestagent-hub --guest deb\n'
+        'etc/default/guestagent-hub',
+        'OPTIONS=--group guestagent-hub --guest-group guestagent --guest deb\n',
     )
     system.write(
         'etc/guestagent/conductor.conf.d/test.conf',
@@ -97,6 +101,33 @@ def test_a_command_reaches_the_guest_through_the_hub(system: booted.System) -> N
     assert said == 'active\n'
 
 
+def test_the_agent_is_no_longer_root_and_its_files_are_its_own(
+    system: booted.System,
+) -> None:
+    wait_up(system)
+    uid = system.run('id', '-u', 'guestagent').strip()
+    status = system.run('cat', f'/proc/{system.show("guestagent", "MainPID")}/status')
+    fields = dict(line.split(':\t', 1) for line in status.splitlines())
+    assert fields['Uid'].split() == [uid] * 4
+    assert int(fields['CapEff'], 16) == int(fields['CapPrm'], 16) == 0
+    state = '/var/lib/guestagent'
+    found = system.run('stat', '-c', '%U:%G %a', state)
+    assert found == 'guestagent:guestagent 700\n'
+    assert system.run('find', state, '-name', 'journal*') != ''
+    assert system.run('find', state, '!', '-user', 'guestagent') == ''
+    assert system.run('find', state, '-perm', '/077') == ''
+
+
+def test_exec_is_root_and_without_limits(system: booted.System) -> None:
+    wait_up(system)
+    assert guestctl(system, 'exec', 'deb', '--', 'id', '-un') == 'root\n'
+    said = guestctl(system, 'exec', 'deb', '--user', 'nobody', '--', 'id', '-un')
+    assert said == 'nobody\n'
+    limits = 'ulimit -v; ulimit -t; ulimit -n'
+    said = guestctl(system, 'exec', 'deb', '--', 'sh', '-c', limits)
+    assert said.split() == ['unlimited', 'unlimited', '8192']
+
+
 def test_an_isolated_extension_finds_the_packaged_modules(
     system: booted.System,
 ) -> None:
@@ -135,6 +166,9 @@ def test_a_reload_is_one(system: booted.System) -> None:
     system.run('systemctl', 'reload', 'guestagent', 'guestagent-conductor')
     assert system.show('guestagent', 'MainPID') == pid
     assert system.show('guestagent', 'ActiveState') == 'active'
+    # The agent could read what its user may read.
+    said = system.run('journalctl', '-u', 'guestagent', '--no-pager')
+    assert 'the configuration was read again; changed: nothing' in said
 
 
 def test_what_was_killed_comes_back(system: booted.System) -> None:
