@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all groups of commands share: the engine, and one change at a time.
+"""What all groups of commands share: the server, and one change at a time.
 
 Each group is a class of its own that derives from :class:`Base`; the extension is made
 of all of them.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import pathlib
 import threading
 import time
@@ -17,17 +18,30 @@ from typing import Any
 
 from guestagent import errors, extension
 from guestagent_datastore import conf as options
+from guestagent_datastore import control as controls
 from guestagent_datastore import engine as engines
-from guestagent_datastore import records
+from guestagent_datastore import records, services
+
+LOG = logging.getLogger(__name__)
 
 #: Seconds that a command waits for the one before it.
 WAIT_SECONDS = 5.0
 
 
-class Base(extension.Extension):
-    """An extension with an engine.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Parts:
+    """What a server is managed with."""
 
-    :ivar engine: made when it is first needed: until then nothing of it is imported.
+    engine: engines.Engine
+    control: controls.Control
+
+
+class Base(extension.Extension):
+    """An extension with a server.
+
+    :ivar records: what outlives the agent.
+    :ivar found: what an agent before this one did not get done, and what became of it;
+        ``None``: nothing.
     """
 
     version = '1.0'
@@ -36,28 +50,36 @@ class Base(extension.Extension):
 
     def __init__(self, name: str, conf: Any, host: extension.Host) -> None:
         super().__init__(name, conf, host)
-        self._engine: engines.Engine | None = None
-        self._engine_lock = threading.Lock()
+        self.records = records.Records(pathlib.Path(conf.state_folder))
+        self.found: dict[str, Any] | None = None
+        self._parts: Parts | None = None
+        self._making = threading.Lock()
         self._one = threading.Lock()
-        self._records: records.Records | None = None
 
     @property
     def engine(self) -> engines.Engine:
         """The engine of the server that this guest has.
 
-        :raises guestagent.errors.GuestError: none is configured, or it is not there.
+        :raises guestagent.errors.ConfigError: the options name none.
         """
-        with self._engine_lock:
-            if self._engine is None:
-                self._engine = options.make_engine(self.conf)
-            return self._engine
+        return self._made().engine
 
     @property
-    def records(self) -> records.Records:
-        """What outlives the agent."""
-        if self._records is None:
-            self._records = records.Records(pathlib.Path(self.conf.state_folder))
-        return self._records
+    def control(self) -> controls.Control:
+        """What starts and stops the server.
+
+        :raises guestagent.errors.ConfigError: the options name no engine.
+        """
+        return self._made().control
+
+    def start(self) -> None:
+        """Refuse options that make no sense."""
+        self._made()
+
+    def stop(self) -> None:
+        """Let the server run on."""
+        if self._parts is not None:
+            self._parts.control.close()
 
     @contextlib.contextmanager
     def changing(self, operation: str, context: extension.Context) -> Iterator[None]:
@@ -75,6 +97,7 @@ class Base(extension.Extension):
                 f'repeat it later'
             )
         try:
+            self._settle()
             self.records.begin(
                 records.Operation(operation, time.time(), context.command_id)
             )
@@ -84,6 +107,53 @@ class Base(extension.Extension):
                 self.records.end()
         finally:
             self._one.release()
+
+    def settle(self) -> bool:
+        """Get over what was cut short, and start what is meant to run.
+
+        :returns: false where something is just being changed.
+        """
+        if not self._one.acquire(blocking=False):
+            return False
+        try:
+            self._settle()
+            if self.records.due and self.control.state() == 'crashed':
+                LOG.warning('the server is meant to run, but does not: starting it')
+                self.control.start()
+        finally:
+            self._one.release()
+        return True
+
+    def _settle(self) -> None:
+        """Say what became of the operation that the agent's end cut short."""
+        cut = self.records.interrupted
+        if cut is None:
+            return
+        try:
+            text = self.engine.recover(cut.name)
+        except errors.GuestAgentError as error:
+            text = f'nobody knows what became of it: {error}'
+        self.found = {'operation': cut.name, 'since': cut.since, 'found': text}
+        LOG.warning('%s was cut short: %s', cut.name, text)
+        self.report_event('interrupted', self.found)
+        self.records.interrupted = None
+        self.records.end()
+
+    def _made(self) -> Parts:
+        with self._making:
+            if self._parts is None:
+                engine = options.make_engine(self.conf)
+                self._parts = Parts(
+                    engine,
+                    controls.Control(
+                        engine,
+                        services.make(engine, self.conf),
+                        self.records,
+                        self.conf.state_change_wait_time,
+                        self.report_event,
+                    ),
+                )
+            return self._parts
 
 
 def plain(value: Any) -> dict[str, Any]:

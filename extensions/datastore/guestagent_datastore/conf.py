@@ -83,6 +83,13 @@ OPTIONS = [
         min=1,
         help='Seconds that the server gets to start, and to stop.',
     ),
+    cfg.FloatOpt(
+        'period',
+        default=10,
+        min=0,
+        help='Seconds between two looks at the server; its end is noticed at once. '
+        '0: none.',
+    ),
 ]
 
 

@@ -19,12 +19,13 @@ where they are used.
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NoReturn
 
 from guestagent import errors
-from guestagent_datastore import models, transfer
+from guestagent_datastore import files, models, transfer
 
 
 class Engine:
@@ -35,6 +36,7 @@ class Engine:
     :cvar user: the account that the packages make for the server.
     :cvar port: the usual TCP port.
     :cvar unit: the system's own unit, which must not run beside ours.
+    :cvar stop_signal: what asks the server to end at once, in good order.
     :cvar backup_for_replica: whether a replica begins with a backup of its source.
     :cvar attach_stopped: whether :meth:`attach` is called while the server is stopped,
         and it is started afterwards.
@@ -48,6 +50,7 @@ class Engine:
     user: ClassVar[str]
     port: ClassVar[int]
     unit: ClassVar[str]
+    stop_signal: ClassVar[str] = 'SIGTERM'
     backup_for_replica: ClassVar[bool] = True
     attach_stopped: ClassVar[bool] = False
     root_name: ClassVar[str] = 'root'
@@ -73,8 +76,33 @@ class Engine:
         """
         raise NotImplementedError
 
+    @property
+    def incomplete(self) -> pathlib.Path:
+        """A file that is there while the data folder is being filled, or was not."""
+        return self.place.state / 'incomplete'
+
+    @contextlib.contextmanager
+    def filling(self) -> Iterator[None]:
+        """Fill the empty data folder; when that fails, it is empty again.
+
+        :raises guestagent.errors.GuestError: there is data already.
+        """
+        self.prepare_folders()
+        if self.incomplete.exists():
+            files.empty(self.place.data)
+        if any(self.place.data.iterdir()):
+            raise errors.GuestError(f'{self.place.data} is not empty')
+        self.incomplete.touch()
+        try:
+            yield
+        except BaseException:
+            files.empty(self.place.data)
+            raise
+        finally:
+            self.incomplete.unlink()
+
     def initialised(self) -> bool:
-        """Whether the data folder holds a server's data."""
+        """Whether the data folder holds a server's data, and is not being filled."""
         raise NotImplementedError
 
     def initialise(self) -> None:
@@ -90,8 +118,15 @@ class Engine:
         """
         raise NotImplementedError
 
+    def prepare_folders(self) -> None:
+        """Make the folders of the server that are not there, with their owners."""
+        for path in (self.place.data, self.place.run, self.place.logs):
+            files.make_folder(path, self.place.user)
+        files.make_folder(self.place.config, '', 0o755)
+        files.make_folder(self.place.state, '', 0o700)
+
     def server_command(self) -> models.Command:
-        """Return what runs the server in the foreground, until SIGTERM."""
+        """Return what runs the server in the foreground, until :attr:`stop_signal`."""
         raise NotImplementedError
 
     def ready(self) -> models.State:
@@ -108,6 +143,10 @@ class Engine:
         """
         raise NotImplementedError
 
+    def last_words(self) -> str:
+        """Return what the server said before it ended, in one line; ``''``: nothing."""
+        return ' '.join(files.tail(self.place.logs / 'output.log')[-3:])
+
     def secure(self) -> None:
         """Make our own administrator, and take away what an empty server has too much.
 
@@ -116,11 +155,17 @@ class Engine:
         raise NotImplementedError
 
     def recover(self, operation: str) -> str:
-        """Get over ``operation``, which the agent's end cut short; the server is down.
+        """Get over ``operation``, which the agent's end cut short.
 
         :returns: what was found and done, one sentence for the operator.
         """
-        raise NotImplementedError
+        if self.incomplete.exists():
+            files.empty(self.place.data)
+            self.incomplete.unlink()
+            return 'the data was not whole, and was deleted'
+        if not self.initialised():
+            return 'there is no data'
+        return 'the data is whole; the server itself knows how far it got'
 
     def upgraded(self) -> None:
         """Bring the data to the installed version; the server runs."""

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from guestagent_datastore import base
+from guestagent_datastore.commands import setup
 
 
-class Datastore(base.Base):
+class Datastore(setup.Setup):
     """Answers ``datastore.<verb>``; doc/datastore.rst has them all."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import pathlib
 from typing import Any
+
+from guestagent_datastore import files
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -20,6 +21,20 @@ class Operation:
     name: str
     since: float
     command_id: str = ''
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the server is meant to do.
+
+    :ivar run: now.
+    :ivar enabled: when the guest starts.
+    :ivar boot: the kernel's id of the boot in which ``run`` was said.
+    """
+
+    run: bool = False
+    enabled: bool = False
+    boot: str = ''
 
 
 class Records:
@@ -37,10 +52,11 @@ class Records:
         kept = self._read('operation')
         if kept is not None:
             self.interrupted = Operation(**kept)
+        self._wanted = Wanted(**(self._read('wanted') or {}))
 
     def begin(self, operation: Operation) -> None:
         """Keep what is about to be changed, on the disk before it begins."""
-        self._write('operation', dataclasses.asdict(operation))
+        self._write('operation', operation)
         self.running = operation
 
     def end(self) -> None:
@@ -49,30 +65,34 @@ class Records:
         (self._folder / 'operation.json').unlink(missing_ok=True)
 
     @property
-    def wanted(self) -> bool:
-        """Whether the server is meant to run."""
-        return bool(self._read('wanted'))
+    def wanted(self) -> Wanted:
+        """What the server is meant to do."""
+        return self._wanted
 
-    @wanted.setter
-    def wanted(self, value: bool) -> None:
-        self._write('wanted', value)
+    def want(self, run: bool, enabled: bool) -> None:
+        """Keep what the server is meant to do from now on."""
+        wanted = Wanted(run, enabled, _boot())
+        if wanted != self._wanted:
+            self._write('wanted', wanted)
+            self._wanted = wanted
+
+    @property
+    def due(self) -> bool:
+        """Whether the server is to run now."""
+        wanted = self._wanted
+        return wanted.run or (wanted.enabled and wanted.boot != _boot())
 
     def _read(self, name: str) -> Any:
-        """Return what is kept; ``None``: nothing, or nothing that can be read."""
-        try:
-            return json.loads((self._folder / f'{name}.json').read_text())
-        except FileNotFoundError:
-            return None
-        except ValueError:
-            # Cut off by a power cut: it was never kept.
-            return None
+        """Return what is kept; ``None``: nothing."""
+        text = files.read(self._folder / f'{name}.json')
+        return json.loads(text) if text else None
 
-    def _write(self, name: str, value: Any) -> None:
+    def _write(self, name: str, value: Operation | Wanted) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = self._folder / f'{name}.json'
-        fresh = path.with_suffix('.new')
-        with open(fresh, 'w') as file:
-            json.dump(value, file)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
+        files.write(
+            self._folder / f'{name}.json', json.dumps(dataclasses.asdict(value)), 0o600
+        )
+
+
+def _boot() -> str:
+    return pathlib.Path('/proc/sys/kernel/random/boot_id').read_text().strip()

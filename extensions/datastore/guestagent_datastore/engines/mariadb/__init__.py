@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from guestagent_datastore import engine
+from guestagent_datastore.engines.mariadb import server
 
 
-class MariaDB(engine.Engine):
+class MariaDB(server.Server):
     """A MariaDB server, from the system's packages."""
 
     name = 'mariadb'

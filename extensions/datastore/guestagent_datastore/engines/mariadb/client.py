@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A connection to the server over its unix socket, opened when it is first needed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import pwd
+import threading
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from guestagent import errors
+
+if TYPE_CHECKING:
+    import pymysql
+
+#: What the session starts with, whatever an operator has set for all.
+_SESSION = (
+    "SET SESSION sql_mode = 'STRICT_TRANS_TABLES', SESSION lock_wait_timeout = 30"
+)
+
+Row = tuple[Any, ...]
+
+
+def administrator() -> str:
+    """Return the account that the agent uses: its own name in the system.
+
+    The server knows by the socket who connects: there is no password.
+    """
+    return pwd.getpwuid(os.geteuid()).pw_name
+
+
+class NotListening(errors.GuestError):
+    """Nobody listens on the server's socket."""
+
+    wire_module = 'guestagent.errors'
+
+
+class Client:
+    """One connection for many short statements; several threads may share it.
+
+    :param seconds: how long the server may take for one statement.
+    """
+
+    def __init__(self, socket: pathlib.Path, seconds: float = 30) -> None:
+        self._socket = socket
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self._connection: pymysql.Connection[Any] | None = None
+
+    def query(self, statement: str, *values: Any) -> list[Row]:
+        """Run a statement, with values in the place of each ``%s``; return its rows.
+
+        :raises guestagent.errors.GuestError: the server refuses, or does not answer.
+        """
+        with self._lock, self._explained():
+            return self._query(statement, values)
+
+    def run(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> None:
+        """Run statements one after the other, until one fails.
+
+        :raises guestagent.errors.GuestError: the server refuses, or does not answer.
+        """
+        with self._lock, self._explained():
+            for statement, values in statements:
+                self._query(statement, values)
+
+    def close(self) -> None:
+        """Let go of the connection; the next statement opens another."""
+        with self._lock:
+            self._drop()
+
+    def _query(self, statement: str, values: Sequence[Any]) -> list[Row]:
+        import pymysql
+        from pymysql.constants import CR
+
+        fresh = self._connection is None
+        try:
+            return self._execute(statement, values)
+        except pymysql.err.OperationalError as error:
+            # It was started again since, and has seen nothing of the statement.
+            if fresh or error.args[0] != CR.CR_SERVER_GONE_ERROR:
+                raise
+        self._drop()
+        return self._execute(statement, values)
+
+    def _execute(self, statement: str, values: Sequence[Any]) -> list[Row]:
+        import pymysql
+
+        if self._connection is None:
+            self._connection = pymysql.connect(
+                unix_socket=str(self._socket),
+                user=administrator(),
+                charset='utf8mb4',
+                autocommit=True,
+                init_command=_SESSION,
+                connect_timeout=int(min(self._seconds, 10)),
+                read_timeout=self._seconds,
+                write_timeout=self._seconds,
+            )
+        with self._connection.cursor() as cursor:
+            cursor.execute(statement, tuple(values) or None)
+            return list(cursor.fetchall())
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(OSError, *_errors()):
+                self._connection.close()
+            self._connection = None
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Say in the server's words what has failed, and drop the connection."""
+        try:
+            yield
+        except _errors() as error:
+            self._drop()
+            cause = getattr(error, 'original_exception', None)
+            if isinstance(cause, FileNotFoundError | ConnectionRefusedError):
+                raise NotListening('MariaDB does not run') from None
+            raise errors.GuestError(f'MariaDB: {_text(error)}') from None
+        except OSError as error:
+            self._drop()
+            raise errors.GuestError(
+                f'MariaDB does not answer: {error.strerror or error}'
+            ) from None
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    import pymysql
+
+    return (pymysql.err.MySQLError,)
+
+
+def _text(error: Exception) -> str:
+    """Return a server's error in its own words."""
+    number, *words = error.args or ('',)
+    return f'{" ".join(map(str, words))} ({number})' if words else str(number)

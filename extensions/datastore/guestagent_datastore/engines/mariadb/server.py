@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The MariaDB server itself: its files, its start, and whether it serves.
+
+It reads one file, ``my.cnf`` in our folder, which includes in this order, so that a
+later one wins: what follows from the memory, the operator's text, the overrides, and
+what the extension relies on.  At each start it makes the agent's own account, which
+has no password, because only the agent's user can come in by it: so a restored backup
+of any origin can be managed.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import shutil
+from typing import Any
+
+from guestagent import errors
+from guestagent_datastore import engine, files, models, programs
+from guestagent_datastore.engines.mariadb import client, sql
+from guestagent_datastore.services import peer
+
+#: The files that are included, in their order.
+MEMORY, OPERATOR, OVERRIDES = 'memory.cnf', 'operator.cnf', 'overrides.cnf'
+OWN, REPLICATION, LOGS, TLS = 'own.cnf', 'replication.cnf', 'logs.cnf', 'tls.cnf'
+FILES = (MEMORY, OPERATOR, REPLICATION, LOGS, TLS, OVERRIDES, OWN)
+
+#: The share of the memory that the buffer pool gets, in percent.
+POOL_PERCENT = 50
+
+OWN_TEXT = """\
+# Written by the guest agent; changes are lost.
+[mariadbd]
+datadir = {data}
+socket = {socket}
+pid_file = {run}/pid
+port = {port}
+bind_address = {listen}
+{network}log_error = {logs}/error.log
+init_file = {config}/init.sql
+"""
+
+INIT_TEXT = """\
+SET SESSION sql_log_bin = 0;
+CREATE USER IF NOT EXISTS {account} IDENTIFIED VIA unix_socket;
+ALTER USER {account} IDENTIFIED VIA unix_socket;
+GRANT ALL PRIVILEGES ON *.* TO {account} WITH GRANT OPTION;
+"""
+
+
+class Server(engine.Engine):
+    """What has to do with files and the process.
+
+    :ivar client: for statements that are short.
+    """
+
+    def __init__(self, place: models.Place) -> None:
+        super().__init__(place)
+        self.client = client.Client(self.socket)
+        self._prober = client.Client(self.socket, seconds=3)
+
+    @property
+    def socket(self) -> pathlib.Path:
+        """The unix socket."""
+        return self.place.run / 'mariadb.sock'
+
+    def file(self, name: str) -> pathlib.Path:
+        """Return one of the configuration files."""
+        return self.place.config / name
+
+    def version(self) -> str:
+        """Return the version of the installed server."""
+        said = programs.run(models.Command((_program(), '--no-defaults', '--version')))
+        found = re.search(r'\d+\.\d+\.\d+', said)
+        if found is None:
+            raise errors.GuestError(f'mariadbd --version says {said.strip()!r}')
+        return found[0]
+
+    def initialised(self) -> bool:
+        """Whether the system's tables are there."""
+        return (self.place.data / 'mysql').is_dir() and not self.incomplete.exists()
+
+    def initialise(self) -> None:
+        """Make the system's tables."""
+        argv = (
+            'mariadb-install-db',
+            '--no-defaults',
+            '--auth-root-authentication-method=socket',
+            f'--auth-root-socket-user={client.administrator()}',
+            '--skip-test-db',
+            '--skip-name-resolve',
+            f'--datadir={self.place.data}',
+        )
+        with self.filling():
+            programs.run(models.Command(argv, user=self.place.user), seconds=300)
+
+    def configure(self, contents: str | None = None, memory: int = 0) -> None:
+        """Write the files.
+
+        :raises guestagent.errors.InvalidArgument: the server does not take contents;
+            nothing has changed.
+        """
+        self.prepare_folders()
+        for name in FILES:
+            if not self.file(name).exists():
+                files.write(self.file(name), '')
+        pool = max(16, _memory(memory) * POOL_PERCENT // 100)
+        files.write(
+            self.file(MEMORY), f'[mariadbd]\ninnodb_buffer_pool_size = {pool}M\n'
+        )
+        files.write(self.file(OWN), self._own_text())
+        account = f'{sql.identifier(client.administrator())}@localhost'
+        files.write(self.file('init.sql'), INIT_TEXT.format(account=account))
+        files.write(
+            self.file('my.cnf'),
+            ''.join(f'!include {self.file(name)}\n' for name in FILES),
+        )
+        if contents is not None:
+            self._configure_operator(contents)
+
+    def _configure_operator(self, contents: str) -> None:
+        before = files.read(self.file(OPERATOR))
+        # The files that it may include are those of another layout.
+        kept = [
+            line for line in contents.splitlines() if not line.lstrip().startswith('!')
+        ]
+        files.write(self.file(OPERATOR), '\n'.join([*kept, '']))
+        try:
+            self.check_files()
+        except errors.GuestError as error:
+            files.write(self.file(OPERATOR), before)
+            raise errors.InvalidArgument(f'config: {error}') from None
+
+    def check_files(self) -> None:
+        """Have the server read its files and end.
+
+        :raises guestagent.errors.GuestError: it does not take them.
+        """
+        argv = (*self.server_command().argv, '--help', '--verbose')
+        command = models.Command(argv, user=self.place.user, folder=self.place.run)
+        try:
+            programs.run(command)
+        except errors.GuestError as error:
+            wrong = re.findall(r'\[ERROR\] (.*)', str(error))
+            raise errors.GuestError(wrong[0] if wrong else str(error)) from None
+
+    def _own_text(self) -> str:
+        place = self.place
+        return OWN_TEXT.format(
+            data=place.data,
+            socket=self.socket,
+            run=place.run,
+            port=place.port,
+            listen=place.listen,
+            network='' if place.port else 'skip_networking\n',
+            logs=place.logs,
+            config=place.config,
+        )
+
+    def server_command(self) -> models.Command:
+        """Return mariadbd with our file."""
+        return models.Command(
+            (_program(), f'--defaults-file={self.file("my.cnf")}'),
+            user=self.place.user,
+            folder=self.place.data,
+        )
+
+    def ready(self) -> models.State:
+        """Ask it for a number."""
+        try:
+            self._prober.query('SELECT 1')
+        except client.NotListening:
+            return 'shutdown'
+        except errors.GuestError:
+            return 'running'
+        return 'healthy'
+
+    def server_pid(self) -> int:
+        """Return who listens on the socket."""
+        return peer.listener(self.socket)
+
+    def last_words(self) -> str:
+        """Return the errors at the end of its log."""
+        lines = files.tail(self.place.logs / 'error.log')
+        found = [line for line in lines if '[ERROR]' in line]
+        return '; '.join(line.partition('[ERROR] ')[2] for line in found[-3:])
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self.client.close()
+        self._prober.close()
+
+    def secure(self) -> None:
+        """Take away anonymous users, a root from elsewhere, and the database test."""
+        statements: list[tuple[str, tuple[Any, ...]]] = []
+        for name, host in self.client.query(
+            "SELECT User, Host FROM mysql.user WHERE is_role = 'N' AND (User = '' OR "
+            "(User = 'root' AND NOT (Host = 'localhost' AND plugin = 'unix_socket')))"
+        ):
+            statements.append(('DROP USER IF EXISTS %s@%s', (name, host)))
+        statements += [
+            ('DROP DATABASE IF EXISTS test', ()),
+            (
+                r"DELETE FROM mysql.db WHERE Db IN ('test', 'test\\_%%') AND User = ''",
+                (),
+            ),
+            ('FLUSH PRIVILEGES', ()),
+        ]
+        self.client.run(statements)
+
+    def upgraded(self) -> None:
+        """Have the system's tables brought to the new version."""
+        programs.run(
+            models.Command(
+                ('mariadb-upgrade', '--no-defaults', f'--socket={self.socket}')
+            ),
+            seconds=3600,
+        )
+
+
+def _program() -> str:
+    # Not in everyone's PATH.
+    found = shutil.which('mariadbd', path=programs.PATH)
+    if found is None:
+        raise errors.GuestError('MariaDB is not installed: there is no mariadbd')
+    return found
+
+
+def _memory(asked: int) -> int:
+    """Return what the server may count on, in MiB."""
+    if asked:
+        return asked
+    text = pathlib.Path('/proc/meminfo').read_text()
+    return int(text.split()[1]) // 1024

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run the system's programs: with no shell, as another user, to their end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+from typing import Any
+
+from guestagent import errors, extension
+from guestagent_datastore import models
+
+#: Where programs are looked for, and all that they know of the agent's environment.
+PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
+#: How much of what a failed program said goes into the error, in characters.
+TAIL = 2000
+
+
+def environment(command: models.Command) -> dict[str, str]:
+    """Return the environment of a command."""
+    return {'PATH': PATH, 'LC_ALL': 'C.UTF-8', **command.environment}
+
+
+def account(command: models.Command) -> Mapping[str, Any]:
+    """Return the arguments of ``subprocess.Popen`` that make it the command's user.
+
+    Nothing without root: then it runs as who the agent is.
+
+    :raises guestagent.errors.GuestError: there is no such user.
+    """
+    import pwd
+
+    if not command.user or os.geteuid() != 0:
+        return {}
+    try:
+        entry = pwd.getpwnam(command.user)
+    except KeyError:
+        raise errors.GuestError(
+            f'there is no user {command.user!r}: is the server installed?'
+        ) from None
+    groups = os.getgrouplist(command.user, entry.pw_gid)
+    return {'user': entry.pw_uid, 'group': entry.pw_gid, 'extra_groups': groups}
+
+
+def run(
+    command: models.Command,
+    *,
+    context: extension.Context | None = None,
+    seconds: float = 60,
+    codes: tuple[int, ...] = (0,),
+) -> str:
+    """Run it to its end and return what it wrote to standard output.
+
+    :param context: when it is cancelled, the program is killed.
+    :param codes: the exit codes that are no failure.
+    :raises guestagent.errors.GuestError: it cannot be run, did not end in time, or
+        failed; with the end of what it said.
+    """
+    name = command.argv[0]
+    try:
+        process = subprocess.Popen(
+            command.argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=command.folder,
+            env=environment(command),
+            start_new_session=True,
+            text=True,
+            errors='replace',
+            **account(command),
+        )
+    except OSError as error:
+        raise errors.GuestError(f'{name}: {error.strerror or error}') from None
+    with process:
+        if context is not None:
+            context.on_cancel(process.kill)
+        try:
+            output, complaints = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise errors.GuestError(f'{name} did not end in {seconds:g} s') from None
+    if context is not None:
+        context.check()
+    if process.returncode not in codes:
+        said = (complaints.strip() or output.strip())[-TAIL:]
+        raise errors.GuestError(f'{name} failed ({process.returncode}): {said}')
+    return output

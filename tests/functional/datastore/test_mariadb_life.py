@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The life of a MariaDB server that the extension runs by itself."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from guestagent_datastore import records
+
+from devstack import processes
+from guestagent import errors
+from tests.functional.datastore import conftest as guests
+
+pytestmark = pytest.mark.functional
+
+
+def test_prepare_makes_a_secure_server_from_nothing(
+    new_guest: Callable[[str], guests.Guest],
+) -> None:
+    guest = new_guest('mariadb')
+    assert guest.call('status')['state'] == 'new'
+    with pytest.raises(errors.GuestError, match='no data'):
+        guest.call('server_start')
+
+    status = guest.call('prepare', memory=64, config='[mysqld]\nmax_connections = 77\n')
+
+    assert status['state'] == 'healthy'
+    assert status['version'].startswith(guest.query('SELECT VERSION()')[0][0][:5])
+    assert guest.query('SELECT @@max_connections') == [(77,)]
+    accounts = guest.query(
+        "SELECT User, Host, plugin FROM mysql.user WHERE is_role='N'"
+    )
+    assert sorted(accounts) == [
+        ('mariadb.sys', 'localhost', 'mysql_native_password'),
+        ('root', 'localhost', 'unix_socket'),
+    ]
+    assert os.stat(guest.folder / 'volume' / 'data').st_uid != 0 or os.geteuid() != 0
+
+
+def test_bad_configuration_is_refused_and_the_old_one_stays(
+    mariadb: guests.Guest,
+) -> None:
+    with pytest.raises(errors.InvalidArgument, match='no_such_thing'):
+        mariadb.call('configure', config='[mysqld]\nno_such_thing = 1\n')
+    assert mariadb.call('server_restart')['state'] == 'healthy'
+
+
+def test_the_operators_text_cannot_move_the_server(mariadb: guests.Guest) -> None:
+    """What the extension relies on comes last, and foreign files are not included."""
+    text = (
+        '[mysqld]\ndatadir=/nowhere\nsocket=/nowhere/s\n!includedir /nowhere/conf.d\n'
+    )
+    mariadb.call('server_start', config=text)
+    mariadb.call('server_restart')
+    assert mariadb.query('SELECT @@datadir')[0][0].startswith(str(mariadb.folder))
+
+
+def test_stop_and_start(mariadb: guests.Guest) -> None:
+    before = mariadb.call('status')
+    stopped = mariadb.call('server_stop', disable=True)
+    assert (stopped['state'], stopped['pid']) == ('shutdown', 0)
+    assert not stopped['enabled']
+    assert not pathlib.Path(f'/proc/{before["pid"]}').exists()
+    started = mariadb.call('server_start')
+    assert (started['state'], started['enabled']) == ('healthy', True)
+    assert mariadb.call('diagnostics')['vm_rss'] > 1024
+    assert mariadb.host.events == []
+
+
+def test_the_server_outlives_the_agent_and_is_found_again(
+    mariadb: guests.Guest,
+) -> None:
+    before = mariadb.call('status')['pid']
+    mariadb.stop()
+    mariadb.start()
+    after = mariadb.call('status')
+    assert (after['state'], after['pid']) == ('healthy', before)
+
+
+def test_a_crash_is_told_at_once_and_the_server_started_again(
+    mariadb: guests.Guest,
+) -> None:
+    assert mariadb.made is not None
+    mariadb.made.watch()  # type: ignore[attr-defined]
+    pid = mariadb.call('status')['pid']
+    os.kill(pid, signal.SIGKILL)
+
+    def told() -> list[Any]:
+        return [name for name, data in mariadb.host.events if data['pid'] != 0]
+
+    processes.wait_for(
+        lambda: told() == ['datastore.crashed', 'datastore.recovered'],
+        'crash and recovery are told',
+        60,
+    )
+    after = mariadb.call('status')
+    assert (after['state'], after['pid'] != pid) == ('healthy', True)
+
+
+def test_what_a_killed_agent_left_undone_is_found(
+    new_guest: Callable[[str], guests.Guest],
+) -> None:
+    guest = new_guest('mariadb')
+    assert guest.made is not None
+    engine = guest.made.engine
+    # As an agent leaves it that is killed while it makes the data.
+    engine.prepare_folders()
+    engine.incomplete.touch()
+    (engine.place.data / 'mysql').mkdir()
+    guest.made.records.begin(records.Operation('prepare', 1.0))
+    guest.stop()
+    guest.start()
+    guest.made.watch()  # type: ignore[attr-defined]
+    status = guest.call('status')
+    assert status['state'] == 'new'
+    assert status['interrupted']['operation'] == 'prepare'
+    assert 'deleted' in status['interrupted']['found']
+    assert ('datastore.interrupted', status['interrupted']) in guest.host.events
+    assert guest.call('prepare', memory=64)['state'] == 'healthy'
