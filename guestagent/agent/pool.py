@@ -5,8 +5,8 @@ An idle agent has no worker.  ``size`` threads run, ``backlog`` more items wait;
 does not fit is refused at once, so that nobody waits without an answer.
 """
 
+import collections
 import logging
-import queue
 import threading
 import time
 from collections.abc import Callable
@@ -28,8 +28,22 @@ class Busy(NamedTuple):
     since: float
 
 
+class _Idle:
+    """A worker that waits for what :meth:`Pool.submit` gives it."""
+
+    __slots__ = ('given', 'work')
+
+    def __init__(self) -> None:
+        self.work: Work | None = None
+        self.given = threading.Lock()
+        self.given.acquire()
+
+
 class Pool:
     """Runs functions of one argument on at most ``size`` threads.
+
+    Of the workers that are idle the one that became so last gets the next item, and no
+    other is woken: so those that are not needed end.
 
     :meth:`submit` and :attr:`has_room` belong to one thread (the loop's).
     """
@@ -39,7 +53,8 @@ class Pool:
         self._busy: dict[int, Busy] = {}
         self._capacity = size + backlog
         self._idle_seconds = idle_seconds
-        self._queue: queue.SimpleQueue[Work] = queue.SimpleQueue()
+        self._waiting: collections.deque[Work] = collections.deque()
+        self._idle: list[_Idle] = []
         self._lock = threading.Lock()
         self._threads = 0
         self._outstanding = 0
@@ -80,29 +95,46 @@ class Pool:
             if self._outstanding >= self._capacity and not reserve:
                 return False
             self._outstanding += 1
-            start = self._threads < min(self._outstanding, self.size)
-            if start:
-                self._threads += 1
-            # Under the lock, or a worker that is about to end would not see it.
-            self._queue.put((function, argument))
-        if start:
-            threading.Thread(target=self._work, name='worker', daemon=True).start()
+            if self._idle:
+                idle = self._idle.pop()
+                idle.work = function, argument
+                idle.given.release()
+                return True
+            if self._threads >= self.size:
+                self._waiting.append((function, argument))
+                return True
+            self._threads += 1
+        work = function, argument
+        threading.Thread(
+            target=self._work, args=(work,), name='worker', daemon=True
+        ).start()
         return True
 
-    def _work(self) -> None:
-        """Take work until there is none for a while."""
-        while True:
-            try:
-                function, argument = self._queue.get(timeout=self._idle_seconds)
-            except queue.Empty:
-                with self._lock:
-                    if self._queue.empty():
-                        self._threads -= 1
-                        return
-                continue
-            self._do(function, argument)
-            # Or they would be held, with their payload, until the next item comes.
-            del function, argument
+    def _work(self, work: Work | None) -> None:
+        """Do this, and what comes, until there is none for a while."""
+        idle = _Idle()
+        while work is not None:
+            self._do(*work)
+            # Or it would be held, with its payload, until the next item comes.
+            work = None
+            with self._lock:
+                if self._waiting:
+                    work = self._waiting.popleft()
+                    continue
+                self._idle.append(idle)
+            work = self._wait(idle)
+
+    def _wait(self, idle: _Idle) -> Work | None:
+        """Return what was given within a while; ``None``: nothing, and it ends."""
+        if not idle.given.acquire(timeout=self._idle_seconds):
+            with self._lock:
+                if idle in self._idle:
+                    self._idle.remove(idle)
+                    self._threads -= 1
+                    return None
+            idle.given.acquire()
+        work, idle.work = idle.work, None
+        return work
 
     def _do(self, function: Callable[[Any], None], argument: Any) -> None:
         thread = threading.get_ident()

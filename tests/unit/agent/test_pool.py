@@ -71,3 +71,34 @@ def test_a_failing_function_does_not_cost_the_worker():
 
     assert ran.wait(10)
     wait_for(lambda: pooled.outstanding == 0)
+
+
+def test_one_worker_is_woken_and_those_that_are_not_needed_end():
+    pooled = pool.Pool(4, 10, idle_seconds=0.3)
+    before = len(workers())
+    gate = threading.Event()
+    for _ in range(4):
+        pooled.submit(gate.wait, 10)
+    wait_for(lambda: len(workers()) - before == 4)
+    gate.set()
+    wait_for(lambda: pooled.outstanding == 0)
+
+    def call_again():
+        done = threading.Event()
+        assert pooled.submit(lambda _: done.set(), None)
+        assert done.wait(10)
+        return len(workers()) - before == 1
+
+    wait_for(call_again)
+
+
+def test_nothing_is_lost_when_workers_come_and_go():
+    pooled = pool.Pool(3, 1000, idle_seconds=0.001)
+    done = []
+
+    for number in range(300):
+        assert pooled.submit(done.append, number)
+        time.sleep(0.0005 * (number % 5))
+
+    wait_for(lambda: sorted(done) == list(range(300)))
+    wait_for(lambda: pooled.outstanding == 0)
