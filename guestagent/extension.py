@@ -328,6 +328,12 @@ class Extension:
         """
         return None
 
+    def interrupted(self, method: str, command_id: str) -> None:
+        """Hear that a command of this extension was cut short by the agent's end.
+
+        Called after :meth:`start`, once for each such command, before requests come.
+        """
+
     def health(self) -> str:
         """Return ``'ok'`` or, in one sentence, what is wrong; must not block."""
         return 'ok'

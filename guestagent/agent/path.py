@@ -103,7 +103,8 @@ class Path:
         """
         unfinished = self.journal.unfinished()
         judges = [self._version, self._policy, self._arguments]
-        recovery.recover(self.journal, judges, resume, report)
+        for accepted in recovery.recover(self.journal, judges, resume, report):
+            self._known.tell_interrupted(accepted.command, accepted.id)
         auditing.note_interrupted(self._audit, self.journal, unfinished)
 
     def close(self) -> None:

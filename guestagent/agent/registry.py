@@ -298,6 +298,17 @@ class Registry:
             except Exception:
                 LOG.exception('extension %s failed to stop', name)
 
+    def tell_interrupted(self, command: str, command_id: str) -> None:
+        """Tell an extension that a command of its was cut short."""
+        name, _, method = command.partition('.')
+        loaded = self._served.get(name)
+        if loaded is None or loaded.instance is None:
+            return
+        try:
+            loaded.instance.interrupted(method, command_id)
+        except Exception:
+            LOG.exception('interrupted() of extension %s failed', name)
+
     def call(
         self,
         name: str,

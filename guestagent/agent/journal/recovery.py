@@ -31,15 +31,17 @@ def recover(
     judges: Sequence[steps.Step],
     resume: Callable[[requests.Request], None],
     report: Callable[[dict[str, Any], Callable[[], None]], None],
-) -> None:
+) -> list[records.Accepted]:
     """Settle all; called on the loop, before requests are taken.
 
     :param judges: the steps that find a command and check its arguments.
     :param resume: runs a command again.
     :param report: takes the data of an outcome, and what to call when it is kept.
+    :returns: those that were interrupted.
     """
     undelivered = journal.undelivered()
-    interrupted, again = 0, []
+    interrupted: list[records.Accepted] = []
+    again = []
     for entry in journal.unfinished():
         accepted = _read(journal, entry)
         request = _again(accepted, judges)
@@ -48,7 +50,7 @@ def recover(
         else:
             _interrupt(journal, entry, accepted)
             undelivered.append(entry)
-            interrupted += 1
+            interrupted.append(accepted)
     if interrupted:
         _sync(journal)
     for entry in undelivered:
@@ -61,9 +63,10 @@ def recover(
             'from before: %d commands run again, %d were interrupted, %d outcomes are '
             'reported',
             len(again),
-            interrupted,
+            len(interrupted),
             len(undelivered),
         )
+    return interrupted
 
 
 def _read(journal: journals.Journal, entry: states.Entry) -> records.Accepted:
@@ -128,7 +131,7 @@ def _interrupt(
     failure = outcomes.describe_failure(
         requests.Outcome(requests.INTERRUPTED, error=error)
     )
-    journal.end(entry, data, failure, wait=False)
+    journal.end(entry, data, failure)
 
 
 def _sync(journal: journals.Journal) -> None:

@@ -12,13 +12,18 @@ from guestagent.agent.journal import journal as journals
 from guestagent.agent.journal import records, recovery, states
 from guestagent.testing import agent as agents
 from guestagent.testing import conductor as conductors
-from tests.unit.agent.journals import asked, command, done
+from tests.unit.agent.journals import accept, asked, command, done, finish
 
 
 class Probe(extension.Extension):
     """Changes the guest, once or again."""
 
     runs: list[tuple[str, dict[str, object]]] = []
+    cut: list[tuple[str, str]] = []
+
+    def interrupted(self, method: str, command_id: str) -> None:
+        """Note what was cut short."""
+        self.cut.append((method, command_id))
 
     @extension.command(mutates=True, repeatable=True)
     def change(self, context: extension.Context, text: str) -> str:
@@ -42,6 +47,7 @@ class Changed(extension.Extension):
 @pytest.fixture(autouse=True)
 def nothing_ran():
     Probe.runs.clear()
+    Probe.cut.clear()
     Changed.runs.clear()
 
 
@@ -75,7 +81,7 @@ def outcomes(guest, count=1):
 
 
 def test_what_may_not_run_again_is_interrupted_and_a_repeat_is_told(state):
-    left(state, lambda journal: journal.accept(asked('a', 'once')))
+    left(state, lambda journal: accept(journal, asked('a', 'once')))
 
     with started(state) as guest:
         assert outcomes(guest) == [('a', 'interrupted', None)]
@@ -84,11 +90,12 @@ def test_what_may_not_run_again_is_interrupted_and_a_repeat_is_told(state):
         status = guest.call('agent.status', {'command_id': 'a', 'caller': 'me'})
     assert status['state'] == 'interrupted'
     assert Probe.runs == []
+    assert Probe.cut == [('change', 'a')]
 
 
 def test_what_is_repeatable_runs_again_with_its_arguments_and_no_context(state):
     about = command(repeatable=True)
-    left(state, lambda journal: journal.accept(asked('a', 'twice', about=about)))
+    left(state, lambda journal: accept(journal, asked('a', 'twice', about=about)))
 
     with started(state) as guest:
         assert outcomes(guest) == [('a', 'done', 'twice')]
@@ -97,12 +104,13 @@ def test_what_is_repeatable_runs_again_with_its_arguments_and_no_context(state):
         )
         assert repeat == 'twice'
     assert Probe.runs == [('twice', {})]
+    assert Probe.cut == []
 
 
 @pytest.mark.parametrize('kinds', [{}, {'probe': Changed}], ids=['gone', 'changed'])
 def test_what_cannot_run_again_is_interrupted(state, kinds):
     about = command(repeatable=True)
-    left(state, lambda journal: journal.accept(asked('a', 'twice', about=about)))
+    left(state, lambda journal: accept(journal, asked('a', 'twice', about=about)))
 
     with agents.Agent(kinds, state_dir=str(state)) as guest:
         assert outcomes(guest) == [('a', 'interrupted', None)]
@@ -113,8 +121,8 @@ def test_an_outcome_that_may_not_have_arrived_is_reported_once(state):
     def story(journal):
         for command_id in ('arrived', 'lost'):
             request = asked(command_id)
-            journal.accept(request)
-            journal.finish(request, done(command_id))
+            accept(journal, request)
+            finish(journal, request, done(command_id))
         journal.deliver('me', 'arrived')
 
     left(state, story)
@@ -129,7 +137,7 @@ def test_an_outcome_that_may_not_have_arrived_is_reported_once(state):
 
 
 def test_an_interrupted_command_is_not_interrupted_twice(state):
-    left(state, lambda journal: journal.accept(asked('a')))
+    left(state, lambda journal: accept(journal, asked('a')))
     conductor = conductors.Conductor()
 
     for _ in range(2):
@@ -156,7 +164,7 @@ def test_a_command_whose_record_is_damaged_is_interrupted_all_the_same(state):
     about = command(repeatable=True)
 
     def story(journal):
-        journal.accept(asked('a', about=about))
+        accept(journal, asked('a', about=about))
         journal.find('me', 'a').accepted += 1
         told = []
         recovery.recover(journal, [], told.append, lambda data, _: told.append(data))
