@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Mapping
 from typing import Any
 
-from guestagent import errors
+from guestagent import errors, jsontext
 
 VERSION = '2.0'
 
@@ -201,7 +201,7 @@ def cast(
 
 def _load(text: str | bytes) -> dict[str, Any]:
     try:
-        value = json.loads(text)
+        value = jsontext.loads(text if isinstance(text, str) else text.decode())
     except (ValueError, RecursionError) as error:
         raise Unreadable(f'not JSON: {error}') from None
     if not isinstance(value, dict):

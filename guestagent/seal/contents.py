@@ -7,10 +7,11 @@ Times are milliseconds since 1970: whole numbers, which every language compares 
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from guestagent import errors
+from guestagent import errors, jsontext
 from guestagent.bus import topics
 from guestagent.seal import value
 
@@ -62,12 +63,11 @@ def read_command(plain: bytes) -> Command:
     """
     fields = read(plain)
     try:
-        found = Command(*[fields[name] for name in Command._fields])
+        found = Command._make(_all(fields))
     except KeyError as error:
         raise value.Broken(f'it has no {error.args[0]}') from None
-    for name, kind in _TYPES:
-        if type(fields[name]) is not kind:
-            raise value.Broken(f'its {name} is no {kind.__name__}')
+    if tuple(map(type, _checked(fields))) != _KINDS:
+        raise value.Broken(_wrong_kind(fields))
     if not topics.is_command_id(found.id):
         raise value.Broken('its id is not 1 to 64 of A-Z a-z 0-9 _ . -')
     if not 0 <= found.stamp <= found.expiry <= _LAST:
@@ -113,7 +113,7 @@ def read(plain: bytes) -> dict[str, Any]:
     :raises guestagent.seal.value.Broken: there is none.
     """
     try:
-        fields = json.loads(plain)
+        fields = jsontext.loads(plain.decode())
     except (ValueError, RecursionError):
         raise value.Broken('it holds no JSON') from None
     if not isinstance(fields, dict):
@@ -126,13 +126,24 @@ def write(fields: Mapping[str, Any]) -> bytes:
     return _dumps(fields).encode()
 
 
-_TYPES: tuple[tuple[str, type], ...] = (
-    ('caller', str),
-    ('instance', str),
-    ('context', dict),
-    ('id', str),
-    ('stamp', int),
-    ('expiry', int),
-    ('waits', bool),
-    ('epoch', str),
-)
+_TYPES: dict[str, type] = {
+    'caller': str,
+    'instance': str,
+    'context': dict,
+    'id': str,
+    'stamp': int,
+    'expiry': int,
+    'waits': bool,
+    'epoch': str,
+}
+_KINDS = tuple(_TYPES.values())
+_checked = operator.itemgetter(*_TYPES)
+_all = operator.itemgetter(*Command._fields)
+
+
+def _wrong_kind(fields: Mapping[str, Any]) -> str:
+    """Return which field is not what it must be."""
+    for name, kind in _TYPES.items():
+        if type(fields[name]) is not kind:
+            return f'its {name} is no {kind.__name__}'
+    return ''

@@ -15,16 +15,15 @@ import binascii
 import os
 from typing import Any, NamedTuple
 
-from guestagent import digest, errors
+from guestagent import digest
+from guestagent.seal import cipher
 
 VERSION = b'\x01'
 ID_SIZE = 8
-NONCE_SIZE = 24
-TAG_SIZE = 16
-KEY_SIZE = 32
+KEY_SIZE = cipher.KEY_SIZE
 
 _NONCE = 1 + ID_SIZE
-_TEXT = _NONCE + NONCE_SIZE
+_TEXT = _NONCE + cipher.NONCE_SIZE
 _PERSON = b'guestagent nonce'
 
 COMMAND, REPLY, REPORT = b'command', b'reply', b'report'
@@ -39,7 +38,7 @@ class Sealed(NamedTuple):
 
     key_id: bytes
     nonce: bytes
-    data: bytes
+    text: bytes
 
 
 class Way:
@@ -49,25 +48,23 @@ class Way:
     :raises guestagent.errors.ConfigError: PyNaCl is not installed.
     """
 
-    __slots__ = ('_bindings', '_key', '_nonces', 'id')
+    __slots__ = ('_cipher', '_head', '_nonces', 'id')
 
     def __init__(self, key_id: bytes, secret: bytes) -> None:
-        self._bindings = load()
         self.id = key_id
-        self._key = secret[:KEY_SIZE]
+        self._head = VERSION + key_id
+        self._cipher = cipher.Cipher(secret[:KEY_SIZE])
         self._nonces = secret[KEY_SIZE:]
 
     def seal(self, purpose: bytes, bound: bytes, plain: bytes) -> bytes:
         """Return ``plain`` sealed for a purpose, and bound to ``bound``."""
-        about = _about(self.id, purpose, bound)
+        about = b'%b%b\0%b' % (self._head, purpose, bound)
         # A machine that goes on twice from one snapshot may draw the same random
         # bytes twice, and a nonce must never serve two texts: so the text is in it.
-        drawn = os.urandom(NONCE_SIZE) + about + plain
-        nonce = digest.blake2b(drawn, NONCE_SIZE, self._nonces, _PERSON)
-        text = self._bindings.crypto_aead_xchacha20poly1305_ietf_encrypt(
-            plain, about, nonce, self._key
-        )
-        return b''.join((VERSION, self.id, nonce, text))
+        drawn = b'%b%b%b' % (os.urandom(cipher.NONCE_SIZE), about, plain)
+        nonce = digest.blake2b(drawn, cipher.NONCE_SIZE, self._nonces, _PERSON)
+        text = self._cipher.encrypt(plain, about, nonce)
+        return b'%b%b%b' % (self._head, nonce, text)
 
     def open(self, purpose: bytes, bound: bytes, sealed: Sealed) -> bytes:
         """Return what is inside.
@@ -75,28 +72,22 @@ class Way:
         :raises Broken: it was sealed with another key, for another purpose, bound to
             something else, or was changed.
         """
-        from nacl import exceptions
-
+        about = b'%b%b\0%b' % (self._head, purpose, bound)
         try:
-            opened: bytes = self._bindings.crypto_aead_xchacha20poly1305_ietf_decrypt(
-                sealed.data[_TEXT:],
-                _about(self.id, purpose, bound),
-                sealed.nonce,
-                self._key,
-            )
-        except exceptions.CryptoError:
+            return self._cipher.decrypt(sealed.text, about, sealed.nonce)
+        except cipher.Forged:
             raise Broken('it does not open') from None
-        return opened
 
 
 def load() -> Any:
-    """Return PyNaCl's bindings; only a program that has a key pays for them."""
+    """Return PyNaCl's bindings; only a program that enrols guests pays for them.
+
+    :raises guestagent.errors.ConfigError: PyNaCl is not installed.
+    """
     try:
         from nacl import bindings
     except ModuleNotFoundError as error:
-        raise errors.ConfigError(
-            f'keys need PyNaCl, and there is no {error.name}: install guestagent[seal]'
-        ) from None
+        raise cipher.missing(error) from None
     return bindings
 
 
@@ -116,17 +107,13 @@ def take_apart(text: Any) -> Sealed:
         data = binascii.a2b_base64(text, strict_mode=True)
     except ValueError:  # so is binascii.Error, and what is not ASCII
         raise Broken('it is not base64') from None
-    if len(data) < _TEXT + TAG_SIZE:
+    if len(data) < _TEXT + cipher.TAG_SIZE:
         raise Broken('it is too short')
     if data[:1] != VERSION:
         raise Broken(f'its version is {data[0]}, and this program knows 1')
-    return Sealed(data[1:_NONCE], data[_NONCE:_TEXT], data)
+    return Sealed(data[1:_NONCE], data[_NONCE:_TEXT], data[_TEXT:])
 
 
 def nonce_of(sealed: bytes) -> bytes:
     """Return the nonce of a value that was just sealed."""
     return sealed[_NONCE:_TEXT]
-
-
-def _about(key_id: bytes, purpose: bytes, bound: bytes) -> bytes:
-    return b''.join((VERSION, key_id, purpose, b'\0', bound))
