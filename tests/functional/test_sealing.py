@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import amqp
 import oslo_messaging
 import pytest
 
@@ -377,6 +378,37 @@ def test_keys_rotate_while_everything_runs(bed: Bed, guests: client.Client) -> N
         stop.set()
         caller.join()
     assert not failed
+
+
+def test_forged_signs_of_life_win_no_more_than_the_callers_timeout(
+    bed: Bed, guests: client.Client, tap: Tap
+) -> None:
+    bed.agent()  # so that there is an exchange
+    tap.channel.queue_declare('guestagent.vm-x', auto_delete=False)
+    tap.channel.queue_bind('guestagent.vm-x', 'guestagent', 'guestagent.vm-x')
+    caught: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            guests.call('vm-x', 'probe.echo', timeout=4, call_monitor_timeout=2)
+        except errors.GuestAgentError as error:
+            caught.append(error)
+
+    began = time.monotonic()
+    caller = threading.Thread(target=ask)
+    caller.start()
+    # Given a broker that keeps a command to itself, and says that it goes on and on,
+    taken = processes.wait_for(
+        lambda: tap.channel.basic_get('guestagent.vm-x', no_ack=True), 'it was sent'
+    )
+    asked = json.loads(json.loads(taken.body)['oslo.message'])
+    while caller.is_alive() and time.monotonic() - began < 60:
+        life = envelope.sign_of_life(asked['_msg_id'])
+        tap.channel.basic_publish(amqp.Message(life), '', asked['_reply_q'])
+        caller.join(0.3)
+    # then the caller has waited as long as it would have without them.
+    assert [type(error) for error in caught] == [client.NoAnswer]
+    assert time.monotonic() - began >= 4
 
 
 REPORTS = keys.Line(keys.REPORTS, 'conductor', True, os.urandom(32))
