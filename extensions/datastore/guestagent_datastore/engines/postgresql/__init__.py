@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""PostgreSQL."""
+
+from __future__ import annotations
+
+from guestagent_datastore.engines.postgresql import client, hba, root, users
+
+
+class PostgreSQL(users.Users, root.Root):
+    """A PostgreSQL server, from the system's packages."""
+
+    name = 'postgresql'
+    packages = ('postgresql',)
+    user = 'postgres'
+    port = 5432
+    unit = 'postgresql.service'
+    stop_signal = 'SIGINT'
+    backup_for_replica = False
+    attach_stopped = True
+    root_name = client.BOOTSTRAP
+    reserved_users = frozenset((client.ADMIN, client.BOOTSTRAP, hba.REPLICATOR))
+    reserved_databases = frozenset(('postgres', 'template0', 'template1'))

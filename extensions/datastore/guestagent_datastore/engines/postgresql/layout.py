@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The files of a PostgreSQL server, and the programs that read them.
+
+Its configuration is in our folder, none in the data folder.  ``postgresql.conf``
+includes these, so that a later one wins: what follows from the memory, the operator's
+text, what a container's layout in that text would break, the overrides, and what the
+extension relies on.  What decides who comes in from where is in the command line, which
+wins even over ``ALTER SYSTEM``.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import pwd
+import re
+from typing import ClassVar
+
+from guestagent import errors
+from guestagent_datastore import engine, files, models, programs
+from guestagent_datastore.engines.postgresql import client, conffile, hba, kept
+
+#: The files that are included, in their order.
+MEMORY, OPERATOR, BASE = 'memory.conf', 'operator.conf', 'base.conf'
+OVERRIDES, OWN, RECOVERY = 'overrides.conf', 'own.conf', 'recovery.conf'
+FILES = (MEMORY, OPERATOR, BASE, OVERRIDES, OWN, RECOVERY)
+#: Where Debian's packages put each major version.
+INSTALLED = pathlib.Path('/usr/lib/postgresql')
+
+
+class Layout(engine.Engine):
+    """What has to do with files.
+
+    :ivar client: for statements.
+    """
+
+    user: ClassVar[str] = 'postgres'
+    port: ClassVar[int] = 5432
+
+    def __init__(self, place: models.Place) -> None:
+        super().__init__(place)
+        self.client = client.Client(place.run, self.number)
+
+    @property
+    def number(self) -> int:
+        """The TCP port, which is also in the socket's name."""
+        return self.place.port or self.port
+
+    @property
+    def socket(self) -> pathlib.Path:
+        """The unix socket."""
+        return self.place.run / f'.s.PGSQL.{self.number}'
+
+    def file(self, name: str) -> pathlib.Path:
+        """Return one of the configuration files."""
+        return self.place.config / name
+
+    def recall(self) -> kept.State:
+        """Return what the engine keeps."""
+        return kept.load(self.place.state)
+
+    def keep(self, state: kept.State) -> None:
+        """Keep what has changed, and write the files that follow from it."""
+        kept.save(self.place.state, state)
+        self.write_files(state)
+
+    def program(self, name: str) -> str:
+        """Return the path of a program of the data's version, else of the newest.
+
+        :raises guestagent.errors.GuestError: it is not installed.
+        """
+        major = files.read(self.place.data / 'PG_VERSION').strip()
+        found = sorted(
+            (path for path in INSTALLED.glob(f'*/bin/{name}') if _major(path)),
+            key=_major,
+        )
+        if major:
+            found = [path for path in found if path.parts[-3] == major]
+        if not found:
+            wanted = f'PostgreSQL {major}'.strip()
+            raise errors.GuestError(f'{wanted} is not installed: there is no {name}')
+        return str(found[-1])
+
+    def run(self, name: str, *arguments: str, seconds: float = 60, **env: str) -> str:
+        """Run a program as the server's user and return what it says.
+
+        :raises guestagent.errors.GuestError: it failed.
+        """
+        command = models.Command(
+            (self.program(name), *arguments), env, self.place.run, self.place.user
+        )
+        return programs.run(command, seconds=seconds)
+
+    def version(self) -> str:
+        """Return the version of the installed server."""
+        said = programs.run(models.Command((self.program('postgres'), '--version')))
+        found = re.search(r'\d+(\.\d+)+', said)
+        if found is None:
+            raise errors.GuestError(f'postgres --version says {said.strip()!r}')
+        return found[0]
+
+    def prepare_folders(self) -> None:
+        """Make the folders that are not there; nobody else may read the data."""
+        for path in (self.place.run, self.place.logs):
+            files.make_folder(path, self.place.user)
+        files.make_folder(self.place.data, self.place.user, 0o700)
+        files.make_folder(self.place.config, '', 0o755)
+        files.make_folder(self.place.state, '', 0o700)
+
+    def initialised(self) -> bool:
+        """Whether a whole cluster is there."""
+        return (self.place.data / 'global' / 'pg_control').is_file()
+
+    def initialise(self) -> None:
+        """Make an empty cluster, its files in UTF-8 and with checksums."""
+        self.prepare_folders()
+        self.run(
+            'initdb',
+            f'--pgdata={self.place.data}',
+            f'--username={client.BOOTSTRAP}',
+            '--encoding=UTF8',
+            '--locale=C.UTF-8',
+            '--data-checksums',
+            '--auth-local=peer',
+            '--auth-host=scram-sha-256',
+            '--no-instructions',
+            seconds=300,
+        )
+        for name in ('postgresql.conf', 'pg_hba.conf', 'pg_ident.conf'):
+            # They would only mislead: ours count.
+            (self.place.data / name).unlink(missing_ok=True)
+
+    def configure(self, contents: str | None = None, memory: int = 0) -> None:
+        """Write the files.
+
+        :raises guestagent.errors.InvalidArgument: the server does not take contents;
+            nothing has changed.
+        """
+        self.prepare_folders()
+        for name in FILES:
+            if not self.file(name).exists():
+                files.write(self.file(name), '')
+        files.write(
+            self.file(MEMORY), conffile.lines(_memory_values(memory, self.place.volume))
+        )
+        files.write(self.file(BASE), conffile.HEAD + _BASE_TEXT)
+        files.write(
+            self.file('postgresql.conf'),
+            conffile.HEAD + ''.join(f"include '{name}'\n" for name in FILES),
+        )
+        self.write_files(self.recall())
+        if contents is not None:
+            text = conffile.without_includes(contents)
+            self.check_file(OPERATOR, text)
+            files.write(self.file(OPERATOR), text)
+
+    def write_files(self, state: kept.State) -> None:
+        """Write the files that follow from what is kept."""
+        files.write(self.file(OVERRIDES), conffile.lines(state.overrides))
+        self._write_keys(state)
+        files.write(self.file(OWN), conffile.lines(self.own_values(state)))
+        required = bool(state.tls.get('required'))
+        files.write(self.file('pg_hba.conf'), hba.rules(state.hosts, required))
+        agent = pwd.getpwuid(os.geteuid()).pw_name
+        files.write(
+            self.file('pg_ident.conf'), hba.identities([agent, self.place.user])
+        )
+
+    def own_values(self, state: kept.State) -> dict[str, models.Value]:
+        """Return the parameters that the extension relies on, and nobody overrides."""
+        values: dict[str, models.Value] = {
+            'default_transaction_read_only': state.read_only,
+            'hot_standby': True,
+            'lc_messages': 'C',
+            'logging_collector': True,
+            'log_destination': 'stderr',
+            'log_directory': str(self.place.logs),
+            'log_filename': 'postgresql.log',
+            'log_rotation_age': 0,
+            'log_rotation_size': 0,
+            'log_truncate_on_rotation': False,
+            'password_encryption': 'scram-sha-256',
+            'wal_log_hints': True,
+            'ssl': bool(state.tls),
+            'primary_conninfo': '',
+            'primary_slot_name': '',
+            'recovery_target_timeline': 'latest',
+        }
+        if state.general_log:
+            values['log_statement'] = 'all'
+        if state.tls:
+            values['ssl_cert_file'] = str(self.file('server.crt'))
+            values['ssl_key_file'] = str(self.file('server.key'))
+            ca = self.file('ca.crt') if state.tls['ca'] else ''
+            values['ssl_ca_file'] = str(ca)
+        if state.source:
+            values['primary_conninfo'] = self.connection_words(state)
+            values['primary_slot_name'] = state.source['slot']
+        return values
+
+    def connection_words(self, state: kept.State) -> str:
+        """Return libpq's words for the source; the password stands in a file."""
+        source = state.source
+        words = {
+            'host': source['host'],
+            'port': str(source['port']),
+            'user': source['user'],
+            'dbname': 'postgres',
+            'passfile': str(self.file('source.pass')),
+            'application_name': source['slot'],
+            'connect_timeout': '10',
+            'sslmode': 'prefer',
+        }
+        return ' '.join(f'{name}={_word(value)}' for name, value in words.items())
+
+    def _write_keys(self, state: kept.State) -> None:
+        """Write what only the server's user may read; remove what is not needed."""
+        source = state.source
+        password = ''
+        if source:
+            escaped = re.sub(r'([\\:])', r'\\\1', source['password'])
+            password = f'*:*:*:{source["user"]}:{escaped}\n'
+        texts = {
+            'server.crt': state.tls.get('certificate', ''),
+            'server.key': state.tls.get('key', ''),
+            'ca.crt': state.tls.get('ca', ''),
+            'source.pass': password,
+        }
+        for name, text in texts.items():
+            if text:
+                files.write(self.file(name), text, 0o600, self.place.user)
+            else:
+                self.file(name).unlink(missing_ok=True)
+
+    def check_file(self, name: str, text: str) -> None:
+        """Have the server read its files with another text in one of them.
+
+        :raises guestagent.errors.InvalidArgument: it does not take it, and why.
+        """
+        trial = {other: f"include '{self.file(other)}'\n" for other in FILES}
+        trial[name] = f"include 'trial-{name}'\n"
+        main = self.file('trial.conf')
+        try:
+            files.write(self.file(f'trial-{name}'), text)
+            files.write(main, ''.join(trial.values()))
+            self.run(
+                'postgres',
+                '-D',
+                str(self.place.data),
+                *('-c', f'config_file={main}', '-c', 'log_line_prefix='),
+                *('-c', 'lc_messages=C', '-c', 'logging_collector=off'),
+                *('-c', 'log_destination=stderr', '-C', 'port'),
+            )
+        except errors.GuestError as error:
+            raise errors.InvalidArgument(_complaints(str(error))) from None
+        finally:
+            main.unlink(missing_ok=True)
+            self.file(f'trial-{name}').unlink(missing_ok=True)
+
+
+#: What the layout of a container in an operator's text would break.
+_BASE_TEXT = """\
+archive_mode = off
+archive_command = ''
+restore_command = ''
+external_pid_file = ''
+"""
+
+
+def _memory_values(asked: int, volume: pathlib.Path) -> dict[str, models.Value]:
+    """Return parameters that follow from the memory in MiB (0: the machine's).
+
+    Also how much WAL may be kept for replicas and backups that never come: it must not
+    fill the volume.
+    """
+    memory = asked
+    if not memory:
+        text = pathlib.Path('/proc/meminfo').read_text()
+        memory = int(text.split()[1]) // 1024
+    stats = os.statvfs(volume)
+    size = stats.f_blocks * stats.f_frsize // 2**20
+    return {
+        'shared_buffers': f'{max(16, memory // 4)}MB',
+        'effective_cache_size': f'{max(16, memory * 3 // 4)}MB',
+        'maintenance_work_mem': f'{min(1024, max(16, memory // 16))}MB',
+        'max_slot_wal_keep_size': f'{max(256, size // 4)}MB',
+    }
+
+
+def _complaints(said: str) -> str:
+    """Return what the server finds wrong in its files, without their names."""
+    found = re.findall(r'^(?:LOG|ERROR|FATAL|HINT):  (.*)', said, re.MULTILINE)
+    lines = [
+        re.sub(r' in file "[^"]*" line \d+', '', line)
+        for line in found
+        if 'contains errors' not in line
+    ]
+    return '; '.join(lines) or said
+
+
+def _word(value: str) -> str:
+    r"""Return a value of a connection string.
+
+    >>> _word("it's")
+    "'it\\'s'"
+    """
+    escaped = value.replace('\\', '\\\\').replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def _major(path: pathlib.Path) -> float:
+    """Return the version that a program of Debian's layout belongs to, or 0."""
+    name = path.parts[-3]
+    return float(name) if re.fullmatch(r'\d+(\.\d+)?', name) else 0.0

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A PostgreSQL server of the engine in a temporary folder, and clients of it."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import signal
+import tempfile
+from typing import Any
+
+import psycopg2
+from guestagent_datastore import models
+from guestagent_datastore.engines import postgresql
+
+from devstack import processes
+
+
+class Cluster:
+    """A guest's folders and the server in them.
+
+    :ivar engine: what is tested.
+    """
+
+    def __init__(self) -> None:
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix='guestagent-pg-'))
+        self.folder.chmod(0o755)
+        self.port = processes.free_port()
+        volume = self.folder / 'volume'
+        volume.mkdir()
+        self.engine = self.make_engine()
+        self.process: processes.Process | None = None
+
+    def make_engine(self) -> postgresql.PostgreSQL:
+        """Return a new engine of this place, as another agent has it."""
+        volume = self.folder / 'volume'
+        return postgresql.PostgreSQL(
+            models.Place(
+                volume=volume,
+                data=volume / 'data',
+                config=self.folder / 'config',
+                run=self.folder / 'run',
+                state=volume / 'guestagent',
+                logs=self.folder / 'log',
+                user=postgresql.PostgreSQL.user,
+                port=self.port,
+                listen='127.0.0.1',
+            )
+        )
+
+    def make(self) -> None:
+        """Make an empty server that runs."""
+        self.engine.configure('fsync = off\n', 64)
+        self.engine.initialise()
+        self.start()
+
+    def start(self, secure: bool = True) -> None:
+        """Start the server and wait until it serves."""
+        self.engine.prepare_folders()
+        command = self.engine.server_command()
+        user: list[str] = []
+        if os.geteuid() == 0:
+            user = ['setpriv', f'--reuid={command.user}', f'--regid={command.user}']
+            user += ['--clear-groups', '--pdeathsig', 'INT']
+        self.process = processes.Process(
+            'postgres',
+            [*user, *command.argv],
+            self.folder / 'log' / 'output.log',
+            env={'PATH': os.defpath, 'LC_ALL': 'C.UTF-8'},
+            cwd=command.folder,
+        )
+        self.process.wait_for(
+            lambda: self.engine.ready() == 'healthy', 'PostgreSQL serves', 60
+        )
+        if secure:
+            self.engine.secure()
+
+    def stop(self) -> None:
+        """Stop it in good order."""
+        self.engine.close()
+        if self.process is not None:
+            if self.process.running:
+                stop_signal = getattr(signal, self.engine.stop_signal)
+                os.kill(self.process.pid, stop_signal)
+            self.process.wait_end(60)
+            self.process = None
+
+    def restart(self) -> None:
+        """Stop it and start it."""
+        self.stop()
+        self.start()
+
+    def remove(self) -> None:
+        """Kill it, and delete all."""
+        self.engine.close()
+        if self.process is not None and self.process.running:
+            # The server's own "at once".
+            os.kill(self.process.pid, signal.SIGQUIT)
+            self.process.wait_end(60)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def connect(
+        self, user: str, password: str, database: str = 'postgres', **words: Any
+    ) -> Any:
+        """Return a client's connection over TCP."""
+        connection = psycopg2.connect(
+            host='127.0.0.1',
+            port=self.port,
+            user=user,
+            password=password,
+            dbname=database,
+            client_encoding='utf8',
+            connect_timeout=30,
+            **words,
+        )
+        connection.autocommit = True
+        return connection
+
+    def ask(
+        self,
+        user: str,
+        password: str,
+        statement: str,
+        database: str = 'postgres',
+        **words: Any,
+    ) -> list[Any]:
+        """Run a statement as a user over TCP and return its rows."""
+        connection = self.connect(user, password, database, **words)
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+                return list(cursor.fetchall()) if cursor.description else []
+        finally:
+            connection.close()
+
+    def query(self, statement: str, *values: Any, database: str = 'postgres') -> Any:
+        """Run a statement as our administrator."""
+        with self.engine.client.session(database) as session:
+            return session.query(statement, values)

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From nothing to a server that serves; configuration files; crashes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable
+
+import pytest
+from guestagent_datastore.engines.postgresql import client, probe
+
+from devstack import processes
+from guestagent import errors
+from tests.functional.datastore.postgresql import cluster
+
+NewCluster = Callable[[], cluster.Cluster]
+
+
+def test_a_server_is_made_from_nothing(new_cluster: NewCluster) -> None:
+    made = new_cluster()
+    engine = made.engine
+    assert engine.ready() == 'shutdown'
+    assert not engine.initialised()
+
+    made.make()
+
+    assert engine.initialised()
+    assert engine.ready() == 'healthy'
+    assert made.process is not None
+    assert engine.server_pid() == made.process.pid
+    assert (
+        engine.version().split('.')[0]
+        == made.query('SHOW server_version')[0][0].split('.')[0]
+    )
+    assert made.query('SELECT session_user')[0][0] == client.ADMIN
+    assert made.query('SHOW shared_buffers') == [('16MB',)]
+    assert made.query('SHOW data_checksums') == [('on',)]
+
+    made.stop()
+    assert engine.ready() == 'shutdown'
+    with pytest.raises(client.NotListening):
+        made.query('SELECT 1')
+
+
+def test_securing_again_does_no_harm(postgresql: cluster.Cluster) -> None:
+    postgresql.query('ALTER ROLE os_admin NOLOGIN')
+    postgresql.engine.close()
+    with pytest.raises(errors.GuestError, match='not permitted to log in'):
+        postgresql.query('SELECT 1')
+    with postgresql.engine.client.as_bootstrap() as session:
+        session.query('DROP ROLE os_admin')
+
+    postgresql.engine.secure()
+    postgresql.engine.secure()
+
+    assert postgresql.query('SELECT session_user')[0][0] == client.ADMIN
+    assert postgresql.engine.ready() == 'healthy'
+
+
+def test_a_crash_is_seen_at_once_and_got_over(postgresql: cluster.Cluster) -> None:
+    postgresql.query('CREATE TABLE public.kept AS SELECT 7 AS number')
+    assert postgresql.process is not None
+    # All of it at once, as when memory is short.
+    os.killpg(postgresql.process.pid, signal.SIGKILL)
+    postgresql.process.wait_end(30)
+    assert postgresql.engine.ready() == 'shutdown'
+
+    postgresql.start()
+
+    assert postgresql.query('SELECT number FROM public.kept') == [(7,)]
+    postgresql.query('DROP TABLE public.kept')
+
+
+def test_a_session_that_was_ended_is_opened_anew(postgresql: cluster.Cluster) -> None:
+    pid = postgresql.query('SELECT pg_backend_pid()')[0][0]
+    assert postgresql.query('SELECT pg_backend_pid()')[0][0] == pid
+    os.kill(pid, signal.SIGTERM)
+    processes.wait_for(
+        lambda: not os.path.exists(f'/proc/{pid}'), 'the session has ended'
+    )
+    assert postgresql.query('SELECT pg_backend_pid()')[0][0] != pid
+
+
+def test_it_stops_while_clients_are_connected(postgresql: cluster.Cluster) -> None:
+    engine = postgresql.engine
+    engine.enable_root('hunter2 root')
+    connection = postgresql.connect('postgres', 'hunter2 root')
+    postgresql.restart()
+    assert engine.ready() == 'healthy'
+    connection.close()
+    engine.disable_root()
+
+
+def test_no_server_on_the_socket_is_no_answer(postgresql: cluster.Cluster) -> None:
+    path = postgresql.folder / 'dumb.sock'
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        assert probe.ask(path, 'os_admin') == 'shutdown'
+        listener.listen()
+        assert probe.ask(path, 'os_admin', seconds=0.2) == 'running'
+    assert probe.ask(path, 'os_admin') == 'shutdown'
+    with pytest.raises(probe.Refused):
+        probe.ask(postgresql.engine.socket, 'nobody there')
+
+
+def test_the_operators_text_counts_under_what_we_rely_on(
+    new_cluster: NewCluster,
+) -> None:
+    made = new_cluster()
+    made.engine.configure(
+        "work_mem = '7MB'\nport = 1\nshared_buffers = 20MB\nlogging_collector = off\n"
+        "archive_mode = on\narchive_command = 'cp %p /nowhere/%f'\n"
+        "include_dir = '/nowhere/conf.d'\n",
+        memory=64,
+    )
+    made.engine.initialise()
+    made.start()
+    assert made.query('SHOW work_mem') == [('7MB',)]
+    assert made.query('SHOW shared_buffers') == [('20MB',)]
+    assert made.query('SHOW logging_collector') == [('on',)]
+    assert made.query('SHOW archive_mode') == [('off',)]
+
+    before = (made.folder / 'config' / 'operator.conf').read_text()
+    with pytest.raises(errors.InvalidArgument, match='"worked_mem"'):
+        made.engine.configure('worked_mem = 1')
+    with pytest.raises(errors.InvalidArgument, match='syntax error'):
+        made.engine.configure('work_mem 7 of them')
+    assert (made.folder / 'config' / 'operator.conf').read_text() == before
+    assert [path.name for path in made.folder.glob('config/*trial*')] == []
+
+
+def test_nobody_comes_in_as_our_administrator(postgresql: cluster.Cluster) -> None:
+    postgresql.query("ALTER ROLE os_admin PASSWORD 'hunter2 admin'")
+    with pytest.raises(Exception, match=r'pg_hba\.conf rejects connection'):
+        postgresql.ask('os_admin', 'hunter2 admin', 'SELECT 1')
+    postgresql.engine.secure()
+    (password,) = postgresql.query(
+        "SELECT rolpassword FROM pg_authid WHERE rolname = 'os_admin'"
+    )
+    assert password == (None,)
+
+
+def test_a_file_of_the_data_folder_does_not_count(postgresql: cluster.Cluster) -> None:
+    # ALTER SYSTEM, which root may use, does not open the door to our account.
+    postgresql.query("ALTER SYSTEM SET hba_file = '/etc/hostname'")
+    postgresql.restart()
+    assert postgresql.query('SHOW hba_file') == [
+        (str(postgresql.folder / 'config' / 'pg_hba.conf'),)
+    ]
+    postgresql.query('ALTER SYSTEM RESET hba_file')
