@@ -10,9 +10,9 @@ import pytest
 from tests.functional.datastore.postgresql import cluster
 
 
-@pytest.fixture(scope='module')
+@pytest.fixture(scope='session')
 def postgresql() -> Iterator[cluster.Cluster]:
-    """One server for the tests of a module."""
+    """One server for all tests that leave it as it was."""
     made = cluster.Cluster()
     try:
         made.make()

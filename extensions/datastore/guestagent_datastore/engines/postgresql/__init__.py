@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from guestagent_datastore.engines.postgresql import client, hba, root, users
+from guestagent_datastore.engines.postgresql import client, hba, root, settings, users
 
 
-class PostgreSQL(users.Users, root.Root):
+class PostgreSQL(users.Users, root.Root, settings.Settings):
     """A PostgreSQL server, from the system's packages."""
 
     name = 'postgresql'

@@ -289,7 +289,7 @@ def _memory_values(asked: int, volume: pathlib.Path) -> dict[str, models.Value]:
 
 def _complaints(said: str) -> str:
     """Return what the server finds wrong in its files, without their names."""
-    found = re.findall(r'^(?:LOG|ERROR|FATAL|HINT):  (.*)', said, re.MULTILINE)
+    found = re.findall(r'(?:LOG|ERROR|FATAL|HINT):  (.*)', said)
     lines = [
         re.sub(r' in file "[^"]*" line \d+', '', line)
         for line in found
