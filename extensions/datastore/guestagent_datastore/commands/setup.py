@@ -7,11 +7,11 @@ from typing import Any
 
 from guestagent import errors, extension
 from guestagent_datastore import files, packages, volume
-from guestagent_datastore.commands import life
+from guestagent_datastore.commands import accounts, life, values
 from guestagent_datastore.commands import volume as volumes
 
 
-class Setup(life.Life, volumes.Volume):
+class Setup(life.Life, volumes.Volume, accounts.Accounts):
     """Installs, prepares, upgrades and rebuilds."""
 
     @extension.command(mutates=True, timeout=None, repeatable=True)
@@ -37,11 +37,16 @@ class Setup(life.Life, volumes.Volume):
         mount_point: str = '',
         memory: int = 0,
         config: str | None = None,
+        databases: list[dict[str, Any]] | None = None,
+        users: list[dict[str, Any]] | None = None,
+        root_password: str | None = None,
     ) -> dict[str, Any]:
         """Make a server from nothing, as asked, and return its status.
 
         doc/datastore.rst says what each argument is.
         """
+        wanted_databases = values.databases(databases or [])
+        wanted_users = values.users(users or [])
         with self.changing('prepare', context):
             if packages is not None:
                 self._install(packages, context)
@@ -55,6 +60,11 @@ class Setup(life.Life, volumes.Volume):
             self._step(context, 60, 'starting the server')
             self.control.start(context)
             self.engine.secure()
+            self._step(context, 90, 'making databases and users')
+            self.engine.create_databases(wanted_databases)
+            self.engine.create_users(wanted_users)
+            if root_password is not None:
+                self.open_root(root_password)
         return self.status(context)
 
     @extension.command(mutates=True, timeout=None)

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from guestagent_datastore.engines.mariadb import server
+from guestagent_datastore.engines.mariadb import users
 
 
-class MariaDB(server.Server):
+class MariaDB(users.Users):
     """A MariaDB server, from the system's packages."""
 
     name = 'mariadb'

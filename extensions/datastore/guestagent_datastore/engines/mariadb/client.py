@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 
 #: What the session starts with, whatever an operator has set for all.
 _SESSION = (
-    "SET SESSION sql_mode = 'STRICT_TRANS_TABLES', SESSION lock_wait_timeout = 30"
+    "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_AUTO_CREATE_USER', "
+    'SESSION lock_wait_timeout = 30'
+)
+
+#: The server's numbers of errors that the caller has made: something is there already
+#: or is not there, a word is none, a value does not fit.
+_CALLERS = frozenset(
+    (1007, 1008, 1049, 1059, 1115, 1141, 1193, 1231, 1232, 1253, 1273, 1396, 1470)
 )
 
 Row = tuple[Any, ...]
@@ -58,14 +65,16 @@ class Client:
         with self._lock, self._explained():
             return self._query(statement, values)
 
-    def run(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> None:
-        """Run statements one after the other, until one fails.
+    def run(self, statements: Sequence[str]) -> None:
+        """Run statements as they are, one after the other, until one fails.
 
+        :raises guestagent.errors.InvalidArgument: one names what is not there, or what
+            is there already.
         :raises guestagent.errors.GuestError: the server refuses, or does not answer.
         """
         with self._lock, self._explained():
-            for statement, values in statements:
-                self._query(statement, values)
+            for statement in statements:
+                self._query(statement, ())
 
     def close(self) -> None:
         """Let go of the connection; the next statement opens another."""
@@ -120,7 +129,9 @@ class Client:
             cause = getattr(error, 'original_exception', None)
             if isinstance(cause, FileNotFoundError | ConnectionRefusedError):
                 raise NotListening('MariaDB does not run') from None
-            raise errors.GuestError(f'MariaDB: {_text(error)}') from None
+            wrong = error.args and error.args[0] in _CALLERS
+            kind = errors.InvalidArgument if wrong else errors.GuestError
+            raise kind(f'MariaDB: {_text(error)}') from None
         except OSError as error:
             self._drop()
             raise errors.GuestError(

@@ -2,7 +2,7 @@
 """The MariaDB server itself: its files, its start, and whether it serves.
 
 It reads one file, ``my.cnf`` in our folder, which includes in this order, so that a
-later one wins: what follows from the memory, the operator's text, the overrides, and
+later one wins: defaults, the operator's text, the overrides, and
 what the extension relies on.  At each start it makes the agent's own account, which
 has no password, because only the agent's user can come in by it: so a restored backup
 of any origin can be managed.
@@ -13,7 +13,6 @@ from __future__ import annotations
 import pathlib
 import re
 import shutil
-from typing import Any
 
 from guestagent import errors
 from guestagent_datastore import engine, files, models, programs
@@ -21,12 +20,20 @@ from guestagent_datastore.engines.mariadb import client, sql
 from guestagent_datastore.services import peer
 
 #: The files that are included, in their order.
-MEMORY, OPERATOR, OVERRIDES = 'memory.cnf', 'operator.cnf', 'overrides.cnf'
+DEFAULTS, OPERATOR, OVERRIDES = 'defaults.cnf', 'operator.cnf', 'overrides.cnf'
 OWN, REPLICATION, LOGS, TLS = 'own.cnf', 'replication.cnf', 'logs.cnf', 'tls.cnf'
-FILES = (MEMORY, OPERATOR, REPLICATION, LOGS, TLS, OVERRIDES, OWN)
+FILES = (DEFAULTS, OPERATOR, REPLICATION, LOGS, TLS, OVERRIDES, OWN)
 
 #: The share of the memory that the buffer pool gets, in percent.
 POOL_PERCENT = 50
+
+DEFAULTS_TEXT = """\
+# Written by the guest agent; changes are lost.
+[mariadbd]
+character_set_server = utf8mb4
+innodb_buffer_pool_size = {pool}M
+skip_name_resolve = 1
+"""
 
 OWN_TEXT = """\
 # Written by the guest agent; changes are lost.
@@ -105,9 +112,7 @@ class Server(engine.Engine):
             if not self.file(name).exists():
                 files.write(self.file(name), '')
         pool = max(16, _memory(memory) * POOL_PERCENT // 100)
-        files.write(
-            self.file(MEMORY), f'[mariadbd]\ninnodb_buffer_pool_size = {pool}M\n'
-        )
+        files.write(self.file(DEFAULTS), DEFAULTS_TEXT.format(pool=pool))
         files.write(self.file(OWN), self._own_text())
         account = f'{sql.identifier(client.administrator())}@localhost'
         files.write(self.file('init.sql'), INIT_TEXT.format(account=account))
@@ -192,21 +197,21 @@ class Server(engine.Engine):
 
     def secure(self) -> None:
         """Take away anonymous users, a root from elsewhere, and the database test."""
-        statements: list[tuple[str, tuple[Any, ...]]] = []
-        for name, host in self.client.query(
+        strangers = self.client.query(
             "SELECT User, Host FROM mysql.user WHERE is_role = 'N' AND (User = '' OR "
             "(User = 'root' AND NOT (Host = 'localhost' AND plugin = 'unix_socket')))"
-        ):
-            statements.append(('DROP USER IF EXISTS %s@%s', (name, host)))
-        statements += [
-            ('DROP DATABASE IF EXISTS test', ()),
-            (
-                r"DELETE FROM mysql.db WHERE Db IN ('test', 'test\\_%%') AND User = ''",
-                (),
-            ),
-            ('FLUSH PRIVILEGES', ()),
-        ]
-        self.client.run(statements)
+        )
+        self.client.run(
+            [
+                *(
+                    f'DROP USER {sql.identifier(name)}@{sql.identifier(host)}'
+                    for name, host in strangers
+                ),
+                'DROP DATABASE IF EXISTS test',
+                "DELETE FROM mysql.db WHERE Db LIKE 'test%' AND User = ''",
+                'FLUSH PRIVILEGES',
+            ]
+        )
 
     def upgraded(self) -> None:
         """Have the system's tables brought to the new version."""
