@@ -13,6 +13,7 @@ class Proxy:
     Use it as a context manager.
 
     :ivar port: where it listens.
+    :ivar target: the port behind it; new connections go where it says by then.
     :ivar accepted: how many connections came.
     :ivar latency: seconds by which each piece is late, in either direction.
     :ivar hole: while it is true nothing is forwarded, and connections stay open.
@@ -21,7 +22,7 @@ class Proxy:
     """
 
     def __init__(self, target):
-        self._target = target
+        self.target = target
         self._listener = socket.create_server(('127.0.0.1', 0))
         self.port = self._listener.getsockname()[1]
         self.accepted = 0
@@ -60,7 +61,7 @@ class Proxy:
                 return
             self.accepted += 1
             try:
-                broker = socket.create_connection(('127.0.0.1', self._target))
+                broker = socket.create_connection(('127.0.0.1', self.target))
             except OSError:
                 client.close()
                 continue

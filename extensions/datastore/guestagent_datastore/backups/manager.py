@@ -1,0 +1,374 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What becomes of a request for a backup, a restore, or a log: the agent's side.
+
+Whatever touches a storage or the stream is done by a child process; here stand the
+order of things, the chain of incremental backups, and what must be known after a crash.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import os
+import pathlib
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from guestagent import errors, extension
+from guestagent_datastore import engine as engines
+from guestagent_datastore import models, transfer
+from guestagent_datastore.backups import child, forms, targets, unfinished
+from guestagent_datastore.storage import base
+
+LOG = logging.getLogger(__name__)
+
+#: A chain of incremental backups is never longer.
+CHAIN_MAX = 200
+
+_ID = re.compile(r'[A-Za-z0-9][A-Za-z0-9_-]{0,127}')
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Link:
+    """One backup of a chain."""
+
+    location: str
+    checksum: str
+    metadata: Mapping[str, str]
+
+
+class Manager:
+    """Makes backups, restores them, and publishes logs.
+
+    :param conf: the section [datastore].
+    :param state: a folder for what must outlive the agent.
+    """
+
+    def __init__(self, conf: Any, state: pathlib.Path) -> None:
+        self._conf = conf
+        self._state = state
+        self._unfinished = unfinished.Records(state / 'backups')
+
+    # --- backups ----------------------------------------------------------------
+
+    def create(
+        self,
+        engine: engines.Engine,
+        backup_id: str,
+        parent: Mapping[str, Any] | None,
+        target: base.Target,
+        key: str,
+        context: extension.Context,
+    ) -> dict[str, Any]:
+        """Make a backup of the running server; return the result of ``backup_create``.
+
+        :param parent: ``{location, checksum}`` of the one before; ``None``: full.
+        :param key: 64 hexadecimal digits; ``''``: that of the options.
+        :raises guestagent.errors.GuestError: it failed; nothing of it is left, or what
+            is left is removed before the next backup there.
+        """
+        if not _ID.fullmatch(backup_id):
+            raise errors.InvalidArgument(
+                f'backup_id: {backup_id!r}: letters, digits, - and _ only'
+            )
+        self._sweep(target, context)
+        before = self._parent(parent, target, context)
+        with (
+            _work(engine, None) as work,
+            engine.backup(before.metadata if before else None, work) as backup,
+        ):
+            return self._store(backup, backup_id, before, target, key, context)
+
+    def _store(
+        self,
+        backup: transfer.Backup,
+        backup_id: str,
+        before: Link | None,
+        target: base.Target,
+        key: str,
+        context: extension.Context,
+    ) -> dict[str, Any]:
+        name = f'{backup_id}.{backup.form}{self._end(key)}'
+        record = unfinished.Unfinished(
+            backup_id,
+            name,
+            target.storage,
+            target.url,
+            target.container,
+            time.time(),
+            context.command_id,
+        )
+
+        def metadata() -> dict[str, str]:
+            found = backup.metadata()
+            if before is not None:
+                found['parent_location'] = before.location
+                found['parent_checksum'] = before.checksum
+            return found
+
+        self._unfinished.keep(record)
+        try:
+            stored = child.run(
+                {
+                    'op': 'backup',
+                    'target': dataclasses.asdict(target),
+                    'name': name,
+                    'level': self._conf.backup_compression_level,
+                    'estimate': backup.estimate,
+                    **_plain(backup.command),
+                    **self._keys(key),
+                },
+                context,
+                progress=lambda done, of: _report(context, 'written', done, of),
+                metadata=metadata,
+            )
+        except child.Failed as failed:
+            self._ended(record, failed.left)
+            context.check()
+            raise failed.error from None
+        self._unfinished.forget(backup_id)
+        return {
+            'backup_id': backup_id,
+            'location': stored['location'],
+            'checksum': stored['checksum'],
+            'size': stored['size'],
+            'stream_size': stored['stream_size'],
+            'type': 'incremental' if before else 'full',
+            'metadata': stored['metadata'],
+            'parent': before.location if before else None,
+        }
+
+    def _ended(self, record: unfinished.Unfinished, left: bool) -> None:
+        if left:
+            self._unfinished.keep(dataclasses.replace(record, failed=True))
+        else:
+            self._unfinished.forget(record.backup_id)
+
+    def delete(
+        self, location: str, target: base.Target, context: extension.Context
+    ) -> None:
+        """Remove a backup from its storage; none there is none removed."""
+        self._ask({'op': 'delete', 'location': location}, target, context)
+
+    # --- after a crash ----------------------------------------------------------
+
+    def interrupted(self) -> list[unfinished.Unfinished]:
+        """Return the backups that an agent before this one did not get done.
+
+        To be asked once, before the first backup.  Each is returned once, as nobody has
+        been told of it; what it left is removed where no token is needed, else before
+        the next backup there.
+        """
+        found = [record for record in self._unfinished.all() if not record.failed]
+        for record in found:
+            self._unfinished.keep(dataclasses.replace(record, failed=True))
+        return found
+
+    def sweep(self, context: extension.Context) -> None:
+        """Remove what failed backups have left in the folder of the storage file."""
+        conf = self._conf
+        for record in self._unfinished.all():
+            if record.storage == 'file' and record.url == conf.backup_folder:
+                given = {'container': record.container}
+                self._sweep(targets.make(conf, 'file', given, ''), context)
+
+    def _sweep(self, target: base.Target, context: extension.Context) -> None:
+        place = (target.storage, target.url, target.container)
+        found = {
+            record.name: record.backup_id
+            for record in self._unfinished.all()
+            if (record.storage, record.url, record.container) == place
+        }
+        if not found:
+            return
+        swept = self._ask({'op': 'sweep', 'names': list(found)}, target, context)
+        for name, count in swept.items():
+            LOG.info('%s: removed %d parts that a failed backup had left', name, count)
+            self._unfinished.forget(found[name])
+
+    # --- restoring --------------------------------------------------------------
+
+    def chain(
+        self,
+        location: str,
+        checksum: str,
+        target: base.Target,
+        context: extension.Context,
+    ) -> list[Link]:
+        """Return a backup and those that it follows, the full one first.
+
+        :raises guestagent.errors.StorageError: one of them is not there, or not what
+            the one after it says.
+        """
+        found: list[Link] = []
+        while location:
+            if len(found) == CHAIN_MAX or location in [each.location for each in found]:
+                raise errors.StorageError(f'{location}: it follows itself')
+            stored = self._describe(location, checksum, target, context)
+            metadata = dict(stored['metadata'])
+            found.append(Link(location, stored['checksum'], metadata))
+            location = metadata.get('parent_location', '')
+            checksum = metadata.get('parent_checksum', '')
+        return found[::-1]
+
+    def restore(
+        self,
+        engine: engines.Engine,
+        location: str,
+        checksum: str,
+        target: base.Target,
+        key: str,
+        context: extension.Context,
+    ) -> None:
+        """Fill the empty data folder of the stopped server from a backup.
+
+        :raises guestagent.errors.GuestError: it failed, and the folder is empty again.
+        """
+        links = self.chain(location, checksum, target, context)
+        with (
+            _work(engine, engine.place.volume) as work,
+            engine.restore(work) as restore,
+        ):
+            for number, link in enumerate(links, 1):
+                what = f'read, {number} of {len(links)}'
+                self._load(restore, link, what, target, key, context)
+            context.report_progress(None, 'making the data ready')
+            restore.finish()
+
+    def _load(
+        self,
+        restore: transfer.Restore,
+        link: Link,
+        what: str,
+        target: base.Target,
+        key: str,
+        context: extension.Context,
+    ) -> None:
+        request = {
+            'op': 'restore',
+            'target': dataclasses.asdict(target),
+            'location': link.location,
+            'checksum': link.checksum,
+            **_plain(restore.part(link.metadata)),
+            **self._keys(key),
+        }
+        try:
+            child.run(
+                request,
+                context,
+                progress=lambda done, of: _report(context, what, done, of),
+            )
+        except child.Failed as failed:
+            context.check()
+            raise failed.error from None
+        restore.part_done()
+        context.check()
+
+    # --- logs -------------------------------------------------------------------
+
+    def logs(
+        self,
+        action: str,
+        logs: Sequence[models.Log],
+        prefix: str,
+        target: base.Target,
+        context: extension.Context,
+    ) -> list[dict[str, Any]]:
+        """Show, publish or discard logs; each as ``log_publish`` returns it.
+
+        :param prefix: the name of a log is put behind it.
+        """
+        request = {
+            'op': 'log',
+            'action': action,
+            'limit': self._conf.log_part_size,
+            'keep': self._conf.log_keep,
+            'logs': [
+                {
+                    'name': log.name,
+                    'kind': log.kind,
+                    'path': str(log.path),
+                    'prefix': prefix + log.name,
+                }
+                for log in logs
+            ],
+        }
+        found: list[dict[str, Any]] = self._ask(request, target, context)
+        return found
+
+    # --- shared -----------------------------------------------------------------
+
+    def _parent(
+        self,
+        parent: Mapping[str, Any] | None,
+        target: base.Target,
+        context: extension.Context,
+    ) -> Link | None:
+        if not parent:
+            return None
+        location, checksum = parent.get('location'), parent.get('checksum') or ''
+        if not isinstance(location, str) or not isinstance(checksum, str):
+            raise errors.InvalidArgument('parent: it must have location and checksum')
+        stored = self._describe(location, checksum, target, context)
+        return Link(location, stored['checksum'], stored['metadata'])
+
+    def _describe(
+        self,
+        location: str,
+        checksum: str,
+        target: base.Target,
+        context: extension.Context,
+    ) -> dict[str, Any]:
+        request = {'op': 'describe', 'location': location, 'checksum': checksum}
+        found: dict[str, Any] = self._ask(request, target, context)
+        return found
+
+    def _ask(
+        self,
+        request: Mapping[str, Any],
+        target: base.Target,
+        context: extension.Context,
+    ) -> Any:
+        try:
+            return child.run({**request, 'target': dataclasses.asdict(target)}, context)
+        except child.Failed as failed:
+            context.check()
+            raise failed.error from None
+
+    def _end(self, key: str) -> str:
+        sealed = bool(key or self._conf.backup_key_file)
+        return forms.Wrapping(self._conf.backup_compression, sealed).end
+
+    def _keys(self, key: str) -> dict[str, str]:
+        return {'key': key, 'key_file': self._conf.backup_key_file}
+
+
+@contextlib.contextmanager
+def _work(engine: engines.Engine, where: pathlib.Path | None) -> Iterator[pathlib.Path]:
+    """Give an empty folder in which the server's account may write."""
+    with tempfile.TemporaryDirectory(dir=where, prefix='guestagent-') as work:
+        if os.geteuid() == 0:
+            shutil.chown(work, engine.place.user)
+        yield pathlib.Path(work)
+
+
+def _plain(command: models.Command) -> dict[str, Any]:
+    return {
+        'command': {
+            'argv': list(command.argv),
+            'environment': dict(command.environment),
+            'folder': str(command.folder),
+            'user': command.user,
+        }
+    }
+
+
+def _report(context: extension.Context, what: str, done: int, of: int) -> None:
+    """Say how far it is; an estimate that was too low says 99 %, not more."""
+    percent = min(99.0, 100.0 * done / of) if of else None
+    context.report_progress(percent, f'{done / 1024**2:.0f} MiB {what}')

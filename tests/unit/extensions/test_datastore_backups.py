@@ -1,0 +1,355 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Backups as streams, from a program that stands in for an engine's to a folder."""
+
+import hashlib
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import pytest
+from guestagent_datastore.backups import manager, targets
+
+from devstack import processes
+from guestagent import errors, extension
+from tests.unit.extensions import datastore_standin as standin
+
+#: What cannot be compressed, many chunks of each kind.
+BIG = 5_000_000
+WRITE_BIG = f'openssl rand {BIG} | tee {{sums}}'
+
+
+class Guest:
+    """A manager with a folder for all."""
+
+    def __init__(self, folder: pathlib.Path, **options: Any) -> None:
+        self.folder = folder
+        self.store = folder / 'store'
+        self.store.mkdir()
+        self.conf = standin.options(backup_folder=str(self.store), **options)
+        self.manager = manager.Manager(self.conf, folder / 'state')
+        self.engine = standin.StandIn(folder)
+        self.context = extension.Context('me', 'command-1')
+
+    def target(self) -> Any:
+        return targets.make(self.conf, '', {}, 'backups')
+
+    def back_up(self, backup_id: str, parent: Any = None, key: str = '') -> Any:
+        return self.manager.create(
+            self.engine, backup_id, parent, self.target(), key, self.context
+        )
+
+    def restore(self, made: Any, key: str = '', checksum: str | None = None) -> None:
+        self.manager.restore(
+            self.engine,
+            made['location'],
+            made['checksum'] if checksum is None else checksum,
+            self.target(),
+            key,
+            self.context,
+        )
+
+    def left(self) -> list[str]:
+        """What is in the storage, and what is kept for after a crash."""
+        return [
+            path.name
+            for where in (self.store / 'backups', self.folder / 'state' / 'backups')
+            if where.exists()
+            for path in where.iterdir()
+        ]
+
+
+@pytest.fixture
+def guest(tmp_path: pathlib.Path) -> Guest:
+    return Guest(tmp_path)
+
+
+@pytest.fixture
+def key_file(tmp_path: pathlib.Path) -> str:
+    path = tmp_path / 'keys'
+    path.write_text(os.urandom(32).hex())
+    path.chmod(0o600)
+    return str(path)
+
+
+@pytest.mark.parametrize('compression', ['zstd', 'gzip', 'none'])
+@pytest.mark.parametrize('sealed', [False, True])
+def test_what_is_restored_is_what_was_backed_up(
+    tmp_path: pathlib.Path, key_file: str, compression: str, sealed: bool
+) -> None:
+    guest = Guest(
+        tmp_path,
+        backup_compression=compression,
+        backup_key_file=key_file if sealed else '',
+    )
+    guest.engine.writes = f'openssl rand {BIG} | tee {tmp_path}/in'
+    guest.engine.reads = f'cat > {tmp_path}/out'
+    made = guest.back_up('b1')
+    assert made['type'] == 'full'
+    assert made['stream_size'] == BIG
+    assert made['metadata'] == {'lsn': '17'}
+    guest.restore(made)
+    assert (tmp_path / 'in').read_bytes() == (tmp_path / 'out').read_bytes()
+    assert guest.engine.finished
+    stored = pathlib.Path(made['location'].removeprefix('file://'))
+    assert made['checksum'] == hashlib.sha256(stored.read_bytes()).hexdigest()
+    assert stored.name.endswith('.sealed') == sealed
+    assert made['size'] == stored.stat().st_size
+    if compression == 'zstd' and not sealed:
+        plain = subprocess.run(['zstd', '-dc', stored], capture_output=True, check=True)
+        assert plain.stdout == (tmp_path / 'in').read_bytes()
+
+
+def test_a_chain_is_restored_in_order(guest: Guest) -> None:
+    full = guest.back_up('full')
+    first = guest.back_up('first', full)
+    second = guest.back_up('second', {**first, 'checksum': ''})
+    assert guest.engine.given == [None, full['metadata'], first['metadata']]
+    assert second['type'] == 'incremental'
+    assert second['parent'] == first['location']
+    guest.restore(second)
+    assert [part.get('parent_location') for part in guest.engine.parts] == [
+        None,
+        full['location'],
+        first['location'],
+    ]
+    assert guest.engine.done == 3
+
+
+def test_a_chain_with_another_parent_is_refused(guest: Guest) -> None:
+    full = guest.back_up('full')
+    second = guest.back_up('second', full)
+    guest.manager.delete(full['location'], guest.target(), guest.context)
+    full = guest.back_up('full')
+    guest.engine.writes = 'echo other'
+    guest.manager.delete(full['location'], guest.target(), guest.context)
+    guest.back_up('full')
+    with pytest.raises(errors.StorageError, match='another object'):
+        guest.restore(second)
+    assert guest.engine.parts == []
+
+
+def test_a_key_of_the_caller_seals(guest: Guest) -> None:
+    key = os.urandom(32).hex()
+    guest.engine.writes = 'echo plain-words'
+    made = guest.back_up('b1', key=key)
+    stored = pathlib.Path(made['location'].removeprefix('file://'))
+    assert b'plain-words' not in stored.read_bytes()
+    guest.restore(made, key)
+    with pytest.raises(errors.StorageError, match='not in the file of keys'):
+        guest.restore(made, os.urandom(32).hex())
+    with pytest.raises(errors.InvalidArgument, match='64 hexadecimal digits'):
+        guest.restore(made, 'short')
+
+
+@pytest.mark.parametrize(
+    ('writes', 'says'),
+    [
+        ('echo data; echo the reason >&2; exit 3', r'exit code 3\): the reason'),
+        (f'openssl rand {BIG}; kill -9 $$', 'signal 9'),
+        ('exit 1', 'exit code 1'),
+    ],
+)
+@pytest.mark.parametrize('compression', ['zstd', 'none'])
+def test_a_program_that_fails_leaves_nothing(
+    tmp_path: pathlib.Path, writes: str, says: str, compression: str
+) -> None:
+    guest = Guest(tmp_path, backup_compression=compression)
+    guest.engine.writes = writes
+    with pytest.raises(errors.GuestError, match=says):
+        guest.back_up('b1')
+    assert guest.left() == []
+    assert guest.engine.closed == 1
+
+
+def test_a_backup_that_the_engine_refuses_leaves_nothing(guest: Guest) -> None:
+    guest.engine.refuses = 'it is not whole'
+    with pytest.raises(errors.GuestError, match='it is not whole'):
+        guest.back_up('b1')
+    assert guest.left() == []
+
+
+def test_a_program_that_is_not_there_is_named(guest: Guest) -> None:
+    guest.engine.writes = 'exec /no/such/program'
+    with pytest.raises(errors.GuestError, match='/no/such/program'):
+        guest.back_up('b1')
+
+
+def test_a_cancelled_backup_leaves_nothing(guest: Guest) -> None:
+    pid_file = guest.folder / 'pid'
+    guest.engine.writes = f'echo data; echo $$ > {pid_file}; sleep 1000 & wait'
+
+    def cancel() -> None:
+        processes.wait_for(lambda: _pids(pid_file), 'the program runs')
+        guest.context.cancel(errors.Cancelled('enough'))
+
+    canceller = threading.Thread(target=cancel)
+    canceller.start()
+    with pytest.raises(errors.Cancelled, match='enough'):
+        guest.back_up('b1')
+    canceller.join()
+    assert guest.left() == []
+    processes.wait_for(lambda: not _runs(int(_pids(pid_file))), 'it has ended')
+
+
+def _pids(path: pathlib.Path) -> str:
+    return path.read_text().strip() if path.exists() else ''
+
+
+@pytest.mark.parametrize('compression', ['zstd', 'none'])
+@pytest.mark.parametrize('how', ['cut', 'changed', 'exchanged'])
+def test_a_damaged_backup_is_refused(
+    tmp_path: pathlib.Path, compression: str, how: str
+) -> None:
+    guest = Guest(tmp_path, backup_compression=compression)
+    guest.engine.writes = f'openssl rand {BIG}'
+    # It says so in the file if it sees the end of its input.
+    guest.engine.reads = f'cat >/dev/null; echo whole > {tmp_path}/end'
+    made = guest.back_up('b1')
+    path = pathlib.Path(made['location'].removeprefix('file://'))
+    data = bytearray(path.read_bytes())
+    if how == 'cut':
+        del data[-1000:]
+    elif how == 'changed':
+        data[-1000] ^= 1
+    else:
+        data[1000:2000], data[3000:4000] = data[3000:4000], data[1000:2000]
+    path.write_bytes(data)
+    with pytest.raises(errors.StorageError, match='damaged'):
+        guest.restore(made)
+    assert not (tmp_path / 'end').exists()
+    assert not guest.engine.finished
+
+
+def test_a_full_disk_is_told(guest: Guest) -> None:
+    guest.engine.writes = f'openssl rand {BIG}'
+    made = guest.back_up('b1')
+    guest.engine.reads = 'exec dd of=/dev/full bs=1M'
+    with pytest.raises(errors.DiskFull, match='No space left on device'):
+        guest.restore(made)
+    assert not guest.engine.finished
+
+
+def test_progress_is_told(guest: Guest) -> None:
+    guest.engine.writes = f'openssl rand {BIG}; sleep 0.3; openssl rand 1000'
+    guest.engine.estimate = 2 * BIG
+    made = guest.back_up('b1')
+    percent, text = guest.context.progress
+    assert percent is not None
+    assert 0 <= percent <= 51
+    assert 'MiB written' in text
+    guest.restore(made)
+    assert guest.context.progress == (None, 'making the data ready')
+
+
+@pytest.mark.parametrize('backup_id', ['', '../x', 'a/b', 'a.b', 'x' * 200])
+def test_bad_ids_are_refused(guest: Guest, backup_id: str) -> None:
+    with pytest.raises(errors.InvalidArgument, match='backup_id'):
+        guest.back_up(backup_id)
+
+
+def test_an_id_is_used_once(guest: Guest) -> None:
+    made = guest.back_up('b1')
+    with pytest.raises(errors.StorageError, match='there already'):
+        guest.back_up('b1')
+    guest.restore(made)
+
+
+#: An agent that makes a backup; what it is given comes by arguments.
+AGENT = """
+import pathlib, sys
+from guestagent import extension
+from guestagent_datastore.backups import manager, targets
+from tests.unit.extensions import datastore_standin as standin
+
+folder = pathlib.Path(sys.argv[1])
+conf = standin.options(backup_folder=str(folder / 'store'))
+engine = standin.StandIn(folder)
+engine.writes = sys.argv[2]
+manager.Manager(conf, folder / 'state').create(
+    engine, 'b1', None, targets.make(conf, '', {}, 'backups'), '',
+    extension.Context('me', 'command-1'))
+"""
+
+
+def _children(pid: int) -> list[int]:
+    path = pathlib.Path(f'/proc/{pid}/task/{pid}/children')
+    found = [int(child) for child in path.read_text().split()]
+    return found + [each for child in found for each in _children(child)]
+
+
+def _killed(guest: Guest, whom: str) -> None:
+    """Have an agent make a backup, and kill it, or its worker, in the middle."""
+    pid_file = guest.folder / 'pid'
+    agent = subprocess.Popen(
+        [
+            sys.executable,
+            '-c',
+            AGENT,
+            guest.folder,
+            f'openssl rand {BIG}; echo $$ > {pid_file}; sleep 1000',
+        ],
+        cwd=pathlib.Path(__file__).parents[3],
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        processes.wait_for(lambda: _pids(pid_file), 'the program runs')
+        worker = _children(agent.pid)[0]
+        below = _children(worker)
+        assert len(below) >= 2
+        os.kill(agent.pid if whom == 'agent' else worker, signal.SIGKILL)
+        processes.wait_for(
+            lambda: not any(_runs(each) for each in [*below, worker]), 'all have ended'
+        )
+    finally:
+        agent.kill()
+        agent.wait()
+
+
+def _runs(pid: int) -> bool:
+    try:
+        stat = pathlib.Path(f'/proc/{pid}/stat').read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(')')[2].split()[0] != 'Z'
+
+
+def test_an_agent_that_is_killed_leaves_nothing(guest: Guest) -> None:
+    _killed(guest, 'agent')
+    assert guest.left() == ['b1.json'], 'only the note for the next agent'
+    [found] = guest.manager.interrupted()
+    assert (found.backup_id, found.command_id) == ('b1', 'command-1')
+    assert guest.manager.interrupted() == []
+    guest.manager.sweep(guest.context)
+    assert guest.left() == []
+    guest.restore(guest.back_up('b1'))
+
+
+def test_what_a_killed_worker_left_is_swept(guest: Guest) -> None:
+    _killed(guest, 'worker')
+    assert 'b1.tar.zst.part' in guest.left()
+    # The agent was alive, so whoever waited for it has been told.
+    assert guest.manager.interrupted() == []
+    made = guest.back_up('b2')
+    assert sorted(guest.left()) == ['b2.tar.zst', 'b2.tar.zst.json']
+    guest.restore(made)
+
+
+@pytest.mark.parametrize(
+    ('storage', 'given', 'says'),
+    [
+        ('file', {'url': '/etc'}, 'backup_folder'),
+        ('file', {'container': '../x'}, 'container'),
+        ('file', {'colour': 'red'}, 'url, token and container'),
+        ('swift', {'url': 7}, 'each a text'),
+        ('swift', {}, 'nothing says where the storage swift is'),
+    ],
+)
+def test_bad_targets_are_refused(
+    guest: Guest, storage: str, given: Any, says: str
+) -> None:
+    with pytest.raises(errors.InvalidArgument, match=says):
+        targets.make(guest.conf, storage, given, 'backups')
