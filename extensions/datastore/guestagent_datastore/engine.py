@@ -148,9 +148,10 @@ class Engine:
         return ' '.join(files.tail(self.place.logs / 'output.log')[-3:])
 
     def secure(self) -> None:
-        """Make our own administrator, and take away what an empty server has too much.
+        """Take away what an empty server has too much; after its first start.
 
-        Called after each first start, also after a restore; may be called again.
+        May be called again, but not after a restore: that data is the caller's, with
+        its root.
         """
         raise NotImplementedError
 

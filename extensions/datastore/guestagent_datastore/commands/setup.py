@@ -54,12 +54,14 @@ class Setup(life.Life, volumes.Volume, accounts.Accounts):
                 self._mount(device_path, mount_point, context)
             self._step(context, 20, 'configuring the server')
             self.engine.configure(config, memory)
-            if not self.engine.initialised():
+            fresh = not self.engine.initialised()
+            if fresh:
                 self._step(context, 30, 'making the data')
                 self.engine.initialise()
             self._step(context, 60, 'starting the server')
             self.control.start(context)
-            self.engine.secure()
+            if fresh:
+                self.engine.secure()
             self._step(context, 90, 'making databases and users')
             self.engine.create_databases(wanted_databases)
             self.engine.create_users(wanted_users)

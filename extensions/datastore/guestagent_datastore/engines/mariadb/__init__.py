@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from guestagent_datastore.engines.mariadb import users
+from guestagent_datastore.engines.mariadb import backup, users
 
 
-class MariaDB(users.Users):
+class MariaDB(users.Users, backup.Backups):
     """A MariaDB server, from the system's packages."""
 
     name = 'mariadb'

@@ -71,6 +71,11 @@ class Server(engine.Engine):
         """The unix socket."""
         return self.place.run / 'mariadb.sock'
 
+    @property
+    def restored(self) -> pathlib.Path:
+        """The file with the GTID position of the backup that the data is from."""
+        return self.place.state / 'restored'
+
     def file(self, name: str) -> pathlib.Path:
         """Return one of the configuration files."""
         return self.place.config / name
