@@ -12,14 +12,15 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import oslo_messaging
 import sqlalchemy.exc
 
 from guestagent import errors, logs
-from guestagent.bus import topics
+from guestagent.bus import reasons, topics
+from guestagent.conductor import broker, post
 from guestagent.conductor.db import asks, engine
 from guestagent.seal import caller, keys
 
@@ -43,6 +44,7 @@ class Asker:
 
     :param bus: oslo.messaging's transport.
     :param ring: returns the keys to seal with; ``None``: there are none.
+    :param apart: returns the brokers in whose virtual host an instance is alone.
     :ivar asked: how many requests were sent.
     """
 
@@ -52,8 +54,11 @@ class Asker:
         bus: Any,
         settings: Settings,
         ring: Callable[[], keys.MasterRing | None] = lambda: None,
+        apart: Callable[[str], Sequence[broker.Host]] = lambda instance: (),
     ) -> None:
         self._ring = ring
+        self._apart = apart
+        self._exchange = bus.conf.control_exchange
         self._database = database
         self._settings = settings
         # Without a broker it is not waited for: who is asked now is asked again later.
@@ -91,30 +96,71 @@ class Asker:
 
     def _ask(self) -> None:
         chosen = asks.choose(self._database, time.time(), *self._settings)
+        asked = []
         for instance in chosen:
             if self._stopping.is_set():
                 return
-            self._send(instance)
-            self.asked += 1
-        if chosen:
+            if self._send(instance):
+                asked.append(instance)
+                self.asked += 1
+        if asked:
             held = self._limit.allow('asked')
             LOG.log(
                 logging.DEBUG if held is None else logging.INFO,
                 'facts of %d instances are missing: asked for all, of %s and others',
-                len(chosen),
-                chosen[0],
+                len(asked),
+                asked[0],
             )
 
-    def _send(self, instance: str) -> None:
-        """Ask one; sealed with its key for reports, which can ask for nothing else."""
-        topic, ring = topics.request_topic(instance), self._ring()
-        if ring is None:
-            self._client.prepare(topic=topic).cast({}, _METHOD)
-            return
+    def _send(self, instance: str) -> bool:
+        """Ask one; return whether it will hear of it."""
+        topic, request = topics.request_topic(instance), self._request(instance)
+        hosts = self._apart(instance)
+        if hosts:
+            return self._send_apart(instance, hosts, topic, request)
         route = self._client.prepare(
-            topic=topic, namespace=caller.NAMESPACE, version=caller.VERSION
+            topic=topic, namespace=request['namespace'], version=request['version']
         )
-        route.cast({}, caller.METHOD, **caller.ask(ring, instance, time.time()))
+        route.cast({}, request['method'], **request['args'])
+        return True
+
+    def _send_apart(
+        self,
+        instance: str,
+        hosts: Sequence[broker.Host],
+        topic: str,
+        request: dict[str, Any],
+    ) -> bool:
+        """Ask one that may do in its virtual host what it likes; others come next."""
+        try:
+            post.cast(hosts, self._exchange, topic, request)
+        except broker.LOST as error:
+            held = self._limit.allow(f'apart {instance}')
+            if held is not None:
+                LOG.warning(
+                    'instance %s was not asked for missing facts, in its virtual host: '
+                    '%s',
+                    instance,
+                    reasons.explain(error),
+                )
+            return False
+        return True
+
+    def _request(self, instance: str) -> dict[str, Any]:
+        """Return what is sent, sealed with the key for reports if there is one.
+
+        That key can ask for nothing else.
+        """
+        ring = self._ring()
+        if ring is None:
+            method: dict[str, Any] = {'method': _METHOD, 'args': {}}
+            return {'namespace': _NAMESPACE, 'version': _VERSION, **method}
+        return {
+            'namespace': caller.NAMESPACE,
+            'version': caller.VERSION,
+            'method': caller.METHOD,
+            'args': caller.ask(ring, instance, time.time()),
+        }
 
     def _complain(self, error: Exception) -> None:
         if isinstance(error, sqlalchemy.exc.SQLAlchemyError):

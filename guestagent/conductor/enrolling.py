@@ -25,6 +25,8 @@ class Enrolling:
     """What knows of enrolments, and the server that guests with a token speak to.
 
     :param bus: a transport of its own; ``None``: a hub's guests have no such need.
+    :ivar vhosts: takes the reports of guests in virtual hosts of their own; ``None``:
+        none can be there.
     :ivar operators: the endpoint for the server of queries.
     :ivar revoked: the instances that were cut off; it changes.
     """
@@ -33,7 +35,7 @@ class Enrolling:
         self, known: enrolments.Enrolments, bus: Any, forget: enrolments.Forget
     ) -> None:
         self._known = known
-        self._vhosts: vhosts.Vhosts | None = None
+        self.vhosts: vhosts.Vhosts | None = None
         self.operators = enrolments.Operators(known, forget)
         self.revoked = known.revoked
         self._server: rpc.Server | None = None
@@ -54,7 +56,7 @@ class Enrolling:
         :param limit: from how many.
         """
         if self._server is not None:
-            self._vhosts = vhosts.Vhosts(lambda: self._known.vhosts, hosts, make, limit)
+            self.vhosts = vhosts.Vhosts(lambda: self._known.vhosts, hosts, make, limit)
 
     def start(self) -> None:
         """Read who was cut off, and serve.
@@ -67,14 +69,14 @@ class Enrolling:
             raise engine.DatabaseError(
                 f'cannot read who was cut off: {engine.explain(error)}'
             ) from None
-        for part in (self._server, self._vhosts):
+        for part in (self._server, self.vhosts):
             if part is not None:
                 part.start()
 
     def stop(self, seconds: float) -> bool:
         """End what is in hand; return whether that was in time."""
         deadline = time.monotonic() + seconds
-        parts = [self._known, self._server, self._vhosts]
+        parts = [self._known, self._server, self.vhosts]
         ended = [
             part.stop(max(0.0, deadline - time.monotonic()))
             for part in parts

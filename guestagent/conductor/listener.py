@@ -9,12 +9,13 @@ gives what was not acknowledged to another conductor or, after a while, to this 
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import amqp
@@ -41,6 +42,29 @@ class Settings(NamedTuple):
 
     batch_size: int
     batch_timeout: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Counted:
+    """What a listener has counted, or several have.
+
+    :ivar taken: how many messages were acknowledged.
+    :ivar rejected: how many of these were no reports.
+    :ivar refused: how many of the rejected were reports that did not count, by reason.
+    """
+
+    taken: int = 0
+    rejected: int = 0
+    refused: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    def __add__(self, other: Counted) -> Counted:
+        refused = {
+            reason: self.refused.get(reason, 0) + other.refused.get(reason, 0)
+            for reason in {**self.refused, **other.refused}
+        }
+        return Counted(
+            self.taken + other.taken, self.rejected + other.rejected, refused
+        )
 
 
 class Consumer(Protocol):
@@ -114,10 +138,9 @@ class Listener:
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
-    @property
-    def refused(self) -> dict[str, int]:
-        """How many of the rejected were reports that did not count, by reason."""
-        return self._intake.refused
+    def counted(self) -> Counted:
+        """Return what was counted; from any thread."""
+        return Counted(self.taken, self.rejected, dict(self._intake.refused))
 
     def listened(self) -> float:
         """Return for how many seconds reports have been taken without a gap.

@@ -18,7 +18,7 @@ import sqlalchemy.exc
 from prometheus_client import core
 
 from guestagent import http
-from guestagent.conductor import broker, health, hub, listener
+from guestagent.conductor import broker, health, hub, listener, vhosts
 from guestagent.conductor import report as reports
 from guestagent.conductor.db import census, engine, store
 
@@ -90,9 +90,14 @@ class Metrics:
             f'{_PREFIX}{name}', text, registry=self.registry, **options
         )
 
-    def follow(self, source: listener.Listener) -> None:
-        """Collect what the listener counts, and the state of health, too."""
-        self.registry.register(_Collector(source, self.health))
+    def follow(
+        self, source: listener.Listener, apart: vhosts.Vhosts | None = None
+    ) -> None:
+        """Collect what listeners count, and the state of health, too.
+
+        :param apart: those of virtual hosts.
+        """
+        self.registry.register(_Collector(source, apart, self.health))
 
     def pages(self) -> dict[str, Callable[[], http.Answer]]:
         """Return what is served, by path."""
@@ -128,28 +133,38 @@ class Metrics:
 class _Collector:
     """What others count, read when it is asked for."""
 
-    def __init__(self, source: listener.Listener, state: health.Health) -> None:
+    def __init__(
+        self,
+        source: listener.Listener,
+        apart: vhosts.Vhosts | None,
+        state: health.Health,
+    ) -> None:
         self._source = source
+        self._apart = apart
         self._health = state
 
     def collect(self) -> Iterator[core.Metric]:
         """Return it, as prometheus_client asks for it."""
+        counted = self._source.counted()
+        if self._apart is not None:
+            counted += self._apart.counted()
+            yield _of_vhosts(self._apart.numbers())
         yield core.CounterMetricFamily(
             f'{_PREFIX}messages',
             'Messages that were taken and acknowledged.',
-            self._source.taken,
+            counted.taken,
         )
         yield core.CounterMetricFamily(
             f'{_PREFIX}reports_rejected',
             'Messages that were no reports, or that the database cannot hold.',
-            self._source.rejected,
+            counted.rejected,
         )
         refused = core.CounterMetricFamily(
             f'{_PREFIX}reports_refused',
             'Of these, reports that did not count, by reason.',
             labels=['reason'],
         )
-        for reason, number in self._source.refused.items():
+        for reason, number in counted.refused.items():
             refused.add_metric([reason], number)
         yield refused
         yield core.GaugeMetricFamily(
@@ -162,6 +177,17 @@ class _Collector:
             'Whether the listener is connected.',
             not self._health.broker,
         )
+
+
+def _of_vhosts(numbers: vhosts.Numbers) -> core.Metric:
+    found = core.GaugeMetricFamily(
+        f'{_PREFIX}vhosts',
+        'Virtual hosts of single guests, by what becomes of their reports.',
+        labels=['state'],
+    )
+    for state, number in numbers._asdict().items():
+        found.add_metric([state], number)
+    return found
 
 
 class _Measured:
@@ -213,11 +239,15 @@ def consume(
 
 
 class Store(store.Store):
-    """A store that is measured."""
+    """A store that is measured.
 
-    def __init__(self, metrics: Metrics, *args: Any) -> None:
+    :param alive: whether its listener is the one that must go on.
+    """
+
+    def __init__(self, metrics: Metrics, *args: Any, alive: bool = True) -> None:
         super().__init__(*args)
         self._metrics = metrics
+        self._alive = alive
 
     def apply(self, batch: Sequence[reports.Report], now: float) -> None:
         """See the base class."""
@@ -236,7 +266,8 @@ class Store(store.Store):
 
     def check(self) -> None:
         """See the base class."""
-        self._metrics.health.beat()
+        if self._alive:
+            self._metrics.health.beat()
         try:
             super().check()
         except sqlalchemy.exc.SQLAlchemyError as error:

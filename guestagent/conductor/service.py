@@ -46,7 +46,7 @@ from guestagent.conductor import (
     rules,
     supervision,
 )
-from guestagent.conductor.db import engine, notices, store, upkeep
+from guestagent.conductor.db import engine, notices, upkeep
 from guestagent.conf import listen, reload
 from guestagent.seal import keys
 
@@ -75,7 +75,7 @@ class Service:
         self._lock = threading.Lock()
         where = conf.metrics.listen
         state = health.Health(3 * options.sweep_interval + 30)
-        counts = metrics.Metrics(state, wanted=bool(where))
+        self._counts = counts = metrics.Metrics(state, wanted=bool(where))
         self._supervision = supervision.Supervision(state, self._reload)
         bus = rpc.transport(conf)
         queue = broker.report_queue(
@@ -94,13 +94,14 @@ class Service:
             self._intake,
             notices.Notices(self._database),
         )
-        counts.follow(self._listener)
         if self._enrolling is not None:
             self._enrolling.listen(
                 hosts,
                 functools.partial(self._listen_apart, queue, settings),
                 options.max_vhosts,
             )
+        apart = self._enrolling.vhosts if self._enrolling else None
+        counts.follow(self._listener, apart)
         queries = metrics.Queries(
             api.Queries(self._database, changes=not self._keys), counts
         )
@@ -114,6 +115,7 @@ class Service:
             bus,
             asker.Settings(options.facts_gap_after, options.facts_ask_rate),
             lambda: self._intake.ring,
+            *([apart.hosts_of] if apart else []),
         )
         self._endpoint: endpoint.Endpoint | None = None
         if where:
@@ -163,7 +165,7 @@ class Service:
         return listener.Listener(
             functools.partial(broker.Consumer, queue=queue),
             hosts,
-            store.Store(self._database, self._rules),
+            metrics.Store(self._counts, self._database, self._rules, alive=False),
             settings,
             source,
             notices.Notices(self._database),

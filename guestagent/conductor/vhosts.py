@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from guestagent import logs
 from guestagent.conductor import broker, listener
@@ -23,6 +24,19 @@ LOOK = 1.0
 
 #: Makes a listener of these hosts, which is not yet started.
 Make = Callable[[Sequence[broker.Host]], listener.Listener]
+
+
+class Numbers(NamedTuple):
+    """How many virtual hosts of guests there are.
+
+    :ivar listening: reports are taken as they come.
+    :ivar away: there is a listener, and it is not yet so far, or not any more.
+    :ivar beyond: there is none, for there are too many.
+    """
+
+    listening: int
+    away: int
+    beyond: int
 
 
 class Vhosts:
@@ -45,6 +59,8 @@ class Vhosts:
         self._make = make
         self._limit = limit
         self._listeners: dict[str, listener.Listener] = {}
+        self._former = listener.Counted()
+        self._beyond = 0
         self._log_limit = logs.RateLimit(600)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name='vhosts', daemon=True)
@@ -66,6 +82,24 @@ class Vhosts:
         ended = [one.stop(max(0.0, deadline - time.monotonic())) for one in left]
         return all(ended)
 
+    def hosts_of(self, instance: str) -> list[broker.Host]:
+        """Return where an instance is that is alone; none: with others."""
+        found = [vhost for vhost, who in self._wanted().items() if who == instance]
+        return within(self._hosts, found[0]) if found else []
+
+    def numbers(self) -> Numbers:
+        """Return how many there are; from any thread."""
+        listeners = list(self._listeners.values())
+        listening = sum(one.listened() > 0 for one in listeners)
+        return Numbers(listening, len(listeners) - listening, self._beyond)
+
+    def counted(self) -> listener.Counted:
+        """Return what all listeners have counted, former ones too; from any thread."""
+        counted = self._former
+        for one in list(self._listeners.values()):
+            counted += one.counted()
+        return counted
+
     def _run(self) -> None:
         while not self._stopping.wait(LOOK):
             try:
@@ -77,13 +111,15 @@ class Vhosts:
         wanted = self._wanted()
         for vhost in self._listeners.keys() - wanted.keys():
             # A daemon thread: it ends by itself.
-            self._listeners.pop(vhost).stop(0)
+            ended = self._listeners.pop(vhost)
+            ended.stop(0)
+            self._former += ended.counted()
+        self._beyond = max(0, len(wanted) - self._limit)
         for vhost in sorted(wanted.keys() - self._listeners.keys()):
             if len(self._listeners) >= self._limit:
                 self._complain(len(wanted))
                 return
-            hosts = [_within(host, vhost) for host in self._hosts]
-            self._listeners[vhost] = made = self._make(hosts)
+            self._listeners[vhost] = made = self._make(within(self._hosts, vhost))
             made.start()
 
     def _complain(self, number: int) -> None:
@@ -96,7 +132,12 @@ class Vhosts:
             )
 
 
-def _within(host: broker.Host, vhost: str) -> broker.Host:
-    """Return the same broker's other virtual host."""
-    parameters = {**host.parameters, 'virtual_host': vhost}
-    return broker.Host(f'{host.name}, virtual host {vhost}', parameters)
+def within(hosts: Sequence[broker.Host], vhost: str) -> list[broker.Host]:
+    """Return another virtual host of the same brokers."""
+    return [
+        broker.Host(
+            f'{host.name}, virtual host {vhost}',
+            {**host.parameters, 'virtual_host': vhost},
+        )
+        for host in hosts
+    ]

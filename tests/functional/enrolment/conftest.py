@@ -94,13 +94,14 @@ class Bed:
     def token(self, name: str, *options: str) -> str:
         return self.done('instance', 'enroll', name, '-f', 'token', *options).strip()
 
-    def conductor(self, **options: object) -> stack.Conductor:
+    def conductor(self, listen: str = '', **options: object) -> stack.Conductor:
         child = stack.Conductor(
             self.folder,
             self.bus_url,
             {
                 'seal': {'key_file': self.conductor_keys},
                 'conductor': {'sweep_interval': 0.5, **options},
+                'metrics': {'listen': listen},
                 'oslo_messaging_rabbit': {'amqp_durable_queues': True},
             },
         )

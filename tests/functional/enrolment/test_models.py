@@ -7,6 +7,9 @@ is tested as well as what it cannot, because doc/enrolment.rst says both.
 
 import json
 import os
+import re
+import sqlite3
+import urllib.request
 from collections.abc import Callable
 
 import amqp
@@ -174,9 +177,25 @@ def test_exchange(bed: Bed, nova: Nova) -> None:
     assert victim.running
 
 
+def vhosts_of(port: int) -> dict[str, float]:
+    """Return what the conductor's metrics say of virtual hosts, by state."""
+    with urllib.request.urlopen(f'http://127.0.0.1:{port}/metrics', timeout=30) as page:
+        text = page.read().decode()
+    pattern = r'^guestagent_conductor_vhosts\{state="(\w+)"\} (\S+)$'
+    return {
+        state: float(number)
+        for state, number in re.findall(pattern, text, re.MULTILINE)
+    }
+
+
 def test_vhost(bed: Bed, nova: Nova) -> None:
-    daemon = bed.conductor()
+    port = processes.free_port()
+    daemon = bed.conductor(f'127.0.0.1:{port}', facts_gap_after=0.2)
     hostile, victim = two_guests(bed, 'vhost')
+    processes.wait_for(
+        lambda: vhosts_of(port) == {'listening': 2, 'away': 0, 'beyond': 0},
+        'both virtual hosts are listened to',
+    )
     apart = nova(bed.bus_url.rpartition('/')[0] + f'/{QUEUE_B}')
     assert apart.call('vm-b', 'probe.echo', {'value': 1}, timeout=30) == 1
 
@@ -194,12 +213,36 @@ def test_vhost(bed: Bed, nova: Nova) -> None:
     )
     assert apart.call('vm-b', 'probe.echo', {'value': 2}, timeout=30) == 2
 
+    # The conductor asks each for what it has forgotten; who cannot be asked, because
+    # it has thrown its exchange away, keeps nobody from being asked.
+    for name in ('vm-a', 'vm-b'):
+        bed.done('instance', 'delete', name, '--yes', '--force')
+    daemon.wait_line('instance vm-a was not asked for missing facts')
+    processes.wait_for(lambda: is_complete(bed, 'vm-b'), 'vm-b has told all facts')
+
     gone = bed.done('instance', 'revoke', 'vm-a')
     assert 'its account, its virtual host' in gone
+    processes.wait_for(
+        lambda: vhosts_of(port) == {'listening': 1, 'away': 0, 'beyond': 0},
+        'the other is listened to',
+    )
     with pytest.raises((amqp.ConnectionError, OSError)):
         hostile.connection.channel()
     assert apart.call('vm-b', 'probe.echo', {'value': 3}, timeout=30) == 3
     assert victim.running
+
+
+def is_complete(bed: Bed, name: str) -> bool:
+    """Whether the conductor has had a full report of facts since it knows a guest."""
+    database = sqlite3.connect(bed.folder / 'conductor.sqlite')
+    try:
+        return database.execute(
+            'SELECT facts_gap IS NULL AND facts_sequence > 0 FROM instances '
+            'WHERE id = ?',
+            (name,),
+        ).fetchone() == (1,)
+    finally:
+        database.close()
 
 
 def _agent_of(bed: Bed, name: str) -> stack.Agent:
