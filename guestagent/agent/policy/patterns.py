@@ -85,6 +85,19 @@ class Glob:
         return True
 
 
+class _Wide:
+    """A text in which each ``*`` stands for any characters: what is kept out."""
+
+    __slots__ = ('_starred', 'is_path')
+
+    def __init__(self, text: str) -> None:
+        self._starred = Starred(text)
+        self.is_path = text.startswith('/')
+
+    def matches(self, text: str) -> bool:
+        return self._starred.matches(text)
+
+
 class _Exact:
     """A text without wildcards; it was written in quotes."""
 
@@ -119,20 +132,19 @@ class Pattern:
     def __init__(self, text: str, excludes: bool = False) -> None:
         """Make it.
 
-        :param excludes: whether it says what may not be; then it must make sense both
-            as a text and as a list of words.
+        :param excludes: whether it says what may not be; ``*`` is any characters then.
         """
         words = _WORD.findall(text)
         if not words:
             raise ValueError('it is empty; write "" for an empty text')
-        lenient = len(words) > 1 and not excludes
+        lenient = len(words) > 1
         self._any = text == '**'
         self._value = _literal(text)
         self._more = words[-1] == '...'
         if self._more:
             del words[-1]
-        self._words = [_word(word, lenient) for word in words]
-        self._text = _word(text, lenient)
+        self._words = [_word(word, lenient, excludes) for word in words]
+        self._text = _word(text, lenient, excludes)
         self.is_path = self._text.is_path or any(one.is_path for one in self._words)
 
     def matches(self, value: Any) -> bool:
@@ -149,12 +161,28 @@ class Pattern:
             return bool(value == self._value)
         return self._text.matches(_as_text(value))
 
-    def _matches_list(self, items: list[Any]) -> bool:
+    def excludes(self, value: Any) -> bool:
+        """Whether it keeps ``value`` out: a list with another way to write it, too.
+
+        Nobody knows what a relative path stands for.
+        """
+        if isinstance(value, list):
+            return self._any or self._matches_list(value, relative=True)
+        return self.matches(value)
+
+    def _matches_list(self, items: list[Any], relative: bool = False) -> bool:
+        """Whether words are as this says.
+
+        :param relative: whether a relative path is as any.
+        """
         count = len(self._words)
         if len(items) < count or (len(items) > count and not self._more):
             return False
         for word, item in zip(self._words, items, strict=False):
-            if not word.matches(_as_text(item)):
+            text = _as_text(item)
+            if not word.matches(text) and not (
+                relative and word.is_path and not text.startswith('/')
+            ):
                 return False
         return True
 
@@ -185,11 +213,11 @@ class Condition:
             return False
         if self.is_path and not _is_judgeable(value):
             return False
-        return not any(one.matches(value) for one in self._excluded)
+        return not any(one.excludes(value) for one in self._excluded)
 
     def _holds_for_entries(self, value: Mapping[str, Any]) -> bool:
         """Judge each entry of an object as the text ``name=value``."""
-        if self.is_path and not _is_judgeable(list(value)):
+        if self.is_path and not _is_judgeable([*value, *value.values()]):
             return False
         return all(
             any(one.matches(entry) for one in self._allowed)
@@ -199,10 +227,13 @@ class Condition:
 
 
 def is_shortest_path(text: str) -> bool:
-    """Whether it is an absolute path without ``.``, ``..``, ``//`` and a last ``/``."""
+    """Whether it is an absolute path without ``.``, ``..``, ``//`` and a last ``/``.
+
+    What is not Unicode is none: halves of surrogates are another way to write bytes.
+    """
     if text == '/':
         return True
-    if not text.startswith('/') or '\0' in text:
+    if not text.startswith('/') or '\0' in text or not _is_utf8(text):
         return False
     return all(part not in ('', '.', '..') for part in text[1:].split('/'))
 
@@ -212,18 +243,31 @@ def _is_judgeable(value: Any) -> bool:
     if isinstance(value, str):
         return is_shortest_path(value)
     if isinstance(value, list):
-        return all(
-            is_shortest_path(item)
-            for item in value
-            if isinstance(item, str) and item.startswith('/')
-        )
+        return all(map(_is_judgeable_item, value))
     return True
 
 
-def _word(text: str, lenient: bool) -> Glob | _Exact | _Never:
+def _is_judgeable_item(item: Any) -> bool:
+    if isinstance(item, str):
+        return is_shortest_path(item) if item.startswith('/') else _is_utf8(item)
+    # What is within another list or object is not looked at.
+    return not isinstance(item, (list, dict))
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _word(text: str, lenient: bool, wide: bool) -> Glob | _Wide | _Exact | _Never:
     literal = _literal(text)
     if isinstance(literal, str):
         return _Exact(literal)
+    if wide:
+        return _Wide(text)
     try:
         return Glob(text)
     except ValueError:

@@ -56,7 +56,8 @@ class _Reader:
 
     def _sections(self, text: str) -> list[_Section]:
         found: list[_Section] = []
-        for number, line in enumerate(text.splitlines(), 1):
+        # Not where Python sees other ends of lines, as U+2028: no editor shows them.
+        for number, line in enumerate(text.split('\n'), 1):
             line = line.strip()
             if not line or line[0] in '#;':
                 continue

@@ -46,6 +46,8 @@ def run(make):
         ({'argv': ['id'], 'user': 'a\0b'}, 'user: there is no user'),
         ({'argv': ['id'], 'user': '4000000001'}, 'user: there is no user'),
         ({'argv': ['id'], 'user': '9' * 30}, 'user: there is no user'),
+        # Another way to write root, which a policy may keep out.
+        ({'argv': ['id'], 'user': '00'}, 'user: there is no user'),
         ({'argv': ['id'], 'timeout': 0}, 'timeout: 0 is not above 0'),
         ({'argv': ['id'], 'timeout': -1.5}, 'timeout: -1.5 is not above 0'),
         ({'argv': ['id'], 'timeout': float('nan')}, 'timeout: nan is not'),
