@@ -3,10 +3,17 @@
 
 from __future__ import annotations
 
-from guestagent_datastore.engines.postgresql import client, hba, root, settings, users
+from guestagent_datastore.engines.postgresql import (
+    backups,
+    client,
+    hba,
+    root,
+    settings,
+    users,
+)
 
 
-class PostgreSQL(users.Users, root.Root, settings.Settings):
+class PostgreSQL(users.Users, root.Root, settings.Settings, backups.Backups):
     """A PostgreSQL server, from the system's packages."""
 
     name = 'postgresql'

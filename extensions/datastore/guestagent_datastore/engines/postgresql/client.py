@@ -135,6 +135,10 @@ class Client:
         else:
             connection.close()
 
+    def open(self) -> Session:
+        """Return a session that the caller closes."""
+        return Session(self._connect_as(ADMIN, 'postgres', _OPTIONS))
+
     @contextlib.contextmanager
     def plain(self) -> Iterator[Session]:
         """Give a session in which every parameter is as it is for others."""

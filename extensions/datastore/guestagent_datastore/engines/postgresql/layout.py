@@ -81,6 +81,16 @@ class Layout(engine.Engine):
             raise errors.GuestError(f'{wanted} is not installed: there is no {name}')
         return str(found[-1])
 
+    def check_major(self, major: str) -> None:
+        """Refuse data of a major version that is not installed.
+
+        :raises guestagent.errors.GuestError: names both.
+        """
+        if not (INSTALLED / major / 'bin' / 'postgres').exists():
+            raise errors.GuestError(
+                f'the data is of PostgreSQL {major}, but {self.version()} is installed'
+            )
+
     def run(self, name: str, *arguments: str, seconds: float = 60, **env: str) -> str:
         """Run a program as the server's user and return what it says.
 
@@ -109,11 +119,35 @@ class Layout(engine.Engine):
 
     def initialised(self) -> bool:
         """Whether a whole cluster is there."""
-        return (self.place.data / 'global' / 'pg_control').is_file()
+        whole = (self.place.data / 'global' / 'pg_control').is_file()
+        return whole and not self.file_of_making.exists()
+
+    @property
+    def file_of_making(self) -> pathlib.Path:
+        """Is there while the data folder does not hold a whole cluster."""
+        return self.place.state / 'making'
+
+    def begin_data(self, what: str) -> None:
+        """Note that the data folder is being filled."""
+        files.write(self.file_of_making, what)
+
+    def end_data(self) -> None:
+        """Note that it is whole, or empty."""
+        self.file_of_making.unlink(missing_ok=True)
+
+    def recover(self, operation: str) -> str:
+        """Empty a data folder that was being filled; else the server gets over it."""
+        what = files.read(self.file_of_making)
+        if not what:
+            return f'{operation} was cut short; the data is as the server has it'
+        files.empty(self.place.data)
+        self.end_data()
+        return f'{operation} was cut short in {what}; the unfinished data was removed'
 
     def initialise(self) -> None:
         """Make an empty cluster, its files in UTF-8 and with checksums."""
         self.prepare_folders()
+        self.begin_data('initdb')
         self.run(
             'initdb',
             f'--pgdata={self.place.data}',
@@ -129,6 +163,15 @@ class Layout(engine.Engine):
         for name in ('postgresql.conf', 'pg_hba.conf', 'pg_ident.conf'):
             # They would only mislead: ours count.
             (self.place.data / name).unlink(missing_ok=True)
+        self.end_data()
+
+    def recover_at_start(self) -> None:
+        """Have the server read all WAL that is there, then begin a timeline.
+
+        It serves when that is done, not before.
+        """
+        files.write(self.file(RECOVERY), conffile.HEAD + _RECOVERY_TEXT)
+        files.write(self.place.data / 'recovery.signal', '', user=self.place.user)
 
     def configure(self, contents: str | None = None, memory: int = 0) -> None:
         """Write the files.
@@ -264,6 +307,12 @@ archive_mode = off
 archive_command = ''
 restore_command = ''
 external_pid_file = ''
+"""
+
+_RECOVERY_TEXT = """\
+restore_command = 'false'
+recovery_target_timeline = 'latest'
+hot_standby = off
 """
 
 
