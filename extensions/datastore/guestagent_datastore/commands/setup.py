@@ -7,11 +7,11 @@ from typing import Any
 
 from guestagent import errors, extension
 from guestagent_datastore import files, packages, volume
-from guestagent_datastore.commands import accounts, life, values
+from guestagent_datastore.commands import accounts, configuration, life, values
 from guestagent_datastore.commands import volume as volumes
 
 
-class Setup(life.Life, volumes.Volume, accounts.Accounts):
+class Setup(life.Life, volumes.Volume, accounts.Accounts, configuration.Configuration):
     """Installs, prepares, upgrades and rebuilds."""
 
     @extension.command(mutates=True, timeout=None, repeatable=True)
@@ -37,6 +37,7 @@ class Setup(life.Life, volumes.Volume, accounts.Accounts):
         mount_point: str = '',
         memory: int = 0,
         config: str | None = None,
+        overrides: dict[str, str | int | float | bool] | None = None,
         databases: list[dict[str, Any]] | None = None,
         users: list[dict[str, Any]] | None = None,
         root_password: str | None = None,
@@ -62,6 +63,9 @@ class Setup(life.Life, volumes.Volume, accounts.Accounts):
             self.control.start(context)
             if fresh:
                 self.engine.secure()
+            if overrides and self.override(overrides).restart_required:
+                self._step(context, 80, 'starting the server again')
+                self.control.restart(context)
             self._step(context, 90, 'making databases and users')
             self.engine.create_databases(wanted_databases)
             self.engine.create_users(wanted_users)

@@ -16,9 +16,14 @@ def listener(path: pathlib.Path) -> int:
             connection.connect(str(path))
         except OSError:
             return 0
-        # struct ucred of whoever called listen().
-        credentials = connection.getsockopt(
-            socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize('3i')
-        )
+        return other_end(connection)
+
+
+def other_end(connection: socket.socket) -> int:
+    """Return the process that listens where this unix socket is connected."""
+    # struct ucred of whoever called listen().
+    credentials = connection.getsockopt(
+        socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize('3i')
+    )
     pid: int = struct.unpack('3i', credentials)[0]
     return pid

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from guestagent_datastore.engines.mariadb import backup, users
+from guestagent_datastore.engines.mariadb import backup, config, users
 
 
-class MariaDB(users.Users, backup.Backups):
+class MariaDB(users.Users, config.Config, backup.Backups):
     """A MariaDB server, from the system's packages."""
 
     name = 'mariadb'

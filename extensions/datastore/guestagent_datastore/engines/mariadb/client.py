@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from guestagent import errors
+from guestagent_datastore.services import peer
 
 if TYPE_CHECKING:
     import pymysql
@@ -75,6 +76,21 @@ class Client:
         with self._lock, self._explained():
             for statement in statements:
                 self._query(statement, ())
+
+    def server_pid(self) -> int:
+        """Return the server's process; 0: it does not answer.
+
+        A connection that says nothing would be one more warning in the server's log.
+        """
+        with self._lock:
+            try:
+                with self._explained():
+                    self._query('SELECT 1', ())
+            except errors.GuestAgentError:
+                return 0
+            assert self._connection is not None
+            # The library has no other way to it.
+            return peer.other_end(self._connection._sock)
 
     def close(self) -> None:
         """Let go of the connection; the next statement opens another."""

@@ -17,7 +17,6 @@ import shutil
 from guestagent import errors
 from guestagent_datastore import engine, files, models, programs
 from guestagent_datastore.engines.mariadb import client, sql
-from guestagent_datastore.services import peer
 
 #: The files that are included, in their order.
 DEFAULTS, OPERATOR, OVERRIDES = 'defaults.cnf', 'operator.cnf', 'overrides.cnf'
@@ -187,7 +186,7 @@ class Server(engine.Engine):
 
     def server_pid(self) -> int:
         """Return who listens on the socket."""
-        return peer.listener(self.socket)
+        return self._prober.server_pid()
 
     def last_words(self) -> str:
         """Return the errors at the end of its log."""
