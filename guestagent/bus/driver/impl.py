@@ -7,11 +7,9 @@ from one on RabbitMQ.  Threads only: with eventlet's executor it is of no use.
 
 from __future__ import annotations
 
-import json
 import queue
 import threading
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,7 +19,8 @@ from oslo_messaging._drivers import base
 from oslo_messaging._drivers import common as rpc_common
 
 from guestagent import errors
-from guestagent.bus import framing, where
+from guestagent.bus import envelope, framing, where
+from guestagent.bus.driver import body as bodies
 from guestagent.bus.driver import connection, listener, pending
 
 #: What ``TransportOptions(at_least_once=True)`` asks for.
@@ -104,7 +103,7 @@ class ChannelDriver(base.BaseDriver):
     ) -> None:
         """See the base class; the hub holds it until somebody listens."""
         header = {**self._address(target), 'create': True}
-        body = _body(ctxt, message, envelope=version == 2.0)
+        body = _body(ctxt, message, enveloped=version == 2.0)
         self._publish(header, body, None, retry, mandatory=True)
 
     def listen(
@@ -186,7 +185,7 @@ class ChannelDriver(base.BaseDriver):
         mandatory: bool,
     ) -> Any:
         deadline = None if timeout is None else time.monotonic() + timeout
-        msg_id = uuid.uuid4().hex
+        msg_id = envelope.unique_id()
         reply_queue = self._find_reply_queue()
         message |= {'_msg_id': msg_id, '_reply_q': reply_queue, '_timeout': monitor}
         body = _body(ctxt, message)
@@ -255,14 +254,14 @@ class ChannelDriver(base.BaseDriver):
         """Return where this program takes its replies; the first call makes it."""
         with self._reply_lock:
             if not self._reply_queue:
-                self._reply_queue = f'reply_{uuid.uuid4().hex}'
+                self._reply_queue = f'reply_{envelope.unique_id()}'
                 header = {'reply': self._reply_queue, 'noack': True, 'prefetch': 1}
                 self._connection.consume(header, self._take_reply)
             return self._reply_queue
 
     def _take_reply(self, _line: object, _header: object, body: bytes) -> None:
         try:
-            message = rpc_common.deserialize_msg(json.loads(body))
+            message = bodies.read(body)
             call = self._calls.get(message['_msg_id'])
         except (ValueError, KeyError, TypeError, rpc_common.RPCException) as error:
             listener.LOG.warning('dropped what is no reply: %s', error)
@@ -274,8 +273,7 @@ class ChannelDriver(base.BaseDriver):
 
     def _send_reply(self, name: str, message: dict[str, Any]) -> None:
         """Answer a call, at most once."""
-        rpc_amqp._add_unique_id(message)
-        body = json.dumps(rpc_common.serialize_msg(message)).encode()
+        body = bodies.write(message)
         try:
             line = self._connection.wait_connected(30, None)
             line.send({'op': 'reply', 'to': name}, body)
@@ -284,14 +282,11 @@ class ChannelDriver(base.BaseDriver):
 
 
 def _body(
-    ctxt: Mapping[str, Any], message: dict[str, Any], envelope: bool = True
+    ctxt: Mapping[str, Any], message: dict[str, Any], enveloped: bool = True
 ) -> bytes:
-    """Return a message as stock drivers write it."""
-    rpc_amqp._add_unique_id(message)
+    """Return a message, with its context, as it travels."""
     rpc_amqp.pack_context(message, ctxt)
-    if envelope:
-        return json.dumps(rpc_common.serialize_msg(message)).encode()
-    return bytes(rpc_common.jsonutils.dumps(message), 'utf-8')
+    return bodies.write(message, enveloped)
 
 
 def _retries(retry: int | None) -> int | None:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import collections
-import json
 import logging
 import queue
 import time
@@ -15,6 +14,7 @@ from oslo_messaging._drivers import amqp as rpc_amqp
 from oslo_messaging._drivers import base
 from oslo_messaging._drivers import common as rpc_common
 
+from guestagent.bus.driver import body as bodies
 from guestagent.bus.driver import connection, line
 
 LOG = logging.getLogger(__name__)
@@ -159,7 +159,7 @@ class _Listener(base.PollStyleListener):
         self, origin: line.Line, header: Mapping[str, Any], body: bytes
     ) -> None:
         try:
-            message = rpc_common.deserialize_msg(json.loads(body))
+            message = bodies.read(body)
             unique_id = message.pop(rpc_amqp.UNIQUE_ID, None)
             context = rpc_amqp.unpack_context(message)
         except (ValueError, TypeError, AttributeError, rpc_common.RPCException) as err:
