@@ -7,13 +7,16 @@ from guestagent_datastore.engines.postgresql import (
     backups,
     client,
     hba,
+    replica,
     root,
     settings,
     users,
 )
 
 
-class PostgreSQL(users.Users, root.Root, settings.Settings, backups.Backups):
+class PostgreSQL(
+    users.Users, root.Root, settings.Settings, backups.Backups, replica.Replica
+):
     """A PostgreSQL server, from the system's packages."""
 
     name = 'postgresql'

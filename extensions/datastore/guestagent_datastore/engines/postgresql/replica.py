@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A server that follows a source: how it comes to the source's data, and goes its way.
+
+It is attached while it is stopped.  Data of the same origin is wound back to where the
+two parted (``pg_rewind``); where there is none, or that fails, all is fetched anew
+(``pg_basebackup``) beside the old data, which goes when the new is whole.
+"""
+
+from __future__ import annotations
+
+import logging
+import pathlib
+import secrets
+import shutil
+from typing import Any
+
+from guestagent import errors
+from guestagent_datastore import files, models
+from guestagent_datastore.engines.postgresql import client, hba, kept, replication
+
+LOG = logging.getLogger(__name__)
+
+#: Seconds that fetching all data may take.
+CLONE_SECONDS = 24 * 3600.0
+
+
+class Replica(replication.Replication):
+    """What has to do with a replica."""
+
+    def attach(self, source: models.Source) -> None:
+        """Get the source's data and follow it from the next start on.
+
+        :raises guestagent.errors.GuestError: the source refuses, or its data cannot be
+            fetched; the server is as it was.
+        """
+        if self.server_pid():
+            raise errors.GuestError('the server must be stopped to be attached')
+        before = self.recall()
+        slot = source.slot or f'{replication.SLOT_PREFIX}{secrets.token_hex(8)}'
+        state = self.recall()
+        state.source = {
+            'host': source.host,
+            'port': source.port,
+            'user': source.user,
+            'password': source.password,
+            'slot': slot,
+        }
+        state.wal_kept, state.read_only = '', False
+        self.keep(state)
+        try:
+            system = _system(source)
+            words = self.connection_words(state)
+            self._receive_wal(words, '--create-slot', '--if-not-exists', slot=slot)
+            if not self._rewind(system, words):
+                self._clone(words, slot)
+        except BaseException:
+            self.keep(before)
+            raise
+        files.write(self.place.data / 'standby.signal', '', user=self.place.user)
+        for name in ('recovery.signal', 'postmaster.pid'):
+            (self.place.data / name).unlink(missing_ok=True)
+
+    def detach(self, for_failover: bool) -> dict[str, Any]:
+        """Apply all that was received, then take writes.
+
+        :raises guestagent.errors.GuestError: it is no replica, or does not come to it.
+        """
+        if not self.is_replica():
+            raise errors.GuestError('the server is no replica')
+        if not self.client.value('SELECT pg_promote(true, 120)'):
+            raise errors.GuestError('PostgreSQL has not ended its recovery in time')
+        # pg_rewind of the old source reads the new timeline from the last checkpoint.
+        self.client.query('CHECKPOINT')
+        state = self.recall()
+        info = {
+            key: state.source[key] for key in ('host', 'port', 'slot') if state.source
+        }
+        self._leave(state)
+        self.write_hosts()
+        return info
+
+    def _leave(self, state: kept.State) -> None:
+        """Forget the source; its account of replicas is ours now."""
+        if state.source.get('user') == hba.REPLICATOR:
+            state.replica_password = state.source['password']
+        state.source, state.read_only = {}, False
+        self.keep(state)
+
+    def recover(self, operation: str) -> str:
+        """Remove what was fetched only in part, too."""
+        text = super().recover(operation)
+        fresh, old = self._beside('new'), self._beside('old')
+        if old.exists() and not self.place.data.exists():
+            old.rename(self.place.data)
+        for path in (fresh, old):
+            if path.exists():
+                shutil.rmtree(path)
+        return text
+
+    def _rewind(self, system: str, words: str) -> bool:
+        """Wind our data back to where the source's parted from it, if it is related."""
+        if not self.initialised() or self._own_system() != system:
+            return False
+        self.begin_data('pg_rewind')
+        arguments = [f'--target-pgdata={self.place.data}', f'--source-server={words}']
+        if int(files.read(self.place.data / 'PG_VERSION')) >= 15:
+            arguments.append(f'--config-file={self.file("postgresql.conf")}')
+        try:
+            self.run('pg_rewind', *arguments, seconds=CLONE_SECONDS)
+        except errors.GuestError as error:
+            # It may have changed something: the mark stays until there is other data.
+            LOG.warning('the data cannot be wound back, so all is fetched: %s', error)
+            return False
+        self._forget_slots()
+        self.end_data()
+        return True
+
+    def _clone(self, words: str, slot: str) -> None:
+        """Fetch all data of the source, then let it take the place of ours."""
+        fresh, old = self._beside('new'), self._beside('old')
+        for path in (fresh, old):
+            if path.exists():
+                shutil.rmtree(path)
+        files.make_folder(fresh, self.place.user, 0o700)
+        try:
+            self.run(
+                'pg_basebackup',
+                f'--dbname={words}',
+                f'--pgdata={fresh}',
+                f'--slot={slot}',
+                '--wal-method=stream',
+                '--checkpoint=fast',
+                '--no-manifest',
+                '--no-password',
+                seconds=CLONE_SECONDS,
+            )
+        except BaseException:
+            shutil.rmtree(fresh)
+            raise
+        if self.place.data.exists():
+            self.place.data.rename(old)
+        fresh.rename(self.place.data)
+        if old.exists():
+            shutil.rmtree(old)
+        self.end_data()
+
+    def _beside(self, what: str) -> pathlib.Path:
+        return self.place.data.with_name(f'{self.place.data.name}.{what}')
+
+    def _forget_slots(self) -> None:
+        """Remove what our own replicas and backups were kept for, before the source."""
+        folder = self.place.data / 'pg_replslot'
+        for path in folder.iterdir():
+            shutil.rmtree(path)
+
+    def _own_system(self) -> str:
+        said = self.run('pg_controldata', f'--pgdata={self.place.data}')
+        for line in said.splitlines():
+            name, _, value = line.partition(':')
+            if name == 'Database system identifier':
+                return value.strip()
+        raise errors.GuestError('pg_controldata does not say which server it is')
+
+    def _receive_wal(self, words: str, *arguments: str, slot: str) -> None:
+        self.run('pg_receivewal', f'--dbname={words}', f'--slot={slot}', *arguments)
+
+
+def _system(source: models.Source) -> str:
+    """Return which server the source is; tells too whether it lets us in.
+
+    :raises guestagent.errors.GuestError: it does not, or does not answer.
+    """
+    import psycopg2
+    from psycopg2 import extras
+
+    with client.explained():
+        connection = psycopg2.connect(
+            host=source.host,
+            port=source.port,
+            user=source.user,
+            password=source.password,
+            connect_timeout=10,
+            connection_factory=extras.PhysicalReplicationConnection,
+        )
+    try:
+        with client.explained(), connection.cursor() as cursor:
+            cursor.execute('IDENTIFY_SYSTEM')
+            return str(cursor.fetchone()[0])
+    finally:
+        connection.close()
