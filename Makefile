@@ -28,8 +28,8 @@ unit: venv
 	$(PYTHON) -m pytest tests/unit extensions
 
 functional: venv
-	$(PYTHON) -m pytest -n 2 --dist loadfile tests/functional tests/faults \
-		tests/property
+	$(PYTHON) -m pytest -n 2 --dist loadfile tests/functional tests/interop \
+		tests/faults tests/property
 
 lint: venv
 	./devstack/lint
