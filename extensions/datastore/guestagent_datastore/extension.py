@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from guestagent_datastore.commands import setup
+from guestagent_datastore.commands import prepare
 
 
-class Datastore(setup.Setup):
+class Datastore(prepare.Prepare):
     """Answers ``datastore.<verb>``; doc/datastore.rst has them all."""

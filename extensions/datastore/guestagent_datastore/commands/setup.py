@@ -7,12 +7,12 @@ from typing import Any
 
 from guestagent import errors, extension
 from guestagent_datastore import files, packages, volume
-from guestagent_datastore.commands import accounts, configuration, life, values
+from guestagent_datastore.commands import life
 from guestagent_datastore.commands import volume as volumes
 
 
-class Setup(life.Life, volumes.Volume, accounts.Accounts, configuration.Configuration):
-    """Installs, prepares, upgrades and rebuilds."""
+class Setup(life.Life, volumes.Volume):
+    """Installs, upgrades, and goes on in a new guest."""
 
     @extension.command(mutates=True, timeout=None, repeatable=True)
     def install(
@@ -23,55 +23,8 @@ class Setup(life.Life, volumes.Volume, accounts.Accounts, configuration.Configur
         :returns: ``{version}``, the server's.
         """
         with self.changing('install', context):
-            self._install(packages, context)
+            self.install_packages(packages, context)
             return {'version': self.engine.version()}
-
-    @extension.command(
-        mutates=True, timeout=None, sensitive=('config', 'users', 'root_password')
-    )
-    def prepare(
-        self,
-        context: extension.Context,
-        packages: list[str] | None = None,
-        device_path: str = '',
-        mount_point: str = '',
-        memory: int = 0,
-        config: str | None = None,
-        overrides: dict[str, str | int | float | bool] | None = None,
-        databases: list[dict[str, Any]] | None = None,
-        users: list[dict[str, Any]] | None = None,
-        root_password: str | None = None,
-    ) -> dict[str, Any]:
-        """Make a server from nothing, as asked, and return its status.
-
-        doc/datastore.rst says what each argument is.
-        """
-        wanted_databases = values.databases(databases or [])
-        wanted_users = values.users(users or [])
-        with self.changing('prepare', context):
-            if packages is not None:
-                self._install(packages, context)
-            if device_path:
-                self._mount(device_path, mount_point, context)
-            self._step(context, 20, 'configuring the server')
-            self.engine.configure(config, memory)
-            fresh = not self.engine.initialised()
-            if fresh:
-                self._step(context, 30, 'making the data')
-                self.engine.initialise()
-            self._step(context, 60, 'starting the server')
-            self.control.start(context)
-            if fresh:
-                self.engine.secure()
-            if overrides and self.override(overrides).restart_required:
-                self._step(context, 80, 'starting the server again')
-                self.control.restart(context)
-            self._step(context, 90, 'making databases and users')
-            self.engine.create_databases(wanted_databases)
-            self.engine.create_users(wanted_users)
-            if root_password is not None:
-                self.open_root(root_password)
-        return self.status(context)
 
     @extension.command(mutates=True, timeout=None)
     def upgrade(
@@ -89,7 +42,7 @@ class Setup(life.Life, volumes.Volume, accounts.Accounts, configuration.Configur
             finally:
                 # The old one goes on where the new one could not be installed.
                 self.control.start(context)
-            self._step(context, 90, 'bringing the data to the new version')
+            self.step(context, 90, 'bringing the data to the new version')
             self.engine.upgraded()
             return {'before': before, 'after': self.engine.version()}
 
@@ -121,7 +74,7 @@ class Setup(life.Life, volumes.Volume, accounts.Accounts, configuration.Configur
             if saved.get('engine') != self.engine.name:
                 raise errors.InvalidArgument(f'saved: not of {self.engine.name}')
             if device_path:
-                self._mount(device_path, mount_point, context)
+                self.mount_volume(device_path, mount_point, context)
             self.engine.prepare_folders()
             for name, text in saved.get('files', {}).items():
                 if '/' in name or not isinstance(text, str):
@@ -132,20 +85,24 @@ class Setup(life.Life, volumes.Volume, accounts.Accounts, configuration.Configur
             self.engine.upgraded()
         return self.status(context)
 
-    def _install(self, names: list[str] | None, context: extension.Context) -> None:
-        self._step(context, 0, 'installing packages')
+    def install_packages(
+        self, names: list[str] | None, context: extension.Context
+    ) -> None:
+        """Install packages, the engine's own if none are named."""
+        self.step(context, 0, 'installing packages')
         packages.install(names or self.engine.packages, context)
         self._version = ''
 
     def _upgrade(self, names: list[str] | None, context: extension.Context) -> None:
-        self._step(context, 20, 'installing packages')
+        self.step(context, 20, 'installing packages')
         packages.upgrade(names or self.engine.packages, context)
         self._version = ''
 
-    def _mount(
+    def mount_volume(
         self, device_path: str, mount_point: str, context: extension.Context
     ) -> None:
-        self._step(context, 10, 'mounting the volume')
+        """Mount the server's volume."""
+        self.step(context, 10, 'mounting the volume')
         folder = self.mount_point(mount_point)
         if folder != self.engine.place.volume:
             raise errors.InvalidArgument(
@@ -155,6 +112,7 @@ class Setup(life.Life, volumes.Volume, accounts.Accounts, configuration.Configur
         volume.mount(device_path, folder, context)
 
     @staticmethod
-    def _step(context: extension.Context, percent: float, text: str) -> None:
+    def step(context: extension.Context, percent: float, text: str) -> None:
+        """Say how far the command is, unless nobody waits for it any more."""
         context.check()
         context.report_progress(percent, text)

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from guestagent_datastore.engines.mariadb import backup, config, users
+from guestagent_datastore.engines.mariadb import backup, config, replication, users
 
 
-class MariaDB(users.Users, config.Config, backup.Backups):
+class MariaDB(users.Users, config.Config, replication.Replication, backup.Backups):
     """A MariaDB server, from the system's packages."""
 
     name = 'mariadb'

@@ -66,6 +66,17 @@ class Client:
         with self._lock, self._explained():
             return self._query(statement, values)
 
+    def named(self, statement: str) -> list[dict[str, Any]]:
+        """Run a statement as it is; return its rows by the names of their columns.
+
+        :raises guestagent.errors.GuestError: the server refuses, or does not answer.
+        """
+        from pymysql import cursors
+
+        with self._lock, self._explained():
+            rows: Any = self._query(statement, (), cursors.DictCursor)
+        return list(rows)
+
     def run(self, statements: Sequence[str]) -> None:
         """Run statements as they are, one after the other, until one fails.
 
@@ -97,21 +108,23 @@ class Client:
         with self._lock:
             self._drop()
 
-    def _query(self, statement: str, values: Sequence[Any]) -> list[Row]:
+    def _query(
+        self, statement: str, values: Sequence[Any], cursor: Any = None
+    ) -> list[Row]:
         import pymysql
         from pymysql.constants import CR
 
         fresh = self._connection is None
         try:
-            return self._execute(statement, values)
+            return self._execute(statement, values, cursor)
         except pymysql.err.OperationalError as error:
             # It was started again since, and has seen nothing of the statement.
             if fresh or error.args[0] != CR.CR_SERVER_GONE_ERROR:
                 raise
         self._drop()
-        return self._execute(statement, values)
+        return self._execute(statement, values, cursor)
 
-    def _execute(self, statement: str, values: Sequence[Any]) -> list[Row]:
+    def _execute(self, statement: str, values: Sequence[Any], kind: Any) -> list[Row]:
         import pymysql
 
         if self._connection is None:
@@ -125,7 +138,7 @@ class Client:
                 read_timeout=self._seconds,
                 write_timeout=self._seconds,
             )
-        with self._connection.cursor() as cursor:
+        with self._connection.cursor(kind) as cursor:
             cursor.execute(statement, tuple(values) or None)
             return list(cursor.fetchall())
 

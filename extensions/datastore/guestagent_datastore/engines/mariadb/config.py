@@ -27,17 +27,17 @@ class Config(server.Server):
     """Shows variables, and keeps and applies overrides."""
 
     @property
-    def _kept(self) -> pathlib.Path:
+    def _overrides_file(self) -> pathlib.Path:
         return self.place.state / 'overrides.json'
 
     def configure(self, contents: str | None = None, memory: int = 0) -> None:
         """Write the files; overrides that the volume has kept among them."""
         super().configure(contents, memory)
-        self._write(self._read())
+        self._write_overrides(self._read_overrides())
 
     def parameters(self, names: Sequence[str] | None) -> list[models.Parameter]:
         """Return these parameters, or all that can stand in a configuration."""
-        kept = self._read()
+        kept = self._read_overrides()
         run = self._run()
         if names is None:
             found = [v for v in self._variables().values() if v.option]
@@ -69,34 +69,36 @@ class Config(server.Server):
         :raises guestagent.errors.InvalidArgument: the server does not take them; those
             of before stay.
         """
-        before = self._read()
+        before = self._read_overrides()
         run = self._run()
         fresh = {
             name: {'value': value, 'run': run}
             for name, value in self._typed(overrides).items()
         }
-        self._write(before | fresh)
+        self._write_overrides(before | fresh)
         try:
             self.check_files()
         except errors.GuestError as error:
-            self._write(before)
+            self._write_overrides(before)
             raise errors.InvalidArgument(f'overrides: {error}') from None
 
     def reset_overrides(self, names: Sequence[str] | None) -> tuple[str, ...]:
         """Forget these overrides, or all."""
-        kept = self._read()
+        kept = self._read_overrides()
         present = [name for name in kept if kept[name]['value'] is not None]
         if names is not None:
             wanted = set(map(variables.canonical, names))
             present = [name for name in present if name in wanted]
         # The value of before counts until the next start.
         run = self._run()
-        self._write(kept | {name: {'value': None, 'run': run} for name in present})
+        self._write_overrides(
+            kept | {name: {'value': None, 'run': run} for name in present}
+        )
         return tuple(present)
 
     def apply_overrides(self, names: Sequence[str] | None = None) -> models.Applied:
         """Have the running server take the kept values now, where it can."""
-        kept = self._read()
+        kept = self._read_overrides()
         chosen = kept if names is None else map(variables.canonical, names)
         found = self._find(chosen)
         base: dict[str, str] | None = None
@@ -117,7 +119,7 @@ class Config(server.Server):
         """Return the overrides that are kept."""
         return {
             name: entry['value']
-            for name, entry in self._read().items()
+            for name, entry in self._read_overrides().items()
             if entry['value'] is not None
         }
 
@@ -182,12 +184,14 @@ class Config(server.Server):
             if row
         }
 
-    def _read(self) -> dict[str, dict[str, Any]]:
-        kept: dict[str, dict[str, Any]] = json.loads(files.read(self._kept) or '{}')
+    def _read_overrides(self) -> dict[str, dict[str, Any]]:
+        kept: dict[str, dict[str, Any]] = json.loads(
+            files.read(self._overrides_file) or '{}'
+        )
         return kept
 
-    def _write(self, kept: Mapping[str, Mapping[str, Any]]) -> None:
-        files.write(self._kept, json.dumps(kept), 0o600)
+    def _write_overrides(self, kept: Mapping[str, Mapping[str, Any]]) -> None:
+        files.write(self._overrides_file, json.dumps(kept), 0o600)
         lines = [
             variables.option(name, entry['value'])
             for name, entry in sorted(kept.items())

@@ -32,6 +32,7 @@ DEFAULTS_TEXT = """\
 character_set_server = utf8mb4
 innodb_buffer_pool_size = {pool}M
 skip_name_resolve = 1
+binlog_expire_logs_seconds = 604800
 """
 
 OWN_TEXT = """\

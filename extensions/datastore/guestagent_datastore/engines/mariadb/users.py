@@ -13,12 +13,13 @@ from guestagent import errors
 from guestagent_datastore import models
 from guestagent_datastore.engines.mariadb import client, databases, paging, sql
 
-#: The account of replicas.
+#: What the names of the accounts of replicas begin with, and a pattern of these.
 REPLICA = 'guestagent_replica'
+REPLICA_PATTERN = REPLICA.replace('_', r'\_') + '%'
 
 _USERS = """\
 SELECT User, Host FROM mysql.user
-WHERE is_role = 'N' AND User NOT IN %s AND {condition}
+WHERE is_role = 'N' AND User NOT IN %s AND User NOT LIKE %s AND {condition}
 ORDER BY """ + paging.ordered("CONCAT(User, '@', Host)")
 
 #: Roots of whom the server does not know that they are the system's.
@@ -31,7 +32,7 @@ AND NOT (Host = 'localhost' AND plugin = 'unix_socket')"""
 class Users(databases.Databases):
     """Lists, makes, changes and deletes users."""
 
-    reserved_users = frozenset(('', 'root', 'mariadb.sys', REPLICA))
+    reserved_users = frozenset(('', 'root', 'mariadb.sys'))
 
     def list_users(
         self, limit: int | None, marker: str | None, include_marker: bool
@@ -122,7 +123,7 @@ class Users(databases.Databases):
         return bool(self.client.query(_ROOT))
 
     def _users(self, statement: str, *values: str) -> list[models.User]:
-        rows = self.client.query(statement, self._hidden(), *values)
+        rows = self.client.query(statement, self._hidden(), REPLICA_PATTERN, *values)
         rights: dict[tuple[str, str], list[str]] = {row: [] for row in rows}
         if rights:
             granted = self.client.query(
@@ -143,7 +144,7 @@ class Users(databases.Databases):
     def _account(self, name: str, host: str) -> str:
         """Return a user that callers may change, as statements have it."""
         sql.check_user(name)
-        if name in self._hidden():
+        if name in self._hidden() or name.startswith(REPLICA):
             raise errors.InvalidArgument(f"user: {name!r} is the server's own")
         return _name(name, sql.check_host(host))
 
