@@ -7,15 +7,23 @@ from guestagent_datastore.engines.postgresql import (
     backups,
     client,
     hba,
+    logs,
     replica,
     root,
     settings,
+    tls,
     users,
 )
 
 
 class PostgreSQL(
-    users.Users, root.Root, settings.Settings, backups.Backups, replica.Replica
+    users.Users,
+    root.Root,
+    settings.Settings,
+    backups.Backups,
+    replica.Replica,
+    logs.Logs,
+    tls.Tls,
 ):
     """A PostgreSQL server, from the system's packages."""
 

@@ -16,7 +16,13 @@ from typing import Any
 
 from guestagent import errors
 from guestagent_datastore import files, models
-from guestagent_datastore.engines.postgresql import client, hba, kept, replication
+from guestagent_datastore.engines.postgresql import (
+    client,
+    hba,
+    kept,
+    layout,
+    replication,
+)
 
 LOG = logging.getLogger(__name__)
 
@@ -56,6 +62,7 @@ class Replica(replication.Replication):
         except BaseException:
             self.keep(before)
             raise
+        files.write(self.file(layout.RECOVERY), '')
         files.write(self.place.data / 'standby.signal', '', user=self.place.user)
         for name in ('recovery.signal', 'postmaster.pid'):
             (self.place.data / name).unlink(missing_ok=True)

@@ -83,13 +83,13 @@ class Settings(server.Server):
     def check_overrides(self, overrides: Mapping[str, models.Value]) -> None:
         """Have the server say what it thinks of them; nothing changes."""
         state = self.recall()
-        self._check(state, _lowered(overrides))
+        self._check_values(state, _lowered(overrides))
 
     def set_overrides(self, overrides: Mapping[str, models.Value]) -> None:
         """Check overrides and keep them beside earlier ones."""
         state = self.recall()
         new = _lowered(overrides)
-        self._check(state, new)
+        self._check_values(state, new)
         state.overrides |= new
         self.keep(state)
 
@@ -118,7 +118,9 @@ class Settings(server.Server):
             tuple(sorted(wanted - waiting)), tuple(sorted(wanted & waiting))
         )
 
-    def _check(self, state: kept.State, overrides: Mapping[str, models.Value]) -> None:
+    def _check_values(
+        self, state: kept.State, overrides: Mapping[str, models.Value]
+    ) -> None:
         for name, value in overrides.items():
             if name in self.own_values(state) or name in (*_COMMAND_LINE, *_KEYS):
                 raise errors.InvalidArgument(f'{name}: the agent sets it itself')
