@@ -148,10 +148,9 @@ class Engine:
         return ' '.join(files.tail(self.place.logs / 'output.log')[-3:])
 
     def secure(self) -> None:
-        """Take away what an empty server has too much; after its first start.
+        """Take away what a server has too much after its first start, or a restore.
 
-        May be called again, but not after a restore: that data is the caller's, with
-        its root.
+        What callers have made stays, root among it.
         """
         raise NotImplementedError
 

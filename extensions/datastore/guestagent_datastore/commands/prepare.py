@@ -109,7 +109,7 @@ class Prepare(
             self.engine.initialise()
         self.step(context, 50, 'starting the server')
         self.control.start(context)
-        if fresh or backup is not None:
+        if fresh:
             self.engine.secure()
 
     def _override(
