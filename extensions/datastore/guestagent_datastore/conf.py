@@ -11,6 +11,7 @@ from oslo_config import cfg
 
 from guestagent import errors
 from guestagent_datastore import engine, models
+from guestagent_datastore.backups import conf as backups
 
 #: The group of entry points in which engines are found.
 GROUP = 'guestagent.datastore.engines'
@@ -90,6 +91,7 @@ OPTIONS = [
         help='Seconds between two looks at the server; its end is noticed at once. '
         '0: none.',
     ),
+    *backups.OPTIONS,
 ]
 
 

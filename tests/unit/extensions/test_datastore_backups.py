@@ -42,15 +42,11 @@ class Guest:
             self.engine, backup_id, parent, self.target(), key, self.context
         )
 
-    def restore(self, made: Any, key: str = '', checksum: str | None = None) -> None:
-        self.manager.restore(
-            self.engine,
-            made['location'],
-            made['checksum'] if checksum is None else checksum,
-            self.target(),
-            key,
-            self.context,
+    def restore(self, made: Any, key: str = '') -> None:
+        links = self.manager.chain(
+            made['location'], made['checksum'], self.target(), self.context
         )
+        self.manager.restore(self.engine, links, self.target(), key, self.context)
 
     def left(self) -> list[str]:
         """What is in the storage, and what is kept for after a crash."""
@@ -323,7 +319,9 @@ def test_an_agent_that_is_killed_leaves_nothing(guest: Guest) -> None:
     [found] = guest.manager.interrupted()
     assert (found.backup_id, found.command_id) == ('b1', 'command-1')
     assert guest.manager.interrupted() == []
-    guest.manager.sweep(guest.context)
+    assert list(guest.folder.glob('guestagent-work-*')) != []
+    guest.manager.tidy(guest.engine, guest.context)
+    assert list(guest.folder.glob('guestagent-work-*')) == []
     assert guest.left() == []
     guest.restore(guest.back_up('b1'))
 

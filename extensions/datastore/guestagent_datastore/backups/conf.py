@@ -39,7 +39,7 @@ OPTIONS = [
         help='How new backups are compressed.',
     ),
     cfg.IntOpt(
-        'backup_compression_level',
+        'backup_level',
         default=3,
         min=1,
         max=19,

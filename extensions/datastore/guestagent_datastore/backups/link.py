@@ -38,6 +38,7 @@ class Link:
         self._answers: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._told = 0.0
         self.gone = False
+        self._armed = False
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
 
@@ -59,10 +60,18 @@ class Link:
         self._say({'ask': what})
         return self._answers.get()
 
+    def arm(self) -> None:
+        """Let the agent's end interrupt what follows, as an exception.
+
+        :raises guestagent.errors.Cancelled: at any time from now on.
+        """
+        self._armed = True
+        if self.gone:
+            self._stop()
+
     def settle(self) -> None:
         """Let nothing interrupt any more what is about to be done."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._note)
+        self._armed = False
 
     def result(self, value: Any) -> None:
         """Say that it is done.
@@ -93,9 +102,7 @@ class Link:
         os.kill(os.getpid(), signal.SIGTERM)
 
     def _stop(self, *_: object) -> None:
-        self.settle()
         self.gone = True
-        raise errors.Cancelled('it was cancelled')
-
-    def _note(self, *_: object) -> None:
-        self.gone = True
+        if self._armed:
+            self._armed = False
+            raise errors.Cancelled('it was cancelled')

@@ -7,22 +7,18 @@ order of things, the chain of incremental backups, and what must be known after 
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
-import os
 import pathlib
 import re
-import shutil
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from guestagent import errors, extension
 from guestagent_datastore import engine as engines
 from guestagent_datastore import models, transfer
-from guestagent_datastore.backups import child, forms, targets, unfinished
+from guestagent_datastore.backups import child, folders, forms, targets, unfinished
 from guestagent_datastore.storage import base
 
 LOG = logging.getLogger(__name__)
@@ -51,8 +47,8 @@ class Manager:
 
     def __init__(self, conf: Any, state: pathlib.Path) -> None:
         self._conf = conf
-        self._state = state
         self._unfinished = unfinished.Records(state / 'backups')
+        self._folders = folders.Folders()
 
     # --- backups ----------------------------------------------------------------
 
@@ -79,7 +75,7 @@ class Manager:
         self._sweep(target, context)
         before = self._parent(parent, target, context)
         with (
-            _work(engine, None) as work,
+            self._folders.work(engine) as work,
             engine.backup(before.metadata if before else None, work) as backup,
         ):
             return self._store(backup, backup_id, before, target, key, context)
@@ -118,7 +114,7 @@ class Manager:
                     'op': 'backup',
                     'target': dataclasses.asdict(target),
                     'name': name,
-                    'level': self._conf.backup_compression_level,
+                    'level': self._conf.backup_level,
                     'estimate': backup.estimate,
                     **_plain(backup.command),
                     **self._keys(key),
@@ -169,11 +165,19 @@ class Manager:
             self._unfinished.keep(dataclasses.replace(record, failed=True))
         return found
 
-    def sweep(self, context: extension.Context) -> None:
-        """Remove what failed backups have left in the folder of the storage file."""
+    def tidy(self, engine: engines.Engine, context: extension.Context) -> None:
+        """Remove what was left on the volume, and in the folder of the storage file.
+
+        :raises guestagent.errors.GuestError: that cannot be, now.
+        """
+        self._folders.tidy(engine)
         conf = self._conf
         for record in self._unfinished.all():
-            if record.storage == 'file' and record.url == conf.backup_folder:
+            if (
+                record.failed
+                and record.storage == 'file'
+                and record.url == conf.backup_folder
+            ):
                 given = {'container': record.container}
                 self._sweep(targets.make(conf, 'file', given, ''), context)
 
@@ -182,7 +186,7 @@ class Manager:
         found = {
             record.name: record.backup_id
             for record in self._unfinished.all()
-            if (record.storage, record.url, record.container) == place
+            if record.failed and (record.storage, record.url, record.container) == place
         }
         if not found:
             return
@@ -219,21 +223,16 @@ class Manager:
     def restore(
         self,
         engine: engines.Engine,
-        location: str,
-        checksum: str,
+        links: Sequence[Link],
         target: base.Target,
         key: str,
         context: extension.Context,
     ) -> None:
-        """Fill the empty data folder of the stopped server from a backup.
+        """Fill the empty data folder of the stopped server from a :meth:`chain`.
 
         :raises guestagent.errors.GuestError: it failed, and the folder is empty again.
         """
-        links = self.chain(location, checksum, target, context)
-        with (
-            _work(engine, engine.place.volume) as work,
-            engine.restore(work) as restore,
-        ):
+        with self._folders.work(engine) as work, engine.restore(work) as restore:
             for number, link in enumerate(links, 1):
                 what = f'read, {number} of {len(links)}'
                 self._load(restore, link, what, target, key, context)
@@ -346,15 +345,6 @@ class Manager:
 
     def _keys(self, key: str) -> dict[str, str]:
         return {'key': key, 'key_file': self._conf.backup_key_file}
-
-
-@contextlib.contextmanager
-def _work(engine: engines.Engine, where: pathlib.Path | None) -> Iterator[pathlib.Path]:
-    """Give an empty folder in which the server's account may write."""
-    with tempfile.TemporaryDirectory(dir=where, prefix='guestagent-') as work:
-        if os.geteuid() == 0:
-            shutil.chown(work, engine.place.user)
-        yield pathlib.Path(work)
 
 
 def _plain(command: models.Command) -> dict[str, Any]:

@@ -34,6 +34,7 @@ def save(
     keys: Sequence[bytes],
     progress: Progress,
     metadata: Callable[[], Mapping[str, str]],
+    arm: Callable[[], None],
     settle: Callable[[], None],
 ) -> tuple[base.Stored, int]:
     """Store what a program writes as a new object.
@@ -41,7 +42,8 @@ def save(
     :param name: its end says how it is compressed and whether it is encrypted.
     :param level: how much time to spend on compression.
     :param metadata: called when the program has ended well, before the object is made.
-    :param settle: called when nothing may interrupt any more.
+    :param arm: called when there is something that an exception would remove.
+    :param settle: called when no exception may come from outside any more.
     :returns: the object, and how many bytes the program wrote.
     :raises LeftBehind: it failed, and parts are left in the storage.
     :raises guestagent.errors.GuestError: it failed, and nothing is left.
@@ -50,6 +52,7 @@ def save(
     sealer = sealing.Sealer(keys[0]) if wrapping.sealed else None
     writer = storage.create(name)
     try:
+        arm()
         with _Source(command, wrapping.compressor(level)) as source:
             stored = 0
             for chunk in source.chunks():

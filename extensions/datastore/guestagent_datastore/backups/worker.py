@@ -34,6 +34,7 @@ def _backup(storage: base.Storage, request: Request, line: link.Link) -> Any:
         keys=_keys(request),
         progress=lambda done, _stored: line.progress(done, estimate),
         metadata=lambda: line.ask('metadata')['metadata'],
+        arm=line.arm,
         settle=line.settle,
     )
     if line.gone:
@@ -113,6 +114,8 @@ def _key(text: str) -> bytes:
 
 def _run(line: link.Link) -> None:
     request = line.request()
+    if request['op'] != 'backup':
+        line.arm()
     storage = registry.connect(base.Target(**request['target']))
     try:
         line.result(OPERATIONS[request['op']](storage, request, line))

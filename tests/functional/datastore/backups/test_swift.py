@@ -237,6 +237,12 @@ class Guest:
             self.engine, backup_id, None, self.target, '', self.context
         )
 
+    def restore(self, made: Any) -> None:
+        links = self.manager.chain(
+            made['location'], made['checksum'], self.target, self.context
+        )
+        self.manager.restore(self.engine, links, self.target, '', self.context)
+
     def back_up_and_cut(self, cut: Callable[[], None]) -> str:
         """Make a backup that would never end; return how it failed."""
         self.engine.writes = 'while openssl rand 300000; do sleep 0.02; done'
@@ -258,14 +264,7 @@ class Guest:
     def check(self) -> None:
         """See that a backup can be made and restored."""
         made = self.back_up('b2')
-        self.manager.restore(
-            self.engine,
-            made['location'],
-            made['checksum'],
-            self.target,
-            '',
-            self.context,
-        )
+        self.restore(made)
         assert (self.folder / 'in').read_bytes() == (self.folder / 'out').read_bytes()
         assert self._swift.names() == ['b2.tar.zst', 'b2_00000000', 'b2_00000001']
 
@@ -308,13 +307,6 @@ def test_a_storage_that_goes_while_it_is_read(
         # It says so in the file if it sees the end of its input.
         guest.engine.reads = f'cat >/dev/null; echo whole > {tmp_path}/end'
         with pytest.raises(errors.StorageError, match=r'GET .*b1'):
-            guest.manager.restore(
-                guest.engine,
-                made['location'],
-                made['checksum'],
-                guest.target,
-                '',
-                guest.context,
-            )
+            guest.restore(made)
         assert not guest.engine.finished
         assert not (tmp_path / 'end').exists()
