@@ -4,7 +4,7 @@
 import os
 import sys
 
-from guestagent import imports
+from guestagent import imports, memory
 
 
 def main() -> int:
@@ -12,6 +12,8 @@ def main() -> int:
     imports.refuse('eventlet')
     from guestagent.ctl import app
 
+    # Master keys may be read, or made.
+    memory.hide()
     code = app.main(sys.argv[1:])
     try:
         sys.stdout.flush()

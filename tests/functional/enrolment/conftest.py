@@ -151,7 +151,8 @@ class Bed:
     def events(self, name: str) -> list[str]:
         """Return the types of the events of an instance."""
         listed = self.done(
-            'event', 'list', '-f', 'value', '-c', 'instance', '-c', 'type'
+            *('event', 'list', '--limit', '10000'),
+            *('-f', 'value', '-c', 'instance', '-c', 'type'),
         )
         return [
             kind

@@ -40,7 +40,7 @@ def rabbit(
         tls=authority,
     )
     yield node
-    node.stop()
+    node.kill()
 
 
 def log_in(

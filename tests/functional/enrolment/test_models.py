@@ -9,6 +9,7 @@ import json
 import os
 import re
 import sqlite3
+import time
 import urllib.request
 from collections.abc import Callable
 
@@ -17,6 +18,8 @@ import pytest
 
 from devstack import processes, stack
 from guestagent import client
+from guestagent.bus import envelope
+from guestagent.seal import guest, keys, window
 from tests.functional.enrolment import conftest
 from tests.functional.enrolment.conftest import Bed, Hostile
 
@@ -76,7 +79,7 @@ def nothing_counts(
 
 def own_command(hostile: Hostile) -> str:
     """Return a command that is sealed with the key of vm-a."""
-    from guestagent.seal import contents, keys, value
+    from guestagent.seal import contents, value
 
     line = keys.parse(hostile.lines, 'keys')[0]
     command = contents.Command(
@@ -107,12 +110,44 @@ def throw_out(bed: Bed, user: str) -> int:
     return sum(bed.api.delete('connections', name) for name in names)
 
 
+def flood(bed: Bed, hostile: Hostile, number: int) -> None:
+    """Report in the own name, sealed, without end."""
+    ring = guest.Guest(
+        'vm-a', keys.GuestRing(keys.parse(hostile.lines, 'keys')), window.Limits(1, 1)
+    )
+    for sequence in range(number):
+        payload = {
+            'instance': 'vm-a',
+            'kind': 'event',
+            'id': f'flood-{sequence}',
+            'generation': 'flood',
+            'sequence': sequence + 1,
+            'boot_id': '',
+            'sent': time.time(),
+            'data': {'type': 'probe.flood', 'at': time.time(), 'data': {}},
+        }
+        body = envelope.notification(
+            QUEUE_A,
+            'guestagent.event',
+            ring.report(payload, time.time()),
+            f'{sequence}',
+        )
+        hostile.channel_publish(REPORTS, REPORT_KEY, body)
+
+
 def test_shared(bed: Bed, nova: Nova) -> None:
-    daemon = bed.conductor()
+    daemon = bed.conductor(report_rate=5, report_burst=200)
     hostile, _ = two_guests(bed, 'shared')
     guests = nova()
 
     nothing_counts(bed, hostile, guests, daemon, ('guestagent', QUEUE_B))
+    # Of one that floods some reports count, and all of the others.
+    flood(bed, hostile, 1000)
+    processes.wait_for(lambda: 'instance.flood' in bed.events('vm-a'), 'it is told')
+    command_id = guests.cast('vm-b', 'probe.echo', {'value': 1})
+    assert guests.wait('vm-b', command_id, timeout=30)['caller'] == 'nova'
+    assert bed.state_of('vm-b') == 'UP'
+    assert 'instance.flood' not in bed.events('vm-b')
 
     # What is said of this model: the account of all may do all.
     assert hostile.may('queue_declare', 'mine', auto_delete=True)
