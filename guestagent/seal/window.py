@@ -189,7 +189,8 @@ class Window:
                 self._remember(self._lane(caller, seal.waits), seal)
             elif kind == b'F':
                 _, waits, floor, highest = _FLOOR.unpack_from(record)
-                _check(highest)
+                # One more than what it stands for, so that it is never below 0.
+                _check(highest, last=_LAST + 1)
                 _check(floor, last=_FLOOR_MAX)
                 lane = self._lane(record[_FLOOR.size :].decode(), bool(waits))
                 lane.floor = max(lane.floor, floor - 1)

@@ -22,6 +22,8 @@ from collections.abc import Callable
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+Target = Callable[[bytes], None]
+
 #: How large an input is at most, in bytes.
 SIZE = 4096
 
@@ -59,18 +61,33 @@ def _run(name: str, options: argparse.Namespace) -> bool:
             (seeds / f'seed-{number}').write_bytes(data)
         new = targets.CORPUS / name if options.keep else work / 'new'
         new.mkdir(parents=True, exist_ok=True)
-        flags = [f'-max_len={SIZE}', f'-artifact_prefix={options.found}/{name}-']
+        found = options.found / name
+        flags = [f'-max_len={SIZE}', f'-artifact_prefix={found}-']
         if options.runs:
             flags += [f'-runs={options.runs}', '-seed=1']
         else:
             flags += [f'-max_total_time={options.seconds}']
         log = work / 'log'
         arguments = [*flags, str(new), str(seeds)]
-        good = _fork(log, lambda: _fuzz(targets.TARGETS[name].function, arguments))
+        target = _keep(targets.TARGETS[name].function, found)
+        good = _fork(log, lambda: _fuzz(target, arguments))
         print(f'{name}: {"no promise was broken" if good else "FAILED"}', flush=True)
         if not good:
             print(log.read_text(errors='replace')[-4000:], flush=True)
     return good
+
+
+def _keep(function: Target, found: pathlib.Path) -> Target:
+    """Return a target that writes down what it fails on: libFuzzer does not always."""
+
+    def run(data: bytes) -> None:
+        try:
+            function(data)
+        except BaseException:
+            pathlib.Path(f'{found}-failed').write_bytes(data)
+            raise
+
+    return run
 
 
 def _fork(log: pathlib.Path, function: Callable[[], None]) -> bool:
@@ -86,7 +103,7 @@ def _fork(log: pathlib.Path, function: Callable[[], None]) -> bool:
         os._exit(1)  # Not reached: libFuzzer ends the process.
 
 
-def _fuzz(function: Callable[[bytes], None], arguments: list[str]) -> None:
+def _fuzz(function: Target, arguments: list[str]) -> None:
     import atheris
 
     atheris.Setup([sys.argv[0], *arguments], function)

@@ -106,6 +106,17 @@ def test_what_is_no_record_is_refused(record):
         window.Window(LIMITS).replay(record)
 
 
+def test_the_last_time_that_can_be_is_kept_like_any():
+    first = window.Window(LIMITS)
+    first.replay(window.Window.record(seal(2**53, lifetime=0)))
+    first.start(NOW, 1000)
+
+    second = window.Window(LIMITS)
+    for record in first.records():
+        second.replay(record)
+    assert list(second.records()) == list(first.records())
+
+
 _EVENTS = st.one_of(
     st.tuples(
         st.just('new'),
