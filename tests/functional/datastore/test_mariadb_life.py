@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import shutil
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -122,3 +123,37 @@ def test_what_a_killed_agent_left_undone_is_found(
     assert 'deleted' in status['interrupted']['found']
     assert ('datastore.interrupted', status['interrupted']) in guest.host.events
     assert guest.call('prepare', memory=64)['state'] == 'healthy'
+
+
+def test_prepare_begins_with_a_backup_and_rebuild_with_the_volume(
+    mariadb: guests.Guest, new_guest: Callable[[str], guests.Guest]
+) -> None:
+    mariadb.query('CREATE DATABASE shop')
+    mariadb.query('CREATE TABLE shop.numbers (n INT)')
+    mariadb.query('INSERT INTO shop.numbers VALUES (7)')
+    guest = new_guest('mariadb')
+    (guest.folder / 'backups').mkdir()
+    for each in (mariadb, guest):
+        each.stop()
+        each.options['backup_folder'] = str(guest.folder / 'backups')
+        each.start()
+    made = mariadb.call('backup_create', backup_id='b1', storage='file')
+    restore = {name: made[name] for name in ('location', 'checksum')}
+    restore['storage'] = 'file'
+    assert guest.call('prepare', memory=64, restore=restore)['state'] == 'healthy'
+    assert guest.query('SELECT n FROM shop.numbers') == [(7,)]
+
+    # A new guest on the same volume.
+    guest.call('server_stop')
+    shutil.rmtree(guest.folder / 'config')
+    shutil.rmtree(guest.folder / 'state')
+    rebuilt = guest.call('rebuild', memory=64, overrides={'max_connections': 33})
+    assert rebuilt['state'] == 'healthy'
+    assert guest.query('SELECT n, @@max_connections FROM shop.numbers') == [(7, 33)]
+
+    # Another guest image, which is told what the old one had.
+    saved = guest.call('upgrade_save')
+    assert guest.call('status')['state'] == 'shutdown'
+    shutil.rmtree(guest.folder / 'config')
+    assert guest.call('upgrade_resume', saved=saved)['state'] == 'healthy'
+    assert guest.query('SELECT n, @@max_connections FROM shop.numbers') == [(7, 33)]

@@ -6,24 +6,33 @@ from __future__ import annotations
 from typing import Any
 
 from guestagent import extension
+from guestagent_datastore.backups import commands as backups
 from guestagent_datastore.commands import (
     accounts,
     configuration,
+    logs,
     replication,
     setup,
+    tls,
     values,
 )
 
 
 class Prepare(
-    setup.Setup, accounts.Accounts, configuration.Configuration, replication.Replication
+    setup.Setup,
+    accounts.Accounts,
+    configuration.Configuration,
+    replication.Replication,
+    logs.Logs,
+    tls.Tls,
+    backups.Backups,
 ):
     """Makes a server, or makes it anew on its volume."""
 
     @extension.command(
         mutates=True,
         timeout=None,
-        sensitive=('config', 'users', 'root_password', 'source'),
+        sensitive=('config', 'restore', 'users', 'root_password', 'source'),
     )
     def prepare(
         self,
@@ -34,6 +43,7 @@ class Prepare(
         memory: int = 0,
         config: str | None = None,
         overrides: dict[str, str | int | float | bool] | None = None,
+        restore: dict[str, Any] | None = None,
         databases: list[dict[str, Any]] | None = None,
         users: list[dict[str, Any]] | None = None,
         root_password: str | None = None,
@@ -46,11 +56,12 @@ class Prepare(
         wanted_databases = values.databases(databases or [])
         wanted_users = values.users(users or [])
         followed = None if source is None else replication.source_of(source)
+        backup = None if restore is None else self.source(restore)
         with self.changing('prepare', context):
             self._base(context, packages, device_path, mount_point)
             self.step(context, 20, 'configuring the server')
             self.engine.configure(config, memory)
-            self._begin(context)
+            self._begin(backup, context)
             self._override(overrides, context)
             if followed is not None:
                 self.step(context, 80, 'attaching to the source')
@@ -101,15 +112,20 @@ class Prepare(
         if device_path:
             self.mount_volume(device_path, mount_point, context)
 
-    def _begin(self, context: extension.Context) -> None:
-        """Make the data if there is none, and start the server."""
-        fresh = not self.engine.initialised()
-        if fresh:
+    def _begin(self, backup: backups.Source | None, context: extension.Context) -> None:
+        """Make or restore the data, and start the server."""
+        fresh = backup is None and not self.engine.initialised()
+        if backup is not None:
+            self.step(context, 30, 'restoring the data')
+            links = self.chain(backup, context)
+            self.control.stop(context)
+            self.fill(backup, links, context)
+        elif fresh:
             self.step(context, 30, 'making the data')
             self.engine.initialise()
         self.step(context, 50, 'starting the server')
         self.control.start(context)
-        if fresh:
+        if fresh or backup is not None:
             self.engine.secure()
 
     def _override(

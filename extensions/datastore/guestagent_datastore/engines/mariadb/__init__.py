@@ -3,10 +3,24 @@
 
 from __future__ import annotations
 
-from guestagent_datastore.engines.mariadb import backup, config, replication, users
+from guestagent_datastore.engines.mariadb import (
+    backup,
+    config,
+    logs,
+    replication,
+    tls,
+    users,
+)
 
 
-class MariaDB(users.Users, config.Config, replication.Replication, backup.Backups):
+class MariaDB(
+    users.Users,
+    config.Config,
+    replication.Replication,
+    logs.Logs,
+    tls.Tls,
+    backup.Backups,
+):
     """A MariaDB server, from the system's packages."""
 
     name = 'mariadb'
