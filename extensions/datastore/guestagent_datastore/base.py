@@ -42,6 +42,7 @@ class Base(extension.Extension):
     :ivar records: what outlives the agent.
     :ivar found: what an agent before this one did not get done, and what became of it;
         ``None``: nothing.
+    :ivar held: why nothing may change now, though no command runs; ``''``: it may.
     """
 
     version = '1.0'
@@ -52,6 +53,7 @@ class Base(extension.Extension):
         super().__init__(name, conf, host)
         self.records = records.Records(pathlib.Path(conf.state_folder))
         self.found: dict[str, Any] | None = None
+        self.held = ''
         self._parts: Parts | None = None
         self._making = threading.Lock()
         self._one = threading.Lock()
@@ -90,6 +92,8 @@ class Base(extension.Extension):
         :raises guestagent.errors.Transient: another one is at it.
         """
         context.check()
+        if self.held:
+            raise errors.Transient(f'{self.held}; repeat it later')
         if not self._one.acquire(timeout=WAIT_SECONDS):
             running = self.records.running
             raise errors.Transient(

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import pathlib
+import select
 import shutil
 import signal
 import tempfile
@@ -78,13 +79,19 @@ class Guest:
         assert self.made is not None
         return self.made.engine.client.query(statement, *values)  # type: ignore[attr-defined]
 
+    def stop_server(self) -> None:
+        """Kill the server, and stop the extension."""
+        if self.made is not None and (pid := self.made.control.pid):
+            ended = os.pidfd_open(pid)
+            self.stop()
+            signal.pidfd_send_signal(ended, signal.SIGKILL)
+            select.select([ended], [], [], 60)
+            os.close(ended)
+        self.stop()
+
     def remove(self) -> None:
         """Kill the server and delete all."""
-        if self.made is not None and (pid := self.made.control.pid):
-            self.stop()
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        self.stop()
+        self.stop_server()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

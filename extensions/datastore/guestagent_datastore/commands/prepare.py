@@ -13,6 +13,7 @@ from guestagent_datastore.commands import (
     logs,
     replication,
     setup,
+    snapshot,
     tls,
     values,
 )
@@ -25,6 +26,7 @@ class Prepare(
     replication.Replication,
     logs.Logs,
     tls.Tls,
+    snapshot.Snapshots,
     backups.Backups,
 ):
     """Makes a server, or makes it anew on its volume."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import pathlib
 import re
 import shutil
+from collections.abc import Callable
 
 from guestagent import errors
 from guestagent_datastore import engine, files, models, programs
@@ -214,6 +215,19 @@ class Server(engine.Engine):
         self.client.run(
             ['SET SESSION sql_log_bin = 0', *drops, 'SET SESSION sql_log_bin = 1']
         )
+
+    def lock_writes(self) -> Callable[[], None]:
+        """Have all tables closed and locked, as long as a connection lasts."""
+        holder = client.Client(self.socket)
+        holder.run(['FLUSH TABLES WITH READ LOCK'])
+
+        def release() -> None:
+            try:
+                holder.run(['UNLOCK TABLES'])
+            finally:
+                holder.close()
+
+        return release
 
     def upgraded(self) -> None:
         """Have the system's tables brought to the new version."""
