@@ -285,9 +285,14 @@ def test_keys_are_not_for_core_dumps_nor_for_others_of_the_user(
     path = folder / 'keys'
     path.write_text(f'{line}\n')
     path.chmod(0o600)
-    shutil.chown(path, AGENT)
-    child = start('probe', {'seal': {'key_file': path}})
+    log = folder / 'agent.log'
+    log.touch(0o600)
+    child = start('probe', {'seal': {'key_file': path}, 'DEFAULT': {'log_file': log}})
     child.wait_ready()
+    # What was root's, for an agent that was root, is the agent's now.
+    for own in (path, log):
+        assert (own.owner(), own.stat().st_mode & 0o777) == (AGENT, 0o600)
+    assert 'guest agent for instance' in log.read_text()
 
     # What cannot be dumped is root's in /proc, whoever it runs as.
     assert pathlib.Path(f'/proc/{child.pid}/environ').stat().st_uid == 0
