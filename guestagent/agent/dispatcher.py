@@ -6,18 +6,22 @@ a worker asks each step to *accept* it, runs the command, and lets each step *fi
 it, in reverse order; then the answer leaves.  A command that passes its time limit
 is cancelled and settled in its stead: whoever takes a request out of the watch
 settles it, so each has one outcome.
+
+What changes the guest is written down before it runs and before it is answered.  So
+one worker accepts all such requests that have come meanwhile, and one settles all that
+have ended meanwhile, while the others go on.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from guestagent import errors, logs
 from guestagent import loop as loops
-from guestagent.agent import counts, outcomes, steps, watch
+from guestagent.agent import batches, counts, outcomes, steps, watch
 from guestagent.agent import pool as pools
 from guestagent.agent import request as requests
 from guestagent.bus import base
@@ -53,11 +57,14 @@ class Dispatcher:
         self._log_limit = logs.RateLimit()
         self.counts = counts.Counts()
         self._admit = _overriding(order, 'admit')
-        self._accept = _overriding(order, 'accept')
+        self._accept = _overriding(order, 'accept', 'accept_all')
         self._refused = _overriding(order, 'refused')
-        self._finish = list(reversed(_overriding(order, 'finish')))
+        self._finish = _overriding(order[::-1], 'finish', 'finish_all')
         self._delivered = _overriding(order, 'delivered')
         self.watch = watch.Watch(loop, self._expire)
+        self._arrived: batches.Batches[requests.Request] = batches.Batches()
+        self._ended: batches.Batches[steps.Ended] = batches.Batches()
+        self._asked = False
 
     def submit(self, request: requests.Request) -> None:
         """Take a request from a door; on the loop."""
@@ -80,13 +87,21 @@ class Dispatcher:
             request.door.answer(request, outcome)
             return
         self.watch.add(request)
-        if not self._pool.submit(self._run, request):
+        if not self._hand_on(request):
             self.watch.remove(request)
             self._refuse(request, errors.Busy('all workers of the agent are busy'))
 
     def in_flight(self) -> list[requests.Request]:
         """Return what is in flight, waiting or running, the oldest first."""
         return self.watch.in_flight()
+
+    def is_settled(self) -> bool:
+        """Whether nothing is in flight, and each outcome has gone its way; on the loop.
+
+        The loop is woken when that comes about after it was asked for.
+        """
+        self._asked = True
+        return not len(self.watch) and not self._ended.taken
 
     def cancel(self, request: requests.Request, reason: errors.GuestError) -> bool:
         """End a command, running or waiting; on the loop.
@@ -116,9 +131,8 @@ class Dispatcher:
         """Settle what was cancelled and does not return; the last thing to do."""
         for request in self.watch.in_flight():
             if self.watch.remove(request):
-                self._settle(
-                    request, requests.Outcome(requests.INTERRUPTED, error=reason)
-                )
+                outcome = requests.Outcome(requests.INTERRUPTED, error=reason)
+                self._settle(request, outcome)
 
     def replied(
         self, request: requests.Request, outcome: requests.Outcome, sent: base.Sent
@@ -173,51 +187,128 @@ class Dispatcher:
             request, requests.Outcome(requests.FAILED, error=error.with_traceback(None))
         )
 
+    def _hand_on(self, request: requests.Request) -> bool:
+        """Have a worker take care of a request; return whether there is room."""
+        if not request.mutates:
+            return self._pool.submit(self._run, request)
+        if not self._pool.enter():
+            return False
+        if self._arrived.add(request):
+            self._pool.run(self._take_in, None)
+        return True
+
     def _run(self, request: requests.Request) -> None:
         """Accept, run and settle one request; on a worker."""
-        if request not in self.watch:
-            return  # cancelled while it waited
-        if request.expires is not None and request.expires < time.monotonic():
-            # Its caller has been told of a timeout already; running it now would
-            # surprise.
-            request.acknowledge_soon(self._loop)
-            if self.watch.remove(request):
-                self.counts.end(counts.EXPIRED)
-                LOG.info(
-                    '%s from %r expired before a worker was free',
-                    request.name,
-                    request.caller,
-                )
-            return
+        for accepted in self._accept_all([request]):
+            self._run_accepted(accepted)
+
+    def _take_in(self, _: None) -> None:
+        """Accept what has arrived, as far as workers are free for it; on a worker."""
+        arrived = self._arrived.take(1 + self._pool.free)
+        accepted = self._accept_all(arrived)
+        self._pool.leave(len(arrived) - len(accepted))
+        work: list[pools.Work]
+        work = [(self._run_accepted, request, True) for request in accepted]
+        if not self._arrived.leave():
+            work.append((self._take_in, None, False))
+        for function, argument, leaves in work:
+            # This worker does the first itself.
+            first = argument is work[0][1]
+            self._pool.run(function, argument, leaves, follows=first)
+
+    def _accept_all(
+        self, several: Sequence[requests.Request]
+    ) -> list[requests.Request]:
+        """Return those that are to run; the others are answered."""
+        waiting = [request for request in several if self._still_wanted(request)]
+        answers: dict[requests.Request, steps.Known | Exception] = {}
         try:
-            known = self._accepted(request)
+            for accept_all in self._accept:
+                if waiting:
+                    answers |= accept_all(waiting)
+                    waiting = [one for one in waiting if one not in answers]
         except Exception as error:  # noqa: BLE001 (answered, as in submit)
+            answers |= dict.fromkeys(waiting, error)
+            waiting = []
+        for request, known in answers.items():
+            self._guard(self._not_run, request, known)
+        if not all(request.acknowledged for request in waiting):
+            self._loop.call_soon(_acknowledge, waiting)
+        return waiting
+
+    def _still_wanted(self, request: requests.Request) -> bool:
+        """Whether a request that has waited is to run."""
+        if request not in self.watch:
+            return False  # cancelled
+        if request.expires is None or request.expires >= time.monotonic():
+            return True
+        # Its caller has been told of a timeout already; running it now would surprise.
+        request.acknowledge_soon(self._loop)
+        if self.watch.remove(request):
+            self.counts.end(counts.EXPIRED)
+            LOG.info(
+                '%s from %r expired before a worker was free',
+                request.name,
+                request.caller,
+            )
+        return False
+
+    def _not_run(
+        self, request: requests.Request, known: steps.Known | Exception
+    ) -> None:
+        """Answer what a step refuses, or has had before."""
+        if isinstance(known, Exception):
             if self.watch.remove(request):
-                self._loop.call_soon(self._refuse, request, error)
+                self._loop.call_soon(self._refuse, request, known)
             return
         request.acknowledge_soon(self._loop)
-        if known is not None:
-            known.then(lambda outcome: self._answer_known(request, outcome))
-            return
-        self._run_accepted(request)
+        known.then(lambda outcome: self._answer_known(request, outcome))
 
     def _run_accepted(self, request: requests.Request) -> None:
         """Run and settle what the steps have taken note of; on a worker."""
         if request not in self.watch:
             # Cancelled meanwhile, maybe before there was a note to complete.
             reason = errors.Cancelled('the command was cancelled before it ran')
-            self._take_note(request, requests.Outcome(requests.FAILED, error=reason))
+            self._take_note(
+                [(request, requests.Outcome(requests.FAILED, error=reason))]
+            )
             return
         outcome = self._call(request)
-        if self.watch.remove(request):
+        if not self.watch.remove(request):
+            return
+        if not request.mutates:
             self._settle(request, outcome)
+        elif self._ended.add((request, outcome)):
+            while ended := self._ended.take():
+                self._settle_all(ended)
+            if self._asked:
+                self._loop.call_soon(_wake_up)
 
-    def _accepted(self, request: requests.Request) -> steps.Known | None:
-        for accept in self._accept:
-            known: steps.Known | None = accept(request)
-            if known is not None:
-                return known
-        return None
+    def _settle_all(self, ended: Sequence[steps.Ended]) -> None:
+        """Settle what several workers have run."""
+        try:
+            self._take_note(ended)
+        except Exception:
+            LOG.exception('no note could be taken of %d outcomes', len(ended))
+            if len(ended) > 1:
+                # Each alone: one that makes trouble must not cost the others.
+                for one in ended:
+                    self._settle_all([one])
+            return
+        for request, outcome in ended:
+            self._guard(self._tell, request, outcome)
+
+    def _guard(
+        self,
+        function: Callable[[requests.Request, Any], None],
+        request: requests.Request,
+        answer: Any,
+    ) -> None:
+        """Call for one of several requests: it must not cost the others."""
+        try:
+            function(request, answer)
+        except Exception:
+            LOG.exception('%s could not be answered', request.name)
 
     def _answer_known(
         self, request: requests.Request, outcome: requests.Outcome
@@ -260,7 +351,10 @@ class Dispatcher:
         request.cancel(reason)
 
     def _settle(self, request: requests.Request, outcome: requests.Outcome) -> None:
-        self._take_note(request, outcome)
+        self._take_note([(request, outcome)])
+        self._tell(request, outcome)
+
+    def _tell(self, request: requests.Request, outcome: requests.Outcome) -> None:
         self.counts.end(outcome.status)
         if request.started is not None:
             seconds = time.monotonic() - request.started
@@ -272,9 +366,9 @@ class Dispatcher:
         if not request.door.answer(request, outcome) and not quiet:
             self._report(request, outcome)
 
-    def _take_note(self, request: requests.Request, outcome: requests.Outcome) -> None:
-        for finish in self._finish:
-            finish(request, outcome)
+    def _take_note(self, ended: Sequence[steps.Ended]) -> None:
+        for finish_all in self._finish:
+            finish_all(ended)
 
     def _report(self, request: requests.Request, outcome: requests.Outcome) -> None:
         self._reports.report_outcome(
@@ -286,10 +380,21 @@ class Dispatcher:
             delivered(request)
 
 
-def _overriding(order: Sequence[steps.Step], hook: str) -> list[Callable[..., Any]]:
-    """Return the bound hooks of those steps that have one of their own."""
+def _wake_up() -> None:
+    """Do nothing: the loop looks around after each call."""
+
+
+def _acknowledge(several: Iterable[requests.Request]) -> None:
+    for request in several:
+        request.acknowledge()
+
+
+def _overriding(order: Sequence[steps.Step], *hooks: str) -> list[Callable[..., Any]]:
+    """Return the last of the bound hooks, of those steps that have any of their own."""
     return [
-        getattr(step, hook)
+        getattr(step, hooks[-1])
         for step in order
-        if getattr(type(step), hook) is not getattr(steps.Step, hook)
+        if any(
+            getattr(type(step), hook) is not getattr(steps.Step, hook) for hook in hooks
+        )
     ]

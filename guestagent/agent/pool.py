@@ -6,6 +6,7 @@ does not fit is refused at once, so that nobody waits without an answer.
 """
 
 import collections
+import functools
 import logging
 import threading
 import time
@@ -14,7 +15,8 @@ from typing import Any, NamedTuple
 
 LOG = logging.getLogger(__name__)
 
-Work = tuple[Callable[[Any], None], Any]
+#: A function, its argument, and whether its end frees a place.
+Work = tuple[Callable[[Any], None], Any, bool]
 
 
 class Busy(NamedTuple):
@@ -43,9 +45,11 @@ class Pool:
     """Runs functions of one argument on at most ``size`` threads.
 
     Of the workers that are idle the one that became so last gets the next item, and no
-    other is woken: so those that are not needed end.
+    other is woken before it has begun: so one that does several short items spares the
+    others being woken, and those that are not needed end.
 
-    :meth:`submit` and :attr:`has_room` belong to one thread (the loop's).
+    :meth:`submit`, :meth:`enter` and :attr:`has_room` belong to one thread (the
+    loop's).
     """
 
     def __init__(self, size: int, backlog: int, idle_seconds: float = 20.0) -> None:
@@ -55,6 +59,8 @@ class Pool:
         self._idle_seconds = idle_seconds
         self._waiting: collections.deque[Work] = collections.deque()
         self._idle: list[_Idle] = []
+        # Whether a worker was woken, or started, that has not begun yet.
+        self._rousing = False
         self._lock = threading.Lock()
         self._threads = 0
         self._outstanding = 0
@@ -66,8 +72,15 @@ class Pool:
 
     @property
     def outstanding(self) -> int:
-        """How many items run or wait."""
+        """How many places are taken."""
         return self._outstanding
+
+    @property
+    def free(self) -> int:
+        """How many workers have nothing to do, or are not started yet."""
+        with self._lock:
+            idle = self.size - self._threads + len(self._idle)
+            return max(0, idle - len(self._waiting))
 
     def busy(self) -> dict[int, Busy]:
         """Return what the workers are at, by the ids of their threads."""
@@ -81,7 +94,7 @@ class Pool:
         with self._lock:
             self._outstanding += 1
         threading.Thread(
-            target=self._do, args=(function, argument), name='urgent', daemon=True
+            target=self._do, args=(function, argument, True), name='urgent', daemon=True
         ).start()
 
     def submit(
@@ -91,38 +104,105 @@ class Pool:
 
         :param reserve: take it even when full.
         """
+        if not self.enter(reserve):
+            return False
+        self.run(function, argument, leaves=True)
+        return True
+
+    def enter(self, reserve: bool = False) -> bool:
+        """Take a place for what :meth:`run` is given later; return whether one is free.
+
+        :param reserve: take one even when full.
+        """
         with self._lock:
             if self._outstanding >= self._capacity and not reserve:
                 return False
             self._outstanding += 1
-            if self._idle:
-                idle = self._idle.pop()
-                idle.work = function, argument
-                idle.given.release()
-                return True
-            if self._threads >= self.size:
-                self._waiting.append((function, argument))
-                return True
+            return True
+
+    def leave(self, count: int = 1) -> None:
+        """Give places back; from any thread."""
+        with self._lock:
+            self._outstanding -= count
+
+    def run(
+        self,
+        function: Callable[[Any], None],
+        argument: Any,
+        leaves: bool = False,
+        follows: bool = False,
+    ) -> None:
+        """Have ``function(argument)`` run on a worker; from any thread.
+
+        :param leaves: give the place back that it has, when it has ended.
+        :param follows: the worker that calls this will do it, if no other is free
+            before.
+        """
+        with self._lock:
+            if follows:
+                self._waiting.appendleft((function, argument, leaves))
+                return
+            self._waiting.append((function, argument, leaves))
+            rouse = self._rouse()
+        if rouse is not None:
+            rouse()
+
+    def _rouse(self) -> Callable[[], None] | None:
+        """Give the next item to one more worker, if one should; in the lock.
+
+        :returns: what wakes or starts it.
+        """
+        if self._rousing or not self._waiting:
+            return None
+        if self._idle:
+            self._rousing = True
+            idle = self._idle.pop()
+            idle.work = self._waiting.popleft()
+            return idle.given.release
+        if self._threads < self.size:
+            self._rousing = True
             self._threads += 1
-        work = function, argument
-        threading.Thread(
-            target=self._work, args=(work,), name='worker', daemon=True
-        ).start()
-        return True
+            return functools.partial(self._start, self._waiting.popleft())
+        return None
+
+    def _start(self, work: Work) -> None:
+        try:
+            threading.Thread(
+                target=self._work, args=(work,), name='worker', daemon=True
+            ).start()
+        except RuntimeError as error:
+            LOG.error('no worker can be started: %s', error)
+            with self._lock:
+                self._threads -= 1
+                self._rousing = False
+                self._waiting.appendleft(work)
 
     def _work(self, work: Work | None) -> None:
         """Do this, and what comes, until there is none for a while."""
         idle = _Idle()
+        roused = True
         while work is not None:
+            if roused:
+                self._note_roused()
             self._do(*work)
             # Or it would be held, with its payload, until the next item comes.
             work = None
             with self._lock:
-                if self._waiting:
+                roused = not self._waiting
+                if roused:
+                    self._idle.append(idle)
+                else:
                     work = self._waiting.popleft()
-                    continue
-                self._idle.append(idle)
-            work = self._wait(idle)
+            if roused:
+                work = self._wait(idle)
+
+    def _note_roused(self) -> None:
+        """Let one more worker be woken, now that this one begins."""
+        with self._lock:
+            self._rousing = False
+            rouse = self._rouse()
+        if rouse is not None:
+            rouse()
 
     def _wait(self, idle: _Idle) -> Work | None:
         """Return what was given within a while; ``None``: nothing, and it ends."""
@@ -136,7 +216,7 @@ class Pool:
         work, idle.work = idle.work, None
         return work
 
-    def _do(self, function: Callable[[Any], None], argument: Any) -> None:
+    def _do(self, function: Callable[[Any], None], argument: Any, leaves: bool) -> None:
         thread = threading.get_ident()
         self._busy[thread] = Busy(argument, time.monotonic())
         try:
@@ -144,5 +224,5 @@ class Pool:
         except Exception:
             LOG.exception('%r failed on a worker', function)
         del self._busy[thread]
-        with self._lock:
-            self._outstanding -= 1
+        if leaves:
+            self.leave()

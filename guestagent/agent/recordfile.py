@@ -74,6 +74,7 @@ class RecordFile:
         self._lock = self._fd = -1
         self._header = recordformat.Header(kind, version, 0)
         self._end = self._reserved = 0
+        self._staged: list[bytes] = []
         self._broken = False
         #: Another number when it was replaced, or closed: what was read before may
         #: stand elsewhere now.
@@ -125,16 +126,33 @@ class RecordFile:
 
         :raises ValueError: it is larger than recordformat.PAYLOAD_MAX bytes.
         """
+        at = self.stage(payload)
+        self.flush()
+        return at
+
+    def stage(self, payload: bytes) -> int:
+        """Have a record written by the next :meth:`flush`; return its offset.
+
+        :raises ValueError: it is larger than recordformat.PAYLOAD_MAX bytes.
+        """
         self._refuse_broken()
         frame, at = self._header.frame(payload), self._end
+        self._staged.append(frame)
+        self._end += len(frame)
+        return at
+
+    def flush(self) -> None:
+        """Write what was staged, all in one; when it raises, none of it is there."""
+        data = b''.join(self._staged)
+        self._staged.clear()
+        at = self._end - len(data)
         try:
-            self._disk.write(self._fd, frame, at)
+            self._disk.write(self._fd, data, at)
         except OSError as error:
+            self._end = at
             self._withdraw(at)
             raise disks.explain(error, self.path) from error
-        self._end += len(frame)
         self._reserved = max(self._reserved, self._end)
-        return at
 
     def reserve(self, size: int) -> None:
         """Have room on the disk for ``size`` bytes behind the last record."""

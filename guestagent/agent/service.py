@@ -316,7 +316,7 @@ class Service:
         self._periodics.stop()
         in_flight = self.dispatcher.watch
         grace = self._conf.graceful_shutdown_timeout
-        if not self._turn(grace, lambda: not len(in_flight)):
+        if not self._turn(grace, self.dispatcher.is_settled):
             LOG.warning(
                 'cancelling %d commands that did not end within %d s',
                 len(in_flight),
@@ -326,7 +326,7 @@ class Service:
                 'the agent was stopped before the command ended'
             )
             self.dispatcher.cancel_all(reason)
-            self._turn(CANCEL_SECONDS, lambda: not len(in_flight))
+            self._turn(CANCEL_SECONDS, self.dispatcher.is_settled)
             self.dispatcher.abandon_all(reason)
         self.registry.stop()
         self.path.audit.sync()

@@ -413,7 +413,7 @@ def journal_record(data: bytes) -> None:
                 read(data)
 
 
-_LINE = chain.Chain().add({'kind': 'decision', 'command': 'exec.run'})
+_LINE = chain.Chain().add([{'kind': 'decision', 'command': 'exec.run'}])
 
 
 @_target(_LINE, _LINE.replace(b'run', b'ran'), b'\n', _LINE + _LINE)

@@ -22,6 +22,9 @@ ORIGIN = '0' * 64
 #: The kind of a record that begins a file; its ``prev`` is the head before it.
 BEGIN = 'begin'
 
+# A call of json.dumps that asks for these makes an encoder each time.
+_encode = json.JSONEncoder(separators=(',', ':')).encode
+
 _TAIL = re.compile(r',"chain":"([0-9a-f]{64})"\}')
 _TAIL_LENGTH = len(',"chain":""}') + 64
 
@@ -50,13 +53,17 @@ class Chain:
     def __init__(self, head: Head = Head()) -> None:  # noqa: B008 (it never changes)
         self.head = head
 
-    def add(self, record: dict[str, Any]) -> bytes:
-        """Return the line of a record, which is the last one from now on."""
-        number = self.head.length + 1
-        text = json.dumps({'n': number, **record}, separators=(',', ':'))[:-1]
-        link = _link(self.head.digest, text)
+    def add(self, records: Iterable[dict[str, Any]]) -> bytes:
+        """Return the lines of records, which are the last ones from now on."""
+        number, link = self.head
+        lines = []
+        for record in records:
+            number += 1
+            text = _encode({'n': number, **record})[:-1]
+            link = _link(link, text)
+            lines.append(f'{text},"chain":"{link}"}}\n')
         self.head = Head(number, link)
-        return f'{text},"chain":"{link}"}}\n'.encode()
+        return ''.join(lines).encode()
 
 
 class Record(NamedTuple):

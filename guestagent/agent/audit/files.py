@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from guestagent.agent import disk as disks
@@ -68,17 +68,20 @@ class Files:
         except OSError as error:
             raise disks.explain(error, self._path) from error
 
-    def append(self, record: dict[str, Any]) -> None:
-        """Write a record; it is safe when what :meth:`syncer` then returns was called.
+    def append(self, records: Sequence[dict[str, Any]]) -> None:
+        """Write records, all in one.
 
-        :raises guestagent.errors.StorageError: it cannot be written, and is not there.
+        They are safe when what :meth:`syncer` then returns was called.
+
+        :raises guestagent.errors.StorageError: they cannot be written, and none is
+            there.
         """
         try:
             if self._fd < 0:
                 self._open()
             if self._end >= self._size:
                 self._rotate()
-            self._write(record)
+            self._write(records)
         except OSError as error:
             raise disks.explain(error, self._path) from error
 
@@ -172,7 +175,7 @@ class Files:
         """Begin a file."""
         self._fd, self._end = self._disk.create(self._path), 0
         try:
-            self._write({'kind': chain.BEGIN, 'prev': self._chain.head.digest})
+            self._write([{'kind': chain.BEGIN, 'prev': self._chain.head.digest}])
             self._disk.sync_folder(os.path.dirname(self._path) or '.')
         except OSError:
             self.close()
@@ -189,16 +192,16 @@ class Files:
                 self._disk.rename(older, f'{self._path}.{number}')
         self._create()
 
-    def _write(self, record: dict[str, Any]) -> None:
+    def _write(self, records: Sequence[dict[str, Any]]) -> None:
         before = self._chain.head
-        line = self._chain.add(record)
+        lines = self._chain.add(records)
         try:
-            self._disk.write(self._fd, line, self._end)
+            self._disk.write(self._fd, lines, self._end)
         except OSError:
             self._chain.head = before
             self._disk.truncate(self._fd, self._end)
             raise
-        self._end += len(line)
+        self._end += len(lines)
 
     def _paths(self) -> list[str]:
         """Return the files that are there, the oldest first."""

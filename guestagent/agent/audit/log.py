@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from guestagent import errors, logs
@@ -72,8 +72,8 @@ class Log:
         except errors.StorageError as error:
             if self._required:
                 raise
-            self._note_failure(error)
-        self.record({'kind': 'start'})
+            self._note_failure(error, 1)
+        self.record([{'kind': 'start'}])
         # What was read may be in memory only, and is told of from now on.
         self.sync()
 
@@ -83,18 +83,18 @@ class Log:
         self.sync()
         self._files.close()
 
-    def require(self, record: Mapping[str, Any]) -> None:
-        """Write a record before what it tells of may happen.
+    def require(self, several: Sequence[Mapping[str, Any]]) -> None:
+        """Write records before what they tell of may happen.
 
-        :raises guestagent.errors.StorageError: it is not written, so it must not.
+        :raises guestagent.errors.StorageError: none is written, so it must not.
         """
-        error = self._append(record)
+        error = self._append(several)
         if error is not None and self._required:
             raise error
 
-    def record(self, record: Mapping[str, Any]) -> None:
-        """Write a record of what has happened."""
-        self._append(record)
+    def record(self, several: Sequence[Mapping[str, Any]]) -> None:
+        """Write records of what has happened."""
+        self._append(several)
 
     def refuse(self, record: Mapping[str, Any]) -> None:
         """Have a refusal written soon, if there were not too many; on the loop."""
@@ -146,19 +146,22 @@ class Log:
                 lines.append(line)
         return {'lines': lines, 'next': None}
 
-    def _append(self, record: Mapping[str, Any]) -> errors.StorageError | None:
-        """Write a record; return why that could not be done."""
-        stamped = {'at': round(time.time(), 6), **record}
+    def _append(
+        self, several: Sequence[Mapping[str, Any]]
+    ) -> errors.StorageError | None:
+        """Write records, all in one; return why that could not be done."""
+        at = round(time.time(), 6)
+        stamped = [{'at': at, **record} for record in several]
         with self._lock:
             try:
                 if self._lost:
                     lost = {'kind': 'lost', 'records': self._lost}
-                    self._files.append({'at': stamped['at'], **lost})
+                    self._files.append([{'at': at, **lost}])
                     self._note_end(self._lost)
                     self._lost = 0
                 self._files.append(stamped)
             except errors.StorageError as error:
-                self._note_failure(error)
+                self._note_failure(error, len(stamped))
                 return error
             self._dirty = True
             self._want_sync()
@@ -190,14 +193,14 @@ class Log:
     def _write_refusals(self, _: None) -> None:
         refusals, self._refusals = self._refusals, []
         held, self._held = self._held, 0
-        for record in refusals:
-            self._append(record)
         if held:
-            self._append({'kind': 'refused', 'more': held})
+            refusals.append({'kind': 'refused', 'more': held})
+        if refusals:
+            self._append(refusals)
 
-    def _note_failure(self, error: errors.StorageError) -> None:
-        self._lost += 1
-        if self._lost == 1:
+    def _note_failure(self, error: errors.StorageError, lost: int) -> None:
+        first, self._lost = not self._lost, self._lost + lost
+        if first:
             what = 'refused' if self._required else 'not recorded'
             LOG.error('commands that change the guest are %s: %s', what, error)
             self._tell('audit-fails', {'code': error.code, 'reason': str(error)})

@@ -14,24 +14,29 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from guestagent import errors
 from guestagent.agent import outcomes, recordfile, recordformat
 from guestagent.agent import request as requests
-from guestagent.agent.journal import commits, records, rewriting, states
+from guestagent.agent.journal import (
+    commits,
+    records,
+    refusals,
+    rewriting,
+    states,
+    writing,
+)
 
 LOG = logging.getLogger(__name__)
 
-#: Bytes that are reserved at a time, while there are so many.
-CHUNK = 128 * 1024
 #: The file is written anew when what is not needed any more takes so many bytes, and
 #: more than what is.
 WASTE_MAX = 1024 * 1024
 
-#: Takes the name of an event and its data; from any thread.
-Tell = Callable[[str, Mapping[str, Any]], None]
+#: Seconds between two notes of what is delivered, while commands are in flight.
+NOTE_INTERVAL = 1.0
 
 
 class Journal:
@@ -46,19 +51,19 @@ class Journal:
         file: recordfile.RecordFile,
         instance: str,
         bounds: states.Bounds,
-        tell: Tell,
+        tell: refusals.Tell,
     ) -> None:
         self._file = file
         self._instance = instance
         self._first = records.encode_instance(instance)
-        self._tell = tell
         self._lock = threading.Lock()
         self._states = states.States(bounds)
         self._commits = commits.Commits(self._lock, self._sync)
-        self._late: list[states.Entry] = []
+        self._writer = writing.Writer(file, self._states)
         self._compaction: threading.Thread | None = None
         self._closed = False
-        self._refused = 0
+        self._noted = 0.0
+        self._refusals = refusals.Refusals(tell)
 
     def __len__(self) -> int:
         return len(self._states)
@@ -71,7 +76,7 @@ class Journal:
     @property
     def refusing(self) -> bool:
         """Whether the last command that was to be accepted could not be kept."""
-        return self._refused > 0
+        return self._refusals.count > 0
 
     def open(self) -> None:
         """Read what is there.
@@ -102,79 +107,67 @@ class Journal:
         """Write what is left, and let go of the file."""
         with self._commits.pause(), self._lock:
             self._closed = True
-            self._write_late()
+            self._writer.write_late()
             self._file.close()
 
-    def accept(self, request: requests.Request) -> states.Known | None:
-        """Keep a command, or return the same one that came before.
+    def accept(
+        self, several: Sequence[requests.Request]
+    ) -> dict[requests.Request, states.Known | Exception]:
+        """Keep commands; return which came before, and which are refused.
 
-        :raises guestagent.errors.IdReused: the id was another command's.
-        :raises guestagent.errors.StorageError: it cannot be kept.
+        What is refused comes with :class:`guestagent.errors.IdReused`: the id was
+        another command's, or :class:`guestagent.errors.StorageError`: it cannot be
+        kept.
         """
-        record = records.encode_accepted(request, time.time())
-        entered = None
+        found: dict[requests.Request, states.Known | Exception] = {}
+        entered: dict[requests.Request, states.Entry] = {}
+        encoded = writing.encode(several, found)
         try:
-            while entered is None:
+            while True:
                 with self._lock:
-                    known = self._known(request)
-                    if known is not None:
-                        return known
-                    if not self._file.broken:
-                        entered = self._enter(request, record)
-                if entered is None:
-                    self._mend()
-            self._wait(*entered)
-        except errors.StorageError as error:
-            self._note_refused(error)
-            raise
-        if self._refused:
-            self._note_accepted()
-        return None
-
-    def finish(self, request: requests.Request, outcome: requests.Outcome) -> None:
-        """Keep how a command ended; of one that is not known, or has ended, nothing."""
-        with self._lock:
-            entry = self._states.find(request.caller, request.id)
-        if entry is None or entry.digest.hex() != request.digest:
-            return
-        data = outcomes.describe(request, outcome)
-        if self.end(entry, data, outcomes.describe_failure(outcome)):
-            self._call_waiting(entry, outcome.kept(request))
-
-    def end(
-        self,
-        entry: states.Entry,
-        data: dict[str, Any],
-        failure: dict[str, Any] | None,
-        wait: bool = True,
-    ) -> bool:
-        """Keep the outcome of a command; return whether it had none before.
-
-        A disk that does not take it is logged: the outcome stays in memory.
-
-        :param data: and the other are those of :mod:`guestagent.agent.outcomes`.
-        :param wait: until the disk has it; otherwise :meth:`sync` will see to it, and
-            repeats need not wait for that.
-        """
-        record = records.encode_ended(entry.number, data, failure)
-        try:
-            with self._lock:
-                if entry.state != states.ACCEPTED or entry not in self._states:
-                    return False
-                ticket = self._write_end(entry, record, data)
-                if not wait:
-                    entry.waiting = None
-            if wait:
+                    ticket = self._enter_all(encoded, found, entered)
+                if ticket is not None:
+                    break
+                self._mend()
+            if entered:
                 self._commits.wait(ticket)
         except errors.StorageError as error:
-            with self._lock:
-                entry.unsaved = record
-                self._states.end(entry, -1, 0)
-            LOG.error(
-                'the outcome of command %s is in memory only: %s', entry.id, error
-            )
-        self._look_at_waste()
-        return True
+            self._forget(entered, error)
+            entered = {}
+            found |= {one: error for one in encoded if one not in found}
+        if entered:
+            self._refusals.note_end()
+        for answer in found.values():
+            if isinstance(answer, errors.StorageError):
+                self._refusals.note(answer)
+        return found
+
+    def finish(
+        self, ended: Sequence[tuple[requests.Request, requests.Outcome]]
+    ) -> None:
+        """Keep how commands ended; of one unknown, or ended before, nothing."""
+        ends: list[writing.End] = []
+        told: dict[states.Entry, requests.Outcome] = {}
+        for request, outcome in ended:
+            entry = self._states.find(request.caller, request.id)
+            if entry is None or entry.digest.hex() != request.digest:
+                continue
+            data = outcomes.describe(request, outcome)
+            ends.append(writing.End(entry, data, outcomes.describe_failure(outcome)))
+            told.setdefault(entry, outcome.kept(request))
+        for end in self._end_all(ends):
+            self._call_waiting(end.entry, told[end.entry])
+
+    def end(
+        self, entry: states.Entry, data: dict[str, Any], failure: dict[str, Any] | None
+    ) -> None:
+        """Keep the outcome of a command that cannot be finished; does not wait.
+
+        :meth:`sync` will see to it that the disk has it; repeats do not wait for that.
+
+        :param data: and the other are those of :mod:`guestagent.agent.outcomes`.
+        """
+        self._end_all([writing.End(entry, data, failure)], wait=False)
 
     def sync(self) -> None:
         """Have the disk hold all outcomes.
@@ -193,11 +186,15 @@ class Journal:
         entry = self.find(caller, command_id)
         if entry is None or not self._states.deliver(entry):
             return
-        self._late.append(entry)
+        self._writer.late.append(entry)
+        now = time.monotonic()
+        if self._states.promised and now - self._noted < NOTE_INTERVAL:
+            return  # what is in flight takes it along when it ends
         if self._lock.acquire(blocking=False):
+            self._noted = now
             try:
                 if not self._closed:
-                    self._write_late()
+                    self._writer.write_late()
             finally:
                 self._lock.release()
 
@@ -264,62 +261,70 @@ class Journal:
             )
         return states.Known(functools.partial(self.then, entry))
 
-    def _enter(
-        self, request: requests.Request, record: bytes
-    ) -> tuple[states.Entry, int]:
-        found, now = self._states, time.monotonic()
-        record = records.numbered(found.next_number, record)
-        size = len(record) + recordformat.FRAME_SIZE
-        found.make_room(size, now)
-        self._reserve(size + found.promised + states.promise(request.caller))
-        self._write_late()
-        place = self._file.append(record)
-        entry = found.accept(
-            request.caller, request.id, request.digest, place, size, now
-        )
-        entry.waiting = []
-        return entry, self._commits.ticket()
-
-    def _write_end(
-        self, entry: states.Entry, record: bytes, data: dict[str, Any]
-    ) -> int:
-        """Write an outcome; without its result if there is no room for it."""
-        own = states.promise(entry.caller)
-        size = len(record) + recordformat.FRAME_SIZE
+    def _enter_all(
+        self,
+        encoded: Mapping[requests.Request, bytes],
+        found: dict[requests.Request, states.Known | Exception],
+        entered: dict[requests.Request, states.Entry],
+    ) -> int | None:
+        """Write what is new; return the ticket for it, ``None``: the file is broken."""
+        broken = self._file.broken
+        for request, record in encoded.items():
+            try:
+                known = self._known(request)
+                if known is not None:
+                    found[request] = known
+                elif not broken:
+                    entered[request] = self._writer.enter(request, record)
+            except (errors.IdReused, errors.StorageError, ValueError) as error:
+                found[request] = error
+        if broken:
+            return 0 if len(found) == len(encoded) else None
         try:
-            self._reserve(size + self._states.promised - own)
-        except errors.DiskFull:
-            if size > own:
-                short = outcomes.shortened(data, 'the disk had no room for the result')
-                record = records.encode_ended(entry.number, short, None)
-                size = len(record) + recordformat.FRAME_SIZE
-        self._write_late()
-        place = self._file.append(record)
-        self._states.end(entry, place, size)
+            self._writer.flush()
+        except errors.StorageError:
+            for entry in entered.values():
+                self._states.remove(entry)
+            raise
         return self._commits.ticket()
 
-    def _reserve(self, size: int) -> None:
-        if self._file.room >= size:
-            return
+    def _write_ends(self, ends: Iterable[writing.End]) -> tuple[list[writing.End], int]:
+        """Write outcomes; return the new ones, and the ticket for them."""
+        new, taken = [], []
+        for end in ends:
+            if end.entry.state == states.ACCEPTED and end.entry in self._states:
+                new.append(end)
+                if self._writer.end(end):
+                    taken.append(end)
         try:
-            self._file.reserve(max(size, CHUNK))
-        except errors.DiskFull:
-            self._file.reserve(size)
-
-    def _write_late(self) -> None:
-        """Write which outcomes are delivered, where there is room for that."""
-        while self._late and not self._file.broken:
-            record = records.encode_delivered(self._late[-1].number)
-            size = len(record) + recordformat.FRAME_SIZE
-            try:
-                self._reserve(size + self._states.promised)
-                self._file.append(record)
-            except errors.StorageError as error:
-                LOG.debug('not noted as delivered: %s', error)
-                return
-            self._late.pop()
+            self._writer.flush()
+        except errors.StorageError as error:
+            self._writer.keep_in_memory(taken, error)
+        return new, self._commits.ticket()
 
     # Not in the lock
+
+    def _end_all(
+        self, ends: Iterable[writing.End], wait: bool = True
+    ) -> list[writing.End]:
+        """Keep outcomes; return those of commands that had none before.
+
+        A disk that does not take them is logged: they stay in memory.
+        """
+        with self._lock:
+            new, ticket = self._write_ends(ends)
+            written = [end for end in new if end.entry.unsaved is None]
+            if not wait:
+                for end in new:
+                    end.entry.waiting = None
+        if wait and written:
+            try:
+                self._commits.wait(ticket)
+            except errors.StorageError as error:
+                with self._lock:
+                    self._writer.keep_in_memory(written, error)
+        self._look_at_waste()
+        return new
 
     def _sync(self) -> None:
         """Sync; what the disk has failed to keep is written once more, elsewhere."""
@@ -335,26 +340,15 @@ class Journal:
         for callback in waiting or ():
             callback(outcome)
 
-    def _wait(self, entry: states.Entry, ticket: int) -> None:
-        """Wait until the disk has a new command; if it does not, forget it."""
-        try:
-            self._commits.wait(ticket)
-        except errors.StorageError as error:
-            with self._lock:
+    def _forget(
+        self, entered: Mapping[requests.Request, states.Entry], error: Exception
+    ) -> None:
+        """Forget commands that the disk may not have."""
+        with self._lock:
+            for entry in entered.values():
                 self._states.remove(entry)
+        for entry in entered.values():
             self._call_waiting(entry, requests.Outcome(requests.FAILED, error=error))
-            raise
-
-    def _note_refused(self, error: errors.StorageError) -> None:
-        self._refused += 1
-        if self._refused == 1:
-            LOG.error('commands that change the guest are refused: %s', error)
-            self._tell('journal-refuses', {'code': error.code, 'reason': str(error)})
-
-    def _note_accepted(self) -> None:
-        refused, self._refused = self._refused, 0
-        LOG.info('commands are accepted again; %d were refused', refused)
-        self._tell('journal-accepts', {'refused': refused})
 
     def _look_at_waste(self) -> None:
         waste = self._file.size - self._states.size
@@ -387,7 +381,7 @@ class Journal:
         self, turn: Callable[[], contextlib.AbstractContextManager[None]] | None = None
     ) -> None:
         rewriting.rewrite(
-            self._file, self._lock, self._states, self._late, self._first, turn
+            self._file, self._lock, self._states, self._writer.late, self._first, turn
         )
 
 

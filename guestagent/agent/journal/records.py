@@ -32,6 +32,9 @@ AGAIN_MAX = 1024 * 1024
 
 _HEAD = struct.Struct('<cQ')
 
+# A call of json.dumps that asks for these makes an encoder each time.
+_encode = json.JSONEncoder(separators=(',', ':')).encode
+
 
 class Accepted(NamedTuple):
     """What a record says of a command that was accepted.
@@ -156,4 +159,4 @@ def compact(record: bytes, finished: bool, delivered: bool) -> bytes:
 
 
 def _dump(value: Any) -> bytes:
-    return json.dumps(value, separators=(',', ':')).encode()
+    return _encode(value).encode()

@@ -7,7 +7,7 @@ cheap and refuses comes before what writes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from guestagent.agent import request as requests
@@ -18,6 +18,10 @@ class Known(Protocol):
 
     def then(self, callback: Callable[[requests.Outcome], None]) -> None:
         """Call back with its outcome, at once or when it ends; from any thread."""
+
+
+#: How a request ended that was accepted.
+Ended = tuple[requests.Request, requests.Outcome]
 
 
 class Unanswered(Exception):
@@ -51,6 +55,24 @@ class Step:
         """
         return None
 
+    def accept_all(
+        self, several: Sequence[requests.Request]
+    ) -> dict[requests.Request, Known | Exception]:
+        """Take note of several requests at once, as :meth:`accept` does of one.
+
+        :returns: what came before, and what is refused; the others run.
+        """
+        found: dict[requests.Request, Known | Exception] = {}
+        for request in several:
+            try:
+                known = self.accept(request)
+            except Exception as error:  # noqa: BLE001 (answered by the dispatcher)
+                found[request] = error
+            else:
+                if known is not None:
+                    found[request] = known
+        return found
+
     def refused(self, request: requests.Request, error: BaseException) -> None:
         """Take note that a step has refused the request; on the loop, no waiting."""
 
@@ -60,6 +82,11 @@ class Step:
         Called for each request that was accepted, and for none that was refused; once
         more, with another outcome that does not count, if it was cancelled meanwhile.
         """
+
+    def finish_all(self, ended: Sequence[Ended]) -> None:
+        """Take note of several outcomes at once, as :meth:`finish` does of one."""
+        for request, outcome in ended:
+            self.finish(request, outcome)
 
     def delivered(self, request: requests.Request) -> None:
         """Take note that others have the outcome now; on the loop, no waiting."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from guestagent import errors
@@ -31,23 +32,31 @@ class Audit(steps.Step):
         self._log = log
         self._lock = threading.Lock()
 
-    def accept(self, request: requests.Request) -> steps.Known | None:
-        """Record that it is allowed.
+    def accept_all(
+        self, several: Sequence[requests.Request]
+    ) -> dict[requests.Request, steps.Known | Exception]:
+        """Record that they are allowed.
 
-        :raises guestagent.errors.StorageError: it cannot be recorded, and must be.
+        All are refused with a :class:`guestagent.errors.StorageError` when that cannot
+        be recorded, and must be.
         """
-        if request.mutates:
-            self._log.require(
-                {
-                    'kind': 'allowed',
-                    **_describe(request),
-                    'rule': request.rule,
-                    'digest': request.digest,
-                    'args': _arguments(request),
-                }
-            )
+        found: dict[requests.Request, steps.Known | Exception] = {}
+        records = {}
+        for request in several:
+            if request.mutates:
+                try:
+                    records[request] = _describe_allowed(request)
+                except (ValueError, RecursionError) as error:
+                    found[request] = error
+        if not records:
+            return found
+        try:
+            self._log.require(list(records.values()))
+        except errors.StorageError as error:
+            return {**found, **dict.fromkeys(records, error)}
+        for request in records:
             request.audited = True
-        return None
+        return found
 
     def refused(self, request: requests.Request, error: BaseException) -> None:
         """Record that it is refused, and why."""
@@ -61,39 +70,31 @@ class Audit(steps.Step):
                 }
             )
 
-    def finish(self, request: requests.Request, outcome: requests.Outcome) -> None:
-        """Record how it ended, once."""
+    def finish_all(self, ended: Sequence[steps.Ended]) -> None:
+        """Record how they ended, each once."""
+        records = []
         with self._lock:
-            audited, request.audited = request.audited, False
-        if audited:
-            error = outcome.error
-            seconds = None
-            if request.started is not None:
-                seconds = round(time.monotonic() - request.started, 6)
-            self._log.record(
-                {
-                    'kind': 'outcome',
-                    **_describe(request),
-                    'outcome': outcome.kept(request).status,
-                    'error': None
-                    if error is None
-                    else getattr(error, 'code', errors.GuestError.code),
-                    'seconds': seconds,
-                }
-            )
+            for request, outcome in ended:
+                if request.audited:
+                    request.audited = False
+                    records.append(_describe_ended(request, outcome))
+        if records:
+            self._log.record(records)
 
     def interrupted(self, caller: str, command_id: str, command: str) -> None:
         """Record that nobody knows how a command of a former process ended."""
         self._log.record(
-            {
-                'kind': 'outcome',
-                'caller': caller[:TEXT_MAX],
-                'id': command_id,
-                'command': command,
-                'outcome': requests.INTERRUPTED,
-                'error': errors.Interrupted.code,
-                'seconds': None,
-            }
+            [
+                {
+                    'kind': 'outcome',
+                    'caller': caller[:TEXT_MAX],
+                    'id': command_id,
+                    'command': command,
+                    'outcome': requests.INTERRUPTED,
+                    'error': errors.Interrupted.code,
+                    'seconds': None,
+                }
+            ]
         )
 
 
@@ -103,6 +104,33 @@ def _describe(request: requests.Request) -> dict[str, Any]:
         'proven': request.proven,
         'id': request.id,
         'command': request.name,
+    }
+
+
+def _describe_allowed(request: requests.Request) -> dict[str, Any]:
+    return {
+        'kind': 'allowed',
+        **_describe(request),
+        'rule': request.rule,
+        'digest': request.digest,
+        'args': _arguments(request),
+    }
+
+
+def _describe_ended(
+    request: requests.Request, outcome: requests.Outcome
+) -> dict[str, Any]:
+    error, seconds = outcome.error, None
+    if request.started is not None:
+        seconds = round(time.monotonic() - request.started, 6)
+    return {
+        'kind': 'outcome',
+        **_describe(request),
+        'outcome': outcome.kept(request).status,
+        'error': None
+        if error is None
+        else getattr(error, 'code', errors.GuestError.code),
+        'seconds': seconds,
     }
 
 

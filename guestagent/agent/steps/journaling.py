@@ -7,6 +7,8 @@ leaves; each repeat gets that outcome (doc/wire.rst, section 3).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from guestagent.agent import request as requests
 from guestagent.agent import steps
 from guestagent.agent.journal import journal as journals
@@ -18,18 +20,22 @@ class Journaling(steps.Step):
     def __init__(self, journal: journals.Journal) -> None:
         self._journal = journal
 
-    def accept(self, request: requests.Request) -> steps.Known | None:
-        """Keep a new command, or return the same one that came before.
+    def accept_all(
+        self, several: Sequence[requests.Request]
+    ) -> dict[requests.Request, steps.Known | Exception]:
+        """Keep new commands, and return those that came before.
 
-        :raises guestagent.errors.IdReused: the id was another command's.
-        :raises guestagent.errors.StorageError: it cannot be kept.
+        Among what is refused: :class:`guestagent.errors.IdReused`, the id was another
+        command's, and :class:`guestagent.errors.StorageError`, it cannot be kept.
         """
-        return self._journal.accept(request) if request.mutates else None
+        mutating = [request for request in several if request.mutates]
+        return {**self._journal.accept(mutating)} if mutating else {}
 
-    def finish(self, request: requests.Request, outcome: requests.Outcome) -> None:
-        """Keep the outcome; of a secret one only that it is done."""
-        if request.mutates:
-            self._journal.finish(request, outcome)
+    def finish_all(self, ended: Sequence[steps.Ended]) -> None:
+        """Keep the outcomes; of a secret one only that it is done."""
+        mutating = [one for one in ended if one[0].mutates]
+        if mutating:
+            self._journal.finish(mutating)
 
     def delivered(self, request: requests.Request) -> None:
         """Note that the outcome may be forgotten."""

@@ -58,10 +58,23 @@ def done(result=None):
     return requests.Outcome(requests.DONE, result)
 
 
+def accept(journal, request):
+    """Have one request kept; return what came before, or raise why it is refused."""
+    known = journal.accept([request]).get(request)
+    if isinstance(known, Exception):
+        raise known
+    return known
+
+
+def finish(journal, request, outcome):
+    """Have one outcome kept."""
+    journal.finish([(request, outcome)])
+
+
 def outcome(journal, request):
     """Return what a repeat is answered with, or ``None`` as long as it waits."""
     answers = []
-    known = journal.accept(request)
+    known = accept(journal, request)
     assert known is not None
     known.then(answers.append)
     return answers[0] if answers else None

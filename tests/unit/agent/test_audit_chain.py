@@ -14,7 +14,7 @@ from guestagent.agent.audit import chain
 def made(records):
     """Return the lines of records, and the head."""
     growing = chain.Chain()
-    lines = [growing.add(record).decode().rstrip('\n') for record in records]
+    lines = [growing.add([record]).decode().rstrip('\n') for record in records]
     return lines, growing.head
 
 
@@ -92,10 +92,10 @@ def test_the_format_is_as_the_document_says():
 
 def test_a_log_whose_beginning_is_gone_stands_on_what_it_names():
     growing = chain.Chain()
-    growing.add({'kind': 'gone'})
+    growing.add([{'kind': 'gone'}])
     before = growing.head
-    begin = growing.add({'kind': chain.BEGIN, 'prev': before.digest})
-    lines = [begin.decode().strip(), growing.add({'a': 1}).decode().strip()]
+    begin = growing.add([{'kind': chain.BEGIN, 'prev': before.digest}])
+    lines = [begin.decode().strip(), growing.add([{'a': 1}]).decode().strip()]
 
     assert [record.head.length for record in chain.follow(lines)] == [2, 3]
     with pytest.raises(chain.Broken, match='does not begin a file'):

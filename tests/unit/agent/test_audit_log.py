@@ -82,7 +82,7 @@ def kinds(records):
 def test_a_log_goes_on_after_a_restart(make):
     first = make()
     first.log.open()
-    first.log.require({'kind': 'allowed'})
+    first.log.require([{'kind': 'allowed'}])
     first.log.close()
     second = make()
     second.log.open()
@@ -138,7 +138,7 @@ def test_the_oldest_go_and_the_rest_can_be_followed(make):
     bench = make(size=8000)
     bench.log.open()
     for number in range(200):
-        bench.log.record({'kind': 'x', 'number': number})
+        bench.log.record([{'kind': 'x', 'number': number}])
 
     found = bench.follow()
 
@@ -158,7 +158,7 @@ def test_pages(make):
     bench = make()
     bench.log.open()
     for number in range(60):
-        bench.log.record({'kind': 'x', 'text': str(number) * 5000})
+        bench.log.record([{'kind': 'x', 'text': str(number) * 5000}])
     lines, offset, pages = [], 0, 0
     while offset is not None:
         page = bench.log.page(offset)
@@ -176,7 +176,7 @@ def test_one_sync_serves_all_and_only_then_the_head_is_told(make, monkeypatch):
     bench.log.open()
     syncs, before = bench.disk.syncs, bench.log.synced
     for _ in range(50):
-        bench.log.require({'kind': 'allowed'})
+        bench.log.require([{'kind': 'allowed'}])
     assert bench.log.synced == before
 
     bench.wait(lambda: bench.log.synced == bench.files.head)
@@ -191,7 +191,7 @@ def test_a_sync_that_failed_is_tried_again(make, monkeypatch, caplog):
     bench = make()
     bench.log.open()
     bench.disk.failing, before = True, bench.log.synced
-    bench.log.record({'kind': 'x'})
+    bench.log.record([{'kind': 'x'}])
     bench.wait(lambda: 'Input/output error' in caplog.text)
     assert bench.log.synced == before
 
@@ -203,7 +203,7 @@ def test_a_sync_that_failed_is_tried_again(make, monkeypatch, caplog):
 def test_a_restart_tells_of_nothing_that_the_disk_may_not_have(make):
     first = make()
     first.log.open()
-    first.log.record({'kind': 'x'})
+    first.log.record([{'kind': 'x'}])
     first.files.close()  # killed before it was synced
     second = make()
     second.disk.failing = True
@@ -220,12 +220,12 @@ def test_a_full_disk_stops_what_must_be_recorded(make):
 
     for _ in range(3):
         with pytest.raises(errors.DiskFull):
-            bench.log.require({'kind': 'allowed'})
-    bench.log.record({'kind': 'outcome'})
+            bench.log.require([{'kind': 'allowed'}])
+    bench.log.record([{'kind': 'outcome'}])
 
     assert [name for name, _ in bench.told] == ['audit-fails']
     bench.disk.full = False
-    bench.log.require({'kind': 'allowed'})
+    bench.log.require([{'kind': 'allowed'}])
     assert bench.told[1] == ('audit-works', {'lost': 4})
     assert kinds(bench.records()) == ['begin', 'start', 'lost', 'allowed']
     assert bench.records()[2]['records'] == 4
@@ -236,9 +236,9 @@ def test_a_full_disk_need_not_stop_anything(make):
     bench.disk.full = True
     bench.log.open()
 
-    bench.log.require({'kind': 'allowed'})
+    bench.log.require([{'kind': 'allowed'}])
     bench.disk.full = False
-    bench.log.require({'kind': 'allowed'})
+    bench.log.require([{'kind': 'allowed'}])
 
     assert kinds(bench.records()) == ['begin', 'lost', 'allowed']
 
@@ -276,7 +276,7 @@ def test_a_log_that_was_removed_is_not_there(make):
 def test_lines_are_json(make):
     bench = make()
     bench.log.open()
-    bench.log.record({'kind': 'x', 'text': 'a\nb\u2028\ud800'})
+    bench.log.record([{'kind': 'x', 'text': 'a\nb\u2028\ud800'}])
 
     lines = bench.path.read_text().splitlines()
 

@@ -19,6 +19,7 @@ from tests import powercut
 
 class Echo(extension.Extension):
     version = '1.2'
+    gate = threading.Event()
 
     @extension.command(mutates=False)
     def echo(self, context: extension.Context, value: int = 0) -> int:
@@ -35,6 +36,10 @@ class Echo(extension.Extension):
         context.on_cancel(done.set)
         done.wait(20)
         context.check()
+
+    @extension.command(mutates=True)
+    def hold(self, context: extension.Context) -> None:
+        self.gate.wait(20)
 
 
 class Door(requests.Door):
@@ -333,4 +338,99 @@ def test_what_was_accepted_before_runs_again_without_being_accepted():
     bench.wait(lambda: bench.reported)
     assert bench.reported[0]['result'] == 1
     assert log == ['a finishes done']
+    bench.loop.close()
+
+
+def test_several_are_accepted_and_settled_together():
+    accepted, ended = [], []
+
+    class Several(steps.Step):
+        def accept_all(self, several):
+            accepted.append([request.id for request in several])
+            return {}
+
+        def finish_all(self, several):
+            ended.append([request.id for request, _ in several])
+
+    bench = Bench([Several()], workers=4, backlog=10)
+    gate = threading.Event()
+    bench.pool.submit(lambda _: gate.wait(20), None)
+    bench.pool.run = _held(bench.pool.run, held := [])
+    doors = [bench.submit('change', command_id=f'c{n}') for n in range(3)]
+
+    bench.pool.run = held.pop()
+    held.pop()()
+
+    assert sorted(answer(bench, door).result for door in doors) == [1, 2, 3]
+    assert accepted == [['c0', 'c1', 'c2']]
+    assert sorted(itertools.chain(*ended)) == ['c0', 'c1', 'c2']
+    gate.set()
+    bench.loop.close()
+
+
+def _held(run, held):
+    """Return what runs nothing, but leaves in ``held`` what would, and ``run``."""
+
+    def hold(*args, **named):
+        held.extend([lambda: run(*args, **named), run])
+
+    return hold
+
+
+def test_no_more_is_accepted_than_workers_are_free(monkeypatch):
+    monkeypatch.setattr(Echo, 'gate', gate := threading.Event())
+    bench = Bench(workers=2, backlog=10)
+    running = [bench.submit('hold') for _ in range(2)]
+    bench.wait(lambda: all(door.log == ['ack'] for door in running))
+
+    waiting = [bench.submit('change') for _ in range(3)]
+    bench.loop.run_once(0.01)
+
+    assert [door.log for door in waiting] == [[], [], []]
+    assert len(bench.journal) == 2
+    gate.set()
+    for door in waiting:
+        assert answer(bench, door).status == 'done'
+    bench.wait(lambda: bench.pool.outstanding == 0)
+    bench.loop.close()
+
+
+def test_what_cannot_be_noted_or_answered_does_not_cost_the_others(caplog):
+    class Troubled(Door):
+        def answer(self, request, outcome):
+            raise ZeroDivisionError('no answer')
+
+    class Faulty(steps.Step):
+        def finish_all(self, several):
+            if any(request.id == 'bad' for request, _ in several):
+                raise ZeroDivisionError('no note')
+
+    bench = Bench([Faulty()], workers=2)
+    bench.submit('change', command_id='bad')
+    bench.submit('change', door=Troubled())
+    bench.wait(lambda: 'no note' in caplog.text and 'no answer' in caplog.text)
+
+    assert answer(bench, bench.submit('change')).status == 'done'
+    requests_ = [admitted(bench, name) for name in ('bad', 'good')]
+    for request in requests_:
+        request.door = Door()
+    done = requests.Outcome(requests.DONE, 1)
+    bench.dispatcher._settle_all([(request, done) for request in requests_])
+
+    assert requests_[0].door.log == []
+    assert requests_[1].door.log == [done]
+    bench.wait(bench.dispatcher.is_settled)
+    bench.loop.close()
+
+
+def test_the_loop_wakes_up_when_all_is_settled():
+    bench = Bench()
+    bench.submit('change')
+
+    until = time.monotonic() + 20
+    while not bench.dispatcher.is_settled():
+        assert time.monotonic() < until
+        bench.loop.run_once(30)
+
+    assert time.monotonic() < until
     bench.loop.close()

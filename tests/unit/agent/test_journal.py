@@ -12,14 +12,23 @@ from guestagent.agent import request as requests
 from guestagent.agent.journal import journal as journals
 from guestagent.agent.journal import states
 from tests import powercut
-from tests.unit.agent.journals import PATH, asked, command, done, opened, outcome
+from tests.unit.agent.journals import (
+    PATH,
+    accept,
+    asked,
+    command,
+    done,
+    finish,
+    opened,
+    outcome,
+)
 
 EIO = OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 def ended(journal, request, result=None):
-    assert journal.accept(request) is None
-    journal.finish(request, done(result))
+    assert accept(journal, request) is None
+    finish(journal, request, done(result))
 
 
 def syncs(disk):
@@ -31,9 +40,9 @@ def test_a_command_is_synced_before_it_runs_and_again_before_its_answer():
     journal = opened(disk)
     before = syncs(disk)
 
-    journal.accept(asked())
+    accept(journal, asked())
     assert syncs(disk) == before + 1
-    journal.finish(asked(), done('x'))
+    finish(journal, asked(), done('x'))
     assert syncs(disk) == before + 2
 
     journal.deliver('me', 'id')
@@ -45,8 +54,8 @@ def test_a_repeat_is_answered_with_the_outcome_also_after_a_restart():
     journal = opened(disk)
     ended(journal, asked('a'), {'n': 1})
     failed = asked('b')
-    journal.accept(failed)
-    journal.finish(failed, requests.Outcome(requests.FAILED, error=KeyError('no')))
+    accept(journal, failed)
+    finish(journal, failed, requests.Outcome(requests.FAILED, error=KeyError('no')))
     journal.close()
 
     for again in (journal := opened(disk), None):
@@ -60,25 +69,25 @@ def test_a_repeat_is_answered_with_the_outcome_also_after_a_restart():
 
 def test_a_repeat_waits_for_one_that_runs():
     journal = opened()
-    journal.accept(asked())
+    accept(journal, asked())
     answers = []
-    journal.accept(asked()).then(answers.append)
+    accept(journal, asked()).then(answers.append)
     assert answers == []
 
-    journal.finish(asked(), done(3))
+    finish(journal, asked(), done(3))
 
     assert [answer.result for answer in answers] == [3]
 
 
 def test_a_repeat_waits_for_one_that_runs_again_after_a_restart():
     disk = powercut.PowerCut()
-    opened(disk).accept(asked())
+    accept(opened(disk), asked())
     journal = opened(disk)
     assert outcome(journal, asked()) is None
     answers = []
-    journal.accept(asked()).then(answers.append)
+    accept(journal, asked()).then(answers.append)
 
-    journal.finish(asked(), done(3))
+    finish(journal, asked(), done(3))
 
     assert [answer.result for answer in answers] == [3]
     assert outcome(journal, asked()).result == 3
@@ -92,8 +101,8 @@ def test_an_id_is_one_command_of_one_caller():
     journal = opened(disk)
 
     with pytest.raises(errors.IdReused, match="'id' was used for another request"):
-        journal.accept(asked(text='two'))
-    assert journal.accept(asked(text='two', caller='you')) is None
+        accept(journal, asked(text='two'))
+    assert accept(journal, asked(text='two', caller='you')) is None
     assert not journal.refusing
 
 
@@ -102,10 +111,10 @@ def test_a_secret_is_never_on_the_disk():
     journal = opened(disk)
     about = command(repeatable=True, sensitive=('text', 'return'))
     request = asked(text='hunter2', about=about)
-    journal.accept(request)
+    accept(journal, request)
     answers = []
-    journal.accept(request).then(answers.append)
-    journal.finish(request, done('hunter3'))
+    accept(journal, request).then(answers.append)
+    finish(journal, request, done('hunter3'))
     journal.close()
 
     assert b'hunter' not in disk.read(PATH)
@@ -117,8 +126,8 @@ def test_a_secret_is_never_on_the_disk():
 def test_arguments_are_kept_only_of_what_may_run_again():
     disk = powercut.PowerCut()
     journal = opened(disk)
-    journal.accept(asked('a', 'kept', about=command(repeatable=True)))
-    journal.accept(asked('b', 'not kept', about=command()))
+    accept(journal, asked('a', 'kept', about=command(repeatable=True)))
+    accept(journal, asked('b', 'not kept', about=command()))
     assert b'"kept"' in disk.read(PATH)
     assert b'not kept' not in disk.read(PATH)
 
@@ -129,23 +138,23 @@ def test_arguments_are_kept_only_of_what_may_run_again():
 
 def test_arguments_that_are_too_large_are_not_kept():
     journal = opened(size=10**8)
-    journal.accept(asked('a', 'x' * 2**21, about=command(repeatable=True)))
+    accept(journal, asked('a', 'x' * 2**21, about=command(repeatable=True)))
 
     assert journal.accepted(journal.unfinished()[0]).again is None
 
 
 def test_an_outcome_counts_once():
     journal = opened()
-    journal.accept(asked())
-    journal.finish(asked(), done('first'))
-    journal.finish(asked(), done('second'))
+    accept(journal, asked())
+    finish(journal, asked(), done('first'))
+    finish(journal, asked(), done('second'))
 
     assert outcome(journal, asked()).result == 'first'
 
 
 def test_the_outcome_of_what_is_unknown_changes_nothing():
     journal = opened()
-    journal.finish(asked(), done())
+    finish(journal, asked(), done())
 
     assert len(journal) == 0
 
@@ -199,10 +208,10 @@ def test_what_nobody_has_is_not_forgotten_and_more_is_refused():
 
     for _ in range(2):
         with pytest.raises(errors.JournalFull, match='repeat the request later'):
-            journal.accept(asked('c'))
+            accept(journal, asked('c'))
     assert outcome(journal, asked('a')).status == requests.DONE
     journal.deliver('me', 'a')
-    assert journal.accept(asked('c')) is None
+    assert accept(journal, asked('c')) is None
 
     assert [name for name, _ in told] == ['journal-refuses', 'journal-accepts']
     assert told[0][1]['code'] == 'journal-full'
@@ -213,29 +222,29 @@ def test_a_full_disk_refuses_new_commands_and_keeps_the_outcomes_of_others():
     disk = powercut.PowerCut()
     journal = opened(disk)
     for number in range(5):
-        journal.accept(asked(f'id-{number}', caller='ü' * 300))
+        accept(journal, asked(f'id-{number}', caller='ü' * 300))
     disk.room = 0
 
     error = None
     refused = 0
     while error is None:  # until what is reserved at a time is used up
         try:
-            journal.accept(asked(f'more-{refused}'))
+            accept(journal, asked(f'more-{refused}'))
             refused += 1
         except errors.DiskFull as caught:
             error = caught
     assert error.code == 'disk-full'
     for number in range(5):
         request = asked(f'id-{number}', caller='ü' * 300)
-        journal.finish(request, done('y' * 20000))
+        finish(journal, request, done('y' * 20000))
         found = outcome(journal, request)
         assert isinstance(found.error, errors.ResultTooLarge)
     for number in range(refused):
-        journal.finish(asked(f'more-{number}'), done('short'))
+        finish(journal, asked(f'more-{number}'), done('short'))
     assert not [entry for entry in journal._states if entry.unsaved]
 
     disk.room = None
-    assert journal.accept(asked('at last')) is None
+    assert accept(journal, asked('at last')) is None
     journal.close()
     again = opened(disk)
     assert [entry.id for entry in again.unfinished()] == ['at last']
@@ -264,19 +273,19 @@ def test_a_disk_that_keeps_nothing_refuses_until_it_does():
     told = []
     journal = opened(disk, tell=lambda name, data: told.append(name))
     ended(journal, asked('a'), 1)
-    journal.accept(asked('b'))
+    accept(journal, asked('b'))
     disk.sync_error = EIO
 
     with pytest.raises(errors.StorageError, match='Input/output'):
-        journal.accept(asked('c'))
-    journal.finish(asked('b'), done(2))
+        accept(journal, asked('c'))
+    finish(journal, asked('b'), done(2))
     assert outcome(journal, asked('a')).result == 1
     assert outcome(journal, asked('b')).result == 2
     with pytest.raises(errors.StorageError):
-        journal.accept(asked('c'))
+        accept(journal, asked('c'))
 
     disk.sync_error = None
-    assert journal.accept(asked('c')) is None
+    assert accept(journal, asked('c')) is None
     again = opened(disk.after(len(disk.steps), lambda: 0))
     assert outcome(again, asked('b')).result == 2
     assert [entry.id for entry in again.unfinished()] == ['c']
@@ -317,8 +326,8 @@ def test_many_threads_share_syncs_and_each_has_its_outcome(tmp_path):
     def work(number):
         for count in range(10):
             request = asked(f'{number}-{count}')
-            journal.accept(request)
-            journal.finish(request, done(count))
+            accept(journal, request)
+            finish(journal, request, done(count))
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
     for thread in threads:
@@ -342,8 +351,8 @@ def test_a_rewrite_beside_commands_loses_none():
         for number in range(300):
             request = asked(f'id-{number}')
             try:
-                journal.accept(request)
-                journal.finish(request, done(number))
+                accept(journal, request)
+                finish(journal, request, done(number))
                 journal.deliver('me', f'id-{number}')
             except errors.GuestAgentError as error:
                 failures.append(error)
@@ -412,8 +421,8 @@ def test_states_are_bounded_when_they_are_read():
 def test_the_record_of_an_outcome_is_that_of_its_report():
     journal = opened()
     request = asked()
-    journal.accept(request)
-    journal.finish(request, done([1]))
+    accept(journal, request)
+    finish(journal, request, done([1]))
 
     data, failure = journal.ended(journal.find('me', 'id'))
 
@@ -426,7 +435,7 @@ def test_the_commands_of_another_instance_are_none_of_ours(caplog):
     disk = powercut.PowerCut()
     journal = opened(disk, instance='template')
     ended(journal, asked('a'))
-    journal.accept(asked('b'))
+    accept(journal, asked('b'))
     journal.close()
 
     journal = opened(disk, instance='copy')
@@ -523,3 +532,75 @@ def test_a_rewrite_that_is_late_does_not_touch_the_file_of_the_next_agent():
 
     left = opened(disk.after(len(disk.steps), lambda: 1))
     assert outcome(left, asked('b')).result == 2
+
+
+def test_several_share_a_write_and_a_sync_and_each_has_its_answer():
+    disk = powercut.PowerCut()
+    journal = opened(disk)
+    ended(journal, asked('old'), 1)
+    steps = len(disk.steps)
+    new = [asked(f'new-{number}') for number in range(5)]
+    old, reused, twice = asked('old'), asked('old', 'other'), asked('new-0')
+    answers = []
+
+    found = journal.accept([*new, old, reused, twice])
+
+    assert set(found) == {old, reused, twice}
+    found[old].then(answers.append)
+    assert isinstance(found[reused], errors.IdReused)
+    found[twice].then(answers.append)
+    assert [one.result for one in answers] == [1]
+    assert [step[0] for step in disk.steps[steps:]] == ['write', 'sync']
+
+    steps = len(disk.steps)
+    journal.finish([(request, done(request.id)) for request in new])
+
+    assert [step[0] for step in disk.steps[steps:]] == ['write', 'sync']
+    assert [one.result for one in answers] == [1, 'new-0']
+    again = opened(disk.after(len(disk.steps), lambda: 0))
+    assert [outcome(again, one).result for one in new] == [one.id for one in new]
+
+
+def test_of_several_none_is_known_that_could_not_be_written():
+    disk = powercut.PowerCut()
+    journal = opened(disk)
+    accept(journal, asked('running'))
+    several = [asked('a'), asked('b'), asked('a')]
+    real = disk.write
+
+    def failing(fd, data, offset):
+        disk.write = real
+        raise EIO
+
+    disk.write = failing
+    found = journal.accept(several)
+
+    assert [type(found[one]) for one in several[:2]] == [errors.StorageError] * 2
+    answers = []
+    found[several[2]].then(answers.append)
+    assert isinstance(answers[0].error, errors.StorageError)
+    assert [one.id for one in journal.unfinished()] == ['running']
+    disk.write = failing
+    journal.finish([(asked('running'), done(3))])
+    assert outcome(journal, asked('running')).result == 3
+    assert journal.accept(several[:2]) == {}
+    again = opened(disk.after(len(disk.steps), lambda: 0))
+    assert [one.id for one in again.unfinished()] == ['running', 'a', 'b']
+
+
+def test_as_many_as_the_disk_has_room_for_are_accepted_and_the_rest_refused():
+    disk = powercut.PowerCut()
+    journal = opened(disk, commands=1000)
+    accept(journal, asked('first'))
+    disk.room = 0
+    several = [asked(f'id-{number}') for number in range(200)]
+
+    found = journal.accept(several)
+
+    kept = [one for one in several if one not in found]
+    assert 0 < len(kept) < len(several)
+    assert all(isinstance(one, errors.DiskFull) for one in found.values())
+    journal.finish([(one, done('x' * 1000)) for one in kept])
+    assert not [entry for entry in journal._states if entry.unsaved]
+    again = opened(disk.after(len(disk.steps), lambda: 0))
+    assert [outcome(again, one).result for one in kept] == ['x' * 1000] * len(kept)

@@ -12,7 +12,7 @@ from guestagent.agent import request as requests
 from guestagent.agent.journal import journal as journals
 from guestagent.agent.journal import states
 from tests import powercut
-from tests.unit.agent.journals import asked, done, opened, outcome
+from tests.unit.agent.journals import accept, asked, done, finish, opened, outcome
 
 IDS = [f'id-{number}' for number in range(4)]
 #: How much is left of what was not synced.
@@ -33,15 +33,29 @@ class Story:
         self.results = {}
 
     def accept(self, command_id):
-        if self.journal.accept(asked(command_id)) is None:
+        if accept(self.journal, asked(command_id)) is None:
             self._promise(command_id, states.ACCEPTED)
 
-    def finish(self, command_id):
-        entry = self.journal.find('me', command_id)
-        if entry is not None and entry.state == states.ACCEPTED:
-            self.results[command_id] = len(self.disk.steps)
-            self.journal.finish(asked(command_id), done(self.results[command_id]))
+    def finish(self, *command_ids):
+        running = []
+        for command_id in command_ids:
+            entry = self.journal.find('me', command_id)
+            if entry is not None and entry.state == states.ACCEPTED:
+                self.results[command_id] = len(self.disk.steps)
+                running.append(command_id)
+        self.journal.finish([(asked(one), done(self.results[one])) for one in running])
+        for command_id in running:
             self._promise(command_id, states.ENDED)
+
+    def accept_all(self, _command_id):
+        wanted = [asked(command_id) for command_id in IDS]
+        found = self.journal.accept(wanted)
+        for request in wanted:
+            if request not in found:
+                self._promise(request.id, states.ACCEPTED)
+
+    def finish_all(self, _command_id):
+        self.finish(*IDS)
 
     def deliver(self, command_id):
         self.journal.deliver('me', command_id)
@@ -63,7 +77,17 @@ class Story:
 
 actions = st.lists(
     st.tuples(
-        st.sampled_from(['accept', 'finish', 'finish', 'deliver', 'rewrite']),
+        st.sampled_from(
+            [
+                'accept',
+                'accept_all',
+                'finish',
+                'finish',
+                'finish_all',
+                'deliver',
+                'rewrite',
+            ]
+        ),
         st.sampled_from(IDS),
     ),
     min_size=1,
@@ -91,7 +115,7 @@ def test_what_was_promised_is_known_after_a_power_cut(todo, data):
             found = outcome(journal, asked(entry.id))
             assert found.result == story.results[entry.id], 'it is not its outcome'
     # It is of use, and what it accepts now outlives the next power cut.
-    journal.accept(asked('after'))
+    accept(journal, asked('after'))
     again = opened(left.after(len(left.steps), lambda: 0))
     assert again.find('me', 'after') is not None
     for command_id in story.sure(steps):
@@ -104,8 +128,8 @@ def test_any_damage_is_survived(junk, place, cut):
     disk = powercut.PowerCut()
     journal = opened(disk)
     for command_id in IDS:
-        journal.accept(asked(command_id))
-        journal.finish(asked(command_id), done(command_id))
+        accept(journal, asked(command_id))
+        finish(journal, asked(command_id), done(command_id))
         journal.deliver('me', command_id)
     journal.close()
     data = bytearray(disk.read('/state/journal'))
@@ -120,14 +144,14 @@ def test_any_damage_is_survived(junk, place, cut):
         if entry.state != states.ACCEPTED:
             assert outcome(journal, asked(entry.id)).result == entry.id
     if journal.find('me', 'new') is None:
-        assert journal.accept(asked('new')) is None
+        assert accept(journal, asked('new')) is None
 
 
 def test_the_real_file_is_the_same_as_that_of_the_disk_in_memory(tmp_path):
     made = powercut.PowerCut()
     story = opened(made)
-    story.accept(asked())
-    story.finish(asked(), done())
+    accept(story, asked())
+    finish(story, asked(), done())
     path = tmp_path / 'journal'
     path.write_bytes(made.read('/state/journal'))
     file = journals.recordfile.RecordFile(str(path), b'journal', 1)

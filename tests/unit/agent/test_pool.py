@@ -102,3 +102,44 @@ def test_nothing_is_lost_when_workers_come_and_go():
 
     wait_for(lambda: sorted(done) == list(range(300)))
     wait_for(lambda: pooled.outstanding == 0)
+
+
+def test_work_that_has_a_place_frees_it_at_its_end():
+    pooled = pool.Pool(1, 1, idle_seconds=0.2)
+    gate = threading.Event()
+
+    assert pooled.enter()
+    assert pooled.enter()
+    assert not pooled.enter()
+    pooled.leave()
+    pooled.run(lambda _: gate.wait(10), None)
+    pooled.run(lambda _: None, None, leaves=True)
+
+    assert pooled.outstanding == 1
+    gate.set()
+    wait_for(lambda: pooled.outstanding == 0)
+
+
+def test_what_follows_is_done_by_the_worker_that_asks_for_it():
+    pooled = pool.Pool(4, 10, idle_seconds=0.3)
+    threads = []
+
+    def first(_):
+        threads.append(threading.get_ident())
+        pooled.run(lambda _: threads.append(threading.get_ident()), None, follows=True)
+
+    pooled.run(first, None)
+
+    wait_for(lambda: len(threads) == 2)
+    assert len(set(threads)) == 1
+
+
+def test_long_work_keeps_none_that_are_free_from_the_rest():
+    pooled = pool.Pool(4, 10, idle_seconds=0.3)
+    gate = threading.Barrier(5)
+
+    for _ in range(4):
+        pooled.submit(lambda _: gate.wait(10), None)
+
+    gate.wait(10)
+    wait_for(lambda: pooled.free == 4)
