@@ -145,6 +145,7 @@ class Bed:
         hub: str = '',
         instance: str = '',
         options: str = '',
+        script: pathlib.Path | None = None,
     ) -> Server:
         """Start a server of a kind.
 
@@ -152,10 +153,14 @@ class Bed:
         :param hub: the URL of a hub that it uses in place of the broker.
         :param instance: its name; ``''``: a new one.
         :param options: more for ours, as sections of a file.
+        :param script: runs ours in another way.
         :raises devstack.processes.Failed: it does not come up.
         """
         instance = instance or f'{kind.lower()}-{uuid.uuid4().hex[:12]}'
         argv = self._argv(kind, instance, extensions, hub or self.url, options)
+        if script is not None:
+            python = self._venvs[kind].program('python')
+            argv = [str(python), str(script), *argv[1:]]
         log = self._folder / f'{instance}.log'
         env = {
             'PATH': '/usr/bin:/bin',
