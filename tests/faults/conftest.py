@@ -12,6 +12,7 @@ from tests.functional.conftest import (  # noqa: F401 (fixtures)
     agent,
     conductor,
     connect,
+    new_vhost,
     publisher,
     query,
     rabbit,
@@ -26,8 +27,8 @@ needs_strace = pytest.mark.skipif(
 def bus_url(request, tmp_path, children):
     """The transport URL of a bus of this test's own; of either kind in turn."""
     if request.param == 'rabbit':
-        node = request.getfixturevalue('rabbit')
-        return node.add_vhost(request.node.name[:80])
+        new_vhost = request.getfixturevalue('new_vhost')
+        return new_vhost()
     made = hubs.Hub(tmp_path, '--guest', 'vm-1')
     children.append(made)
     return made.url

@@ -42,8 +42,8 @@ _ACKNOWLEDGED = re.compile(
 
 
 @pytest.fixture
-def bus_url(rabbit):
-    return rabbit.add_vhost('power')
+def bus_url(new_vhost):
+    return new_vhost()
 
 
 @pytest.fixture(scope='module')

@@ -17,8 +17,8 @@ PATIENT = {'dispatcher': {'backlog': 1000}}
 
 
 @pytest.fixture
-def bus_url(rabbit):
-    return rabbit.add_vhost('repeats')
+def bus_url(new_vhost):
+    return new_vhost()
 
 
 def request(number, sending, reply_queue):

@@ -13,8 +13,8 @@ EVENTS = [f'probe.e{number}' for number in range(5)]
 
 
 @pytest.fixture
-def bus_url(rabbit, request):
-    return rabbit.add_vhost(request.node.name[:80])
+def bus_url(new_vhost):
+    return new_vhost()
 
 
 @pytest.fixture

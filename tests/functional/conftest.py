@@ -24,6 +24,10 @@ from tests.functional import reports
 #: The package of the tests' own extension.
 PROBE = pathlib.Path(__file__).parent / 'probe'
 
+#: How many virtual hosts are made at a time: each call of rabbitmqctl takes as long as
+#: ten of them.
+VHOSTS = 12
+
 _numbers = itertools.count(1)
 
 
@@ -31,17 +35,47 @@ _numbers = itertools.count(1)
 def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.RabbitMQ]:
     """The worker's RabbitMQ node; started by the first test that wants it.
 
-    A test that stops it starts it again.
+    No test stops it: with some hundred virtual hosts that takes half a minute.
     """
     node = servers.RabbitMQ(tmp_path_factory.mktemp('rabbitmq'))
     yield node
-    node.stop()
+    node.kill()
+
+
+@pytest.fixture(scope='session')
+def fragile_rabbit(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[servers.RabbitMQ]:
+    """Another node of the worker's; a test that stops it starts it again.
+
+    The bus of a test that asks for it is on it.
+    """
+    node = servers.RabbitMQ(tmp_path_factory.mktemp('fragile'))
+    yield node
+    node.kill()
+
+
+@pytest.fixture(scope='session')
+def new_vhost(rabbit: servers.RabbitMQ) -> Callable[[], str]:
+    """``new_vhost()``: return the URL of a virtual host that nobody has used."""
+    unused: list[str] = []
+
+    def take() -> str:
+        if not unused:
+            names = [f'test-{next(_numbers)}' for _ in range(VHOSTS)]
+            unused.extend(rabbit.add_vhosts(names))
+        return unused.pop()
+
+    return take
 
 
 @pytest.fixture
-def bus_url(rabbit: servers.RabbitMQ) -> str:
+def bus_url(request: pytest.FixtureRequest) -> str:
     """The transport URL of a new virtual host, for one test."""
-    return rabbit.add_vhost(f'test-{next(_numbers)}')
+    if 'fragile_rabbit' in request.fixturenames:
+        node = request.getfixturevalue('fragile_rabbit')
+        return node.add_vhost(f'test-{next(_numbers)}')
+    return request.getfixturevalue('new_vhost')()
 
 
 @pytest.fixture

@@ -6,44 +6,27 @@ import threading
 
 import pytest
 
-from devstack import processes, servers
+from devstack import processes
 from tests.functional import faults, proxy
 
 pytestmark = pytest.mark.functional
 
 
-@pytest.fixture(scope='module')
-def own_rabbit(tmp_path_factory):
-    """A node that these tests may stop."""
-    node = servers.RabbitMQ(tmp_path_factory.mktemp('own'))
-    yield node
-    node.stop()
-
-
-@pytest.fixture
-def own_bus(own_rabbit, request, monkeypatch):
-    """This test's virtual host on that node, as ``bus_url``."""
-    return own_rabbit.add_vhost(f'own-{request.node.name}'[:60])
-
-
-@pytest.fixture
-def bus_url(own_bus):
-    return own_bus
-
-
 def test_the_agent_comes_back_after_each_dropped_connection(
-    agent, stock_client, own_rabbit
+    agent, stock_client, fragile_rabbit
 ):
     guest = agent(extensions='probe', options=faults.QUICK)
     client = stock_client(guest.instance, timeout=5, namespace='probe')
     for _ in range(3):
-        own_rabbit.ctl('close_all_connections', '--global', 'test')
+        fragile_rabbit.ctl('close_all_connections', '--global', 'test')
         processes.wait_for(lambda: faults.answers(client), 'an answer', 30)
     assert 'Traceback' not in guest.output()
     assert guest.output().count('connected to RabbitMQ') >= 2
 
 
-def test_a_reply_that_could_not_be_sent_is_sent_later(agent, stock_client, own_rabbit):
+def test_a_reply_that_could_not_be_sent_is_sent_later(
+    agent, stock_client, fragile_rabbit
+):
     guest = agent(extensions='probe', options=faults.QUICK)
     client = stock_client(guest.instance, timeout=30, namespace='probe')
     got = []
@@ -52,37 +35,38 @@ def test_a_reply_that_could_not_be_sent_is_sent_later(agent, stock_client, own_r
     )
     caller.start()
     pid = processes.wait_for(
-        lambda: faults.connection(own_rabbit, guest.instance), "the agent's connection"
+        lambda: faults.connection(fragile_rabbit, guest.instance),
+        "the agent's connection",
     )
-    own_rabbit.ctl('close_connection', pid, 'test')
+    fragile_rabbit.ctl('close_connection', pid, 'test')
     caller.join(30)
     assert got == ['slept']
 
 
-def test_the_broker_is_stopped_and_started(agent, stock_client, own_rabbit):
+def test_the_broker_is_stopped_and_started(agent, stock_client, fragile_rabbit):
     guest = agent(extensions='probe', options=faults.QUICK)
     client = stock_client(guest.instance, timeout=5, namespace='probe')
     assert faults.answers(client)
 
-    own_rabbit.restart()
+    fragile_rabbit.restart()
 
     processes.wait_for(lambda: faults.answers(client), 'an answer', 60)
     assert 'Traceback' not in guest.output()
 
 
-def test_a_broker_that_comes_later_is_found(agent, stock_client, own_rabbit):
-    own_rabbit.stop()
+def test_a_broker_that_comes_later_is_found(agent, stock_client, fragile_rabbit):
+    fragile_rabbit.stop()
     try:
         guest = agent(extensions='probe', wait=False, options=faults.QUICK)
         guest.wait_line('next attempt in')
     finally:
-        own_rabbit.start()
+        fragile_rabbit.start()
     client = stock_client(guest.instance, timeout=5, namespace='probe')
     processes.wait_for(lambda: faults.answers(client), 'an answer', 60)
 
 
-def test_a_refused_login_is_said_without_the_password(agent, own_bus):
-    url = own_bus.replace('guest:guest@', 'guest:hunter2@')
+def test_a_refused_login_is_said_without_the_password(agent, bus_url):
+    url = bus_url.replace('guest:guest@', 'guest:hunter2@')
     guest = agent(
         extensions='probe',
         wait=False,
@@ -132,17 +116,17 @@ def test_what_is_no_broker_does_not_hang_the_agent(agent, behaviour):
 
 
 @pytest.fixture
-def between(own_rabbit):
+def between(fragile_rabbit):
     """A proxy between the agent and the broker."""
-    with proxy.Proxy(own_rabbit.port) as made:
+    with proxy.Proxy(fragile_rabbit.port) as made:
         yield made
 
 
 @pytest.fixture
-def far_agent(agent, between, own_bus):
+def far_agent(agent, between, bus_url):
     """``far_agent(wait=True, **rabbit)``: an agent behind the proxy."""
-    url = own_bus.replace(
-        f':{own_bus.split(":")[-1].split("/")[0]}/', f':{between.port}/'
+    url = bus_url.replace(
+        f':{bus_url.split(":")[-1].split("/")[0]}/', f':{between.port}/'
     )
 
     def start(wait=True, **rabbit):

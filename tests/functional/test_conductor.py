@@ -219,13 +219,13 @@ def test_two_conductors_share_the_queue(conductor, connect, query):
     }
 
 
-def test_it_comes_back_when_the_broker_does(conductor, connect, query, rabbit):
+def test_it_comes_back_when_the_broker_does(conductor, connect, query, fragile_rabbit):
     child = conductor()
     publisher = connect()
     reports.Guest(publisher, 'web-1').heartbeat()
     reports.wait_state(query, 'web-1', 'UP')
 
-    rabbit.restart()
+    fragile_rabbit.restart()
     child.wait_ready()
     reports.Guest(connect(), 'web-2').heartbeat()
 

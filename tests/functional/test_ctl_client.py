@@ -124,12 +124,12 @@ def test_long_call_lives_on_signs_of_life(agent: Any, guests: client.Client) -> 
 
 @pytest.mark.slow
 def test_client_outlives_the_broker(
-    agent: Any, guests: client.Client, rabbit: servers.RabbitMQ
+    agent: Any, guests: client.Client, fragile_rabbit: servers.RabbitMQ
 ) -> None:
     name = agent().instance
     guests.ping(name, timeout=20)
 
-    rabbit.restart()
+    fragile_rabbit.restart()
 
     def answers() -> bool:
         try:
@@ -142,9 +142,9 @@ def test_client_outlives_the_broker(
 
 @pytest.mark.slow
 def test_client_while_the_broker_is_down(
-    bus_url: str, rabbit: servers.RabbitMQ
+    bus_url: str, fragile_rabbit: servers.RabbitMQ
 ) -> None:
-    rabbit.stop()
+    fragile_rabbit.stop()
     try:
         with (
             client.Client(url=bus_url, bus_retries=0) as made,
@@ -152,4 +152,4 @@ def test_client_while_the_broker_is_down(
         ):
             made.ping('vm-1')
     finally:
-        rabbit.start()
+        fragile_rabbit.start()

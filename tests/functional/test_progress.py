@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from devstack import processes, servers, stack
+from devstack import processes, stack
 from tests.functional import faults
 
 pytestmark = pytest.mark.functional
@@ -62,23 +62,10 @@ class Terminal:
         return self.process.returncode, out
 
 
-@pytest.fixture(scope='module')
-def own_rabbit(tmp_path_factory):
-    """A node that these tests may restart."""
-    node = servers.RabbitMQ(tmp_path_factory.mktemp('own'))
-    yield node
-    node.stop()
-
-
-@pytest.fixture
-def bus_url(own_rabbit, request):
-    return own_rabbit.add_vhost(request.node.name[:60])
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_watch_goes_on_after_ctrl_c_and_a_restart_of_the_broker(
-    agent, conductor, own_rabbit, bus_url, tmp_path
+    agent, conductor, fragile_rabbit, bus_url, tmp_path
 ):
     before = conductor()
     agent('vm-1', extensions='probe', options=faults.QUICK)
@@ -96,9 +83,9 @@ def test_a_watch_goes_on_after_ctrl_c_and_a_restart_of_the_broker(
     second.wait_shown(BAR)
     # It would drop its replies for a minute, see guestagent.ctl.watch.
     before.kill()
-    own_rabbit.stop()
+    fragile_rabbit.stop()
     second.wait_shown('the guest does not answer')
-    own_rabbit.start()
+    fragile_rabbit.start()
     second.wait_shown(BAR)
     conductor()
     there.touch()

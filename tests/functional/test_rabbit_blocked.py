@@ -5,31 +5,18 @@ import concurrent.futures
 
 import pytest
 
-from devstack import processes, servers
+from devstack import processes
 from tests.functional import faults, raw
 
 pytestmark = pytest.mark.functional
 
 
-@pytest.fixture(scope='module')
-def short_rabbit(tmp_path_factory):
-    """A node of which these tests take the memory."""
-    node = servers.RabbitMQ(tmp_path_factory.mktemp('short'))
-    yield node
-    node.stop()
-
-
 @pytest.fixture
-def bus_url(short_rabbit, request):
-    return short_rabbit.add_vhost(request.node.name[:40])
-
-
-@pytest.fixture
-def alarm(short_rabbit):
+def alarm(fragile_rabbit):
     """``alarm(True)`` raises it, ``alarm(False)`` ends it."""
 
     def set_(on):
-        short_rabbit.ctl('set_vm_memory_high_watermark', '0.00001' if on else '0.8')
+        fragile_rabbit.ctl('set_vm_memory_high_watermark', '0.00001' if on else '0.8')
 
     yield set_
     set_(False)

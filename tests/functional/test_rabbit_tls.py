@@ -44,7 +44,7 @@ def tls_rabbit(tmp_path_factory, authority):
         tls=authority,
     )
     yield node
-    node.stop()
+    node.kill()
 
 
 @pytest.fixture

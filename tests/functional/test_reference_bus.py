@@ -28,10 +28,10 @@ def guest(agent):
     return start
 
 
-def test_a_broker_that_comes_back_is_found(guest, rabbit, bus_url):
+def test_a_broker_that_comes_back_is_found(guest, fragile_rabbit, bus_url):
     made = guest()
     topic = f'guestagent.{made.instance}'
-    rabbit.restart()
+    fragile_rabbit.restart()
     made.wait_ready()
 
     with raw.RawClient(bus_url) as client:
@@ -43,15 +43,15 @@ def test_a_broker_that_comes_back_is_found(guest, rabbit, bus_url):
         )
 
 
-def test_the_agent_ends_though_its_broker_is_away(guest, rabbit):
+def test_the_agent_ends_though_its_broker_is_away(guest, fragile_rabbit):
     made = guest()
-    rabbit.kill()
+    fragile_rabbit.kill()
     try:
         began = time.monotonic()
         assert made.stop(30) == 0
         assert time.monotonic() - began < 20
     finally:
-        rabbit.start()
+        fragile_rabbit.start()
 
 
 def test_the_agent_ends_though_its_broker_was_never_there(guest):
