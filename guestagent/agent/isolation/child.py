@@ -95,6 +95,8 @@ class Child:
         self._made: extension.Extension | None = None
         self._started: extension.Extension | None = None
         self._health = 'ok'
+        # It has no health to speak of: to ask for it would be a part of each call.
+        self._silent = kind.health is extension.Extension.health
         self._line_max = stdio.LINE_MAX
         self._contexts: dict[int, extension.Context] = {}
         self._ids = itertools.count(1)
@@ -104,9 +106,8 @@ class Child:
         """Answer until the agent says stop, or has gone."""
         self.send({'type': 'hello', **description.describe(self._kind)})
         self._hand_over(0)
-        silent = self._kind.health is extension.Extension.health
         while not self._over:
-            self._stirred.wait(None if silent else _HEALTH_SECONDS)
+            self._stirred.wait(None if self._silent else _HEALTH_SECONDS)
             self._stirred.clear()
             self._watch()
             self._tell_health()
@@ -300,7 +301,7 @@ class Child:
 
     def _tell_health(self) -> None:
         """Tell the agent of the extension's health if it has changed."""
-        if self._started is not None:
+        if self._started is not None and not self._silent:
             try:
                 health = str(self._started.health())
             except Exception as error:

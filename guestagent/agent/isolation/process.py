@@ -2,13 +2,13 @@
 """A child process with its three pipes, and the one thread that listens to it.
 
 The thread reads what the process writes, writes what did not fit into the pipe at once,
-keeps the deadlines, and sees the end.  The process leads a session of its own, so that
-what it forks ends with it.
+keeps the deadlines, and sees the end.  Who waits for an answer reads in its stead where
+it can (:meth:`Process.lead`): to be woken by it would take longer than a short command.
+The process leads a session of its own, so that what it forks ends with it.
 """
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import logging
 import os
@@ -19,19 +19,15 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from guestagent.agent.isolation import launching, limits, stdio
+from guestagent.agent.isolation import launching, limits, stdio, words
 
 LOG = logging.getLogger(__name__)
 
 #: Seconds from the request to stop until SIGTERM, and from that until SIGKILL.
 STOP_SECONDS, TERM_SECONDS = 5.0, 2.0
 
-#: What is kept of the last lines on standard error: how many, and how much of each.
-TAIL_LINES, TAIL_LENGTH = 20, 400
-
-#: How many messages that nobody asked for are read in a second, and how many bytes of
-#: standard error.
-FLOOD, STDERR_FLOOD = 1000, 8 * 1024 * 1024
+#: How many messages that nobody asked for are read in a second.
+FLOOD = 1000
 
 #: How many bytes may wait for a process that does not read.
 UNREAD_MAX = 64 * 1024 * 1024
@@ -41,9 +37,6 @@ _Data = bytes | memoryview
 _CHUNK = 65536
 #: How many chunks a pipe may still hold when the process has ended.
 _LEFT = 32
-
-#: How many lines of standard error are logged in a second.
-LOGGED = 100
 
 
 class End(NamedTuple):
@@ -63,7 +56,7 @@ class Process:
     """A running process.
 
     :param took: is given each message, and says whether anybody had asked for it; on
-        the thread that listens, so not for long.
+        a thread that reads for all, so not for long.
     :param ended: is told of the end, once, after the last message.
     :raises OSError: the guest is short of what it takes.
     """
@@ -79,14 +72,16 @@ class Process:
         self._name = name
         self._took, self._told = took, ended
         self._lines = stdio.Lines()
-        self._tail: collections.deque[str] = collections.deque(maxlen=TAIL_LINES)
-        self._rest = b''
+        self._words = words.Words(name)
         self._lock = threading.Lock()
+        # Who has it reads stdout; taken before the other.
+        self._reading = threading.Lock()
+        self._hearing = True
         self._unsent: list[_Data] = []
         self._unread = 0
         self._deadlines: list[tuple[float, Callable[[], None]]] = []
         self._first: float | None = None
-        self._messages, self._logged, self._told_bytes = _Rate(), _Rate(), _Rate()
+        self._messages = words.Rate()
         self._fault = ''
         self._stopping = self._over = False
         self.ended = threading.Event()
@@ -97,10 +92,13 @@ class Process:
             os.close(self._wake_up)
             raise
         self._pipes = self._child.pipes
-        self._poll = select.poll()
+        self._poll = select.epoll()
         for fd in (self._pipes.stdout, self._pipes.stderr, self._pipes.pidfd):
-            self._poll.register(fd, select.POLLIN)
-        self._poll.register(self._wake_up, select.POLLIN)
+            self._poll.register(fd, select.EPOLLIN)
+        self._poll.register(self._wake_up, select.EPOLLIN)
+        self._answers = select.poll()
+        for fd in (self._pipes.stdout, self._pipes.pidfd):
+            self._answers.register(fd, select.POLLIN)
         threading.Thread(
             target=self._run, name=f'extension {name}', daemon=True
         ).start()
@@ -139,6 +137,26 @@ class Process:
             self._deadlines.append((due, call))
             self._first = due if self._first is None else min(due, self._first)
         self._wake()
+
+    def lead(self, answered: Callable[[], bool]) -> None:
+        """Read what the process writes until one's own answer has come, or cannot.
+
+        It returns at once where another does so already.
+
+        :param answered: whether it has come.
+        """
+        if not self._reading.acquire(blocking=False):
+            return
+        try:
+            if self._hearing and not self._over:
+                self._poll.unregister(self._pipes.stdout)
+                self._read_until(answered)
+                if self._hearing:
+                    self._poll.register(self._pipes.stdout, select.EPOLLIN)
+        except Exception:  # noqa: BLE001 (logged there)
+            self._give_up()
+        finally:
+            self._reading.release()
 
     def stop(self, message: stdio.Message) -> None:
         """Ask it to end by ``message``; make it if it does not."""
@@ -182,19 +200,21 @@ class Process:
             while not self._turn():
                 pass
             self._drain()
-        except Exception:
-            LOG.exception(
-                'extension %s: the thread that listens to it failed', self._name
-            )
-            self.kill('the agent failed to listen to it')
+        except Exception:  # noqa: BLE001 (logged there)
+            self._give_up()
         self._finish()
+
+    def _give_up(self) -> None:
+        """End a process after an error of ours; where that is handled."""
+        LOG.exception('extension %s: what it sent could not be taken', self._name)
+        self.kill('the agent failed to listen to it')
 
     def _turn(self) -> bool:
         """Wait for what comes next and do it; return whether the process has ended."""
         over = False
         for fd, _ in self._poll.poll(self._timeout()):
             if fd == self._pipes.stdout:
-                self._read_stdout()
+                self._hear()
             elif fd == self._pipes.stderr:
                 self._read_stderr()
             elif fd == self._pipes.stdin:
@@ -209,11 +229,11 @@ class Process:
         return over
 
     def _timeout(self) -> float | None:
-        """Return the milliseconds until the next deadline."""
+        """Return the seconds until the next deadline."""
         first = self._first
         if first is None:
             return None
-        return max(0.0, first - time.monotonic()) * 1000 + 1
+        return max(0.0, first - time.monotonic()) + 0.001
 
     def _due(self) -> list[Callable[[], None]]:
         """Return what is due, and forget it."""
@@ -234,14 +254,32 @@ class Process:
                 self._unsent[0] = self._write(self._unsent[0])
                 self._unread -= before - len(self._unsent[0])
                 if self._unsent[0]:
-                    self._poll.register(self._pipes.stdin, select.POLLOUT)
+                    with contextlib.suppress(FileExistsError):
+                        self._poll.register(self._pipes.stdin, select.EPOLLOUT)
                     return
                 del self._unsent[0]
         if ready:
             self._poll.unregister(self._pipes.stdin)
 
+    def _hear(self) -> None:
+        """Take what has come, unless another reads."""
+        if self._reading.acquire(blocking=False):
+            try:
+                if self._hearing:
+                    self._read_stdout()
+            finally:
+                self._reading.release()
+
+    def _read_until(self, answered: Callable[[], bool]) -> None:
+        """Take what comes until there is an answer, or the process has ended."""
+        while self._hearing and not answered():
+            for fd, _ in self._answers.poll():
+                if fd == self._pipes.pidfd:
+                    return  # what it has left is for the thread that listens
+                self._read_stdout()
+
     def _read_stdout(self) -> bool:
-        """Take what has come; return whether there may be more."""
+        """Take what has come; return whether there may be more.  Only who reads."""
         data = _read(self._pipes.stdout)
         if not data:
             return self._no_more_stdout(data)
@@ -268,8 +306,12 @@ class Process:
 
     def _deafen(self) -> None:
         """Read no more of what it writes."""
-        with contextlib.suppress(KeyError):
-            self._poll.unregister(self._pipes.stdout)
+        self._hearing = False
+        self._ignore(self._pipes.stdout)
+
+    def _ignore(self, fd: int) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._poll.unregister(fd)
 
     def _bound(self) -> None:
         """Let one that floods wait: its pipe fills, and it blocks."""
@@ -281,52 +323,48 @@ class Process:
             FLOOD,
         )
         self._deafen()
-        self._listen_later(self._pipes.stdout)
+        self.at(1.0, self._hear_again)
 
-    def _listen_later(self, fd: int) -> None:
-        self.at(1.0, lambda: self._poll.register(fd, select.POLLIN))
+    def _hear_again(self) -> None:
+        with self._reading:
+            self._hearing = True
+            self._poll.register(self._pipes.stdout, select.EPOLLIN)
 
     def _read_stderr(self) -> bool:
         """Keep and log what has come; return whether there may be more."""
-        data = _read(self._pipes.stderr)
-        told = self._told_bytes.add(len(data or b''))
-        if data == b'' or told > STDERR_FLOOD:
-            with contextlib.suppress(KeyError):
-                self._poll.unregister(self._pipes.stderr)
-            if data:
-                self._listen_later(self._pipes.stderr)
-        *lines, self._rest = (self._rest + (data or b'')).split(b'\n')
-        if len(self._rest) > TAIL_LENGTH or data == b'':
-            lines, self._rest = [*lines, self._rest], b''
-        for line in lines:
-            text = line[:TAIL_LENGTH].decode('utf-8', 'replace').rstrip()
-            if text:
-                self._tail.append(text)
-                if self._logged.add() <= LOGGED:
-                    LOG.info('extension %s: %s', self._name, text)
+        stderr = self._pipes.stderr
+        data = _read(stderr)
+        if data is not None:
+            flood = self._words.take(data)
+            if flood or not data:
+                self._ignore(stderr)
+            if flood:
+                self.at(1.0, lambda: self._poll.register(stderr, select.EPOLLIN))
         return bool(data)
 
     def _drain(self) -> None:
         """End what it forked, and read what is left."""
         # The group of a leader that was not waited for is still its own.
         self._signal(signal.SIGKILL)
-        for read in (self._read_stdout, self._read_stderr):
-            for _ in range(_LEFT):
-                if not read():
-                    break
+        with self._reading:
+            for read in (self._read_stdout, self._read_stderr):
+                for _ in range(_LEFT):
+                    if not read():
+                        break
 
     def _finish(self) -> None:
         """Wait for its end, and tell."""
-        with self._lock:
+        with self._reading, self._lock:
             code, exhausted = self._child.wait()
             self._over = True
             self._unsent.clear()
+            self._poll.close()
             self._pipes.close()
             os.close(self._wake_up)
         reason = self._reason(code, exhausted)
         wanted = self._stopping and not self._fault
         try:
-            self._told(End(reason, list(self._tail), wanted))
+            self._told(End(reason, list(self._words.tail), wanted))
         finally:
             self.ended.set()
 
@@ -339,21 +377,6 @@ class Process:
         if exhausted:
             return f'it was killed by {name}: its memory was used up'
         return f'it was killed by {name}'
-
-
-class _Rate:
-    """Counts within a second of the clock."""
-
-    def __init__(self) -> None:
-        self._second = self._count = 0
-
-    def add(self, number: int = 1) -> int:
-        """Count some; return how many there were in this second."""
-        second = int(time.monotonic())
-        if second != self._second:
-            self._second, self._count = second, 0
-        self._count += number
-        return self._count
 
 
 def _signal_name(number: int) -> str:

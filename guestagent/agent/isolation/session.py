@@ -25,10 +25,15 @@ ASKED = 16
 class Waiter:
     """What one request waits in; answered once, from any thread."""
 
-    __slots__ = ('_error', '_lock', '_result', 'context')
+    __slots__ = ('_error', '_lead', '_lock', '_result', 'context')
 
-    def __init__(self, context: extension.Context | None = None) -> None:
+    def __init__(
+        self,
+        context: extension.Context | None = None,
+        lead: Callable[[Callable[[], bool]], None] | None = None,
+    ) -> None:
         self.context = context
+        self._lead = lead
         self._result: Any = None
         self._error: Exception | None = None
         self._lock = threading.Lock()
@@ -39,6 +44,10 @@ class Waiter:
         self._result, self._error = result, error
         self._lock.release()
 
+    def answered(self) -> bool:
+        """Whether the wait is over."""
+        return not self._lock.locked()
+
     def wait(self, seconds: float = -1) -> Any:
         """Return the result.
 
@@ -46,6 +55,8 @@ class Waiter:
         :raises TimeoutError: it did not come.
         :raises: the error that came instead.
         """
+        if seconds < 0 and self._lead is not None:
+            self._lead(self.answered)
         if not self._lock.acquire(timeout=seconds):
             raise TimeoutError
         if self._error is not None:
@@ -131,7 +142,7 @@ class Session:
         if context is not None:
             context.check()  # it may have waited long for the start
         number = next(self._ids)
-        waiter = Waiter(context)
+        waiter = Waiter(context, self._process.lead)
         with self._lock:
             if self._end is not None:
                 raise self._died(self._end)
@@ -205,7 +216,7 @@ class Session:
             )
 
     def _take(self, message: stdio.Message) -> bool:
-        """Take a message of the process; on the thread that listens to it.
+        """Take a message of the process; on the thread that reads.
 
         :returns: whether somebody had asked for it.
         """
