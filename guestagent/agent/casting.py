@@ -25,6 +25,9 @@ LOG = logging.getLogger(__name__)
 
 #: How many may be on their way unconfirmed.
 WINDOW = 32
+#: Seconds between two.  Who takes casts may do so side by side: what follows at once
+#: may be done first, and be undone by what was before it.
+SPACING = 0.25
 #: Seconds until one is tried again that was returned or rejected: first, and at most.
 RETRY, RETRY_MAX = 1.0, 15.0
 
@@ -85,15 +88,12 @@ class Caster:
     def connected(self) -> None:
         """Send what waits; called when the bus has come (back)."""
         self._wait = RETRY
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._cancel()
         self._send()
 
     def close(self) -> None:
         """Write what was not sent to the disk."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._cancel()
         self._keeper.close()
 
     def _send(self) -> None:
@@ -103,6 +103,7 @@ class Caster:
             report = self._spool.take(spool.FRESH if blocked else spool.KINDS)
             if report is None:
                 return
+            self._later(SPACING)
             self._send_one(report)
 
     def _send_one(self, report: spool.Report) -> None:
@@ -124,10 +125,9 @@ class Caster:
             self._spool.confirmed(report)
             self._keeper.look()
             self._wait = RETRY
-            self._send()
             return
         self._spool.give_back(report)
-        if sent is base.Sent.LOST or self._timer is not None:
+        if sent is base.Sent.LOST:
             return  # connected() will send it again
         if self._log_limit.allow(cast.topic) is not None:
             LOG.warning(
@@ -135,13 +135,22 @@ class Caster:
                 cast.topic,
                 sent.value,
             )
-        delay = self._wait * random.uniform(0.5, 1.0)
-        self._timer = self._loop.call_later(delay, self._retry)
+        self._later(self._wait * random.uniform(0.5, 1.0))
         self._wait = min(self._wait * 2, RETRY_MAX)
 
-    def _retry(self) -> None:
+    def _later(self, seconds: float) -> None:
+        """Send nothing before then."""
+        self._cancel()
+        self._timer = self._loop.call_later(seconds, self._go_on)
+
+    def _go_on(self) -> None:
         self._timer = None
         self._send()
+
+    def _cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
 class Casts:

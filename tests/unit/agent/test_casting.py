@@ -42,6 +42,7 @@ def bus():
 
 @pytest.fixture
 def make(loop, bus, tmp_path, monkeypatch):
+    monkeypatch.setattr(casting, 'SPACING', 0.01)
     monkeypatch.setattr(casting, 'RETRY', 0.01)
     monkeypatch.setattr(casting, 'RETRY_MAX', 0.02)
 
@@ -102,10 +103,12 @@ def test_what_was_lost_is_sent_again_in_order_on_the_next_connection(make, loop,
     caster = make()
     for number in range(3):
         caster.cast(cast(number))
+    until(loop, lambda: len(bus.sent) == 3)
     bus.connected = False
     bus.settle(base.Sent.LOST)
     bus.connected = True
     caster.connected()
+    until(loop, lambda: len(bus.sent) == 3)
 
     assert numbers(bus.settle()) == [0, 1, 2]
 
@@ -145,3 +148,12 @@ def test_what_another_instance_has_left_is_not_sent(make, loop, bus):
     make().connected()
 
     assert not bus.sent
+
+
+def test_two_are_not_sent_at_once(make, loop, bus):
+    caster = make()
+    caster.cast(cast(1))
+    caster.cast(cast(2))
+
+    assert len(bus.sent) == 1
+    until(loop, lambda: len(bus.sent) == 2)
