@@ -121,9 +121,7 @@ class Base(extension.Extension):
             return False
         try:
             self._settle()
-            if self.records.due and self.control.state() == 'crashed':
-                LOG.warning('the server is meant to run, but does not: starting it')
-                self.control.start()
+            self.control.revive()
         finally:
             self._one.release()
         return True

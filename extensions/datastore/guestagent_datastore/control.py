@@ -52,7 +52,7 @@ class Control:
         self._watch = watch.Watch(self._ended)
         self._leaving = 0
         self._closed = False
-        self._crashes: collections.deque[float] = collections.deque(maxlen=CRASHES_MAX)
+        self._starts: collections.deque[float] = collections.deque(maxlen=CRASHES_MAX)
 
     @property
     def pid(self) -> int:
@@ -77,6 +77,7 @@ class Control:
         """
         with self._lock:
             if self._engine.ready() == 'healthy':
+                self._records.want(True, True)
                 self.look()
                 return
             if not self._engine.initialised():
@@ -115,6 +116,24 @@ class Control:
             self._records.want(True, True)
             self._end(context)
             self.start(context)
+
+    def revive(self) -> None:
+        """Start what is meant to run but does not; it ended while nobody looked."""
+        with self._lock:
+            if (
+                not self._records.due
+                or self._gave_up()
+                or self._engine.ready() != 'shutdown'
+                or self._service.pid()
+                or not self._engine.initialised()
+            ):
+                return
+            if self._records.booted:
+                LOG.info('the guest has started: starting the server')
+                if self._may_start():
+                    self._start_again()
+            else:
+                self._crashed(0)
 
     def look(self) -> None:
         """Watch the process that there is now, unless it is just being changed."""
@@ -166,30 +185,40 @@ class Control:
     def _ended(self, pid: int) -> None:
         """Tell of a crash, and start the server again."""
         with self._lock:
-            if self._closed or pid == self._leaving or not self._records.wanted.run:
-                return
-            now = time.monotonic()
-            often = (
-                len(self._crashes) == CRASHES_MAX
-                and now - self._crashes[0] < CRASHES_SECONDS
-            )
-            self._crashes.append(now)
-            restarts = self._service.restarts or not often
-            words = self._engine.last_words()
-            LOG.error(
-                'the server (process %d) ended by itself%s: %s',
-                pid,
-                '' if restarts else ', too often to start it again',
-                words or 'its log says nothing',
-            )
-            self._report('crashed', {'pid': pid, 'detail': words, 'restarts': restarts})
-            if restarts:
-                self._start_again()
+            if not self._closed and pid != self._leaving and self._records.wanted.run:
+                self._crashed(pid)
 
-    def _start_again(self) -> None:
+    def _crashed(self, pid: int) -> None:
+        restarts = self._service.restarts or self._may_start()
+        words = self._engine.last_words()
+        LOG.error(
+            'the server (process %d) ended by itself%s: %s',
+            pid,
+            '' if restarts else ', too often to start it again',
+            words or 'its log says nothing',
+        )
+        self._report('crashed', {'pid': pid, 'detail': words, 'restarts': restarts})
+        if restarts and self._start_again():
+            self._report('recovered', {'pid': self.pid})
+
+    def _may_start(self) -> bool:
+        """Whether it was not started too often of late; counts this time."""
+        if self._gave_up():
+            return False
+        self._starts.append(time.monotonic())
+        return True
+
+    def _gave_up(self) -> bool:
+        """Whether it would be too often to start it once more."""
+        return (
+            len(self._starts) == CRASHES_MAX
+            and time.monotonic() - self._starts[0] < CRASHES_SECONDS
+        )
+
+    def _start_again(self) -> bool:
         try:
             self.start()
         except errors.GuestError as error:
             LOG.error('the server cannot be started again: %s', error)
-        else:
-            self._report('recovered', {'pid': self.pid})
+            return False
+        return True

@@ -79,8 +79,12 @@ class Records:
     @property
     def due(self) -> bool:
         """Whether the server is to run now."""
-        wanted = self._wanted
-        return wanted.run or (wanted.enabled and wanted.boot != _boot())
+        return self._wanted.run or (self._wanted.enabled and self.booted)
+
+    @property
+    def booted(self) -> bool:
+        """Whether the guest has started since it was said what the server is to do."""
+        return self._wanted.boot != _boot()
 
     def _read(self, name: str) -> Any:
         """Return what is kept; ``None``: nothing."""

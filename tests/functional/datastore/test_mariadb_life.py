@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import select
 import shutil
 import signal
 from collections.abc import Callable
@@ -101,6 +102,51 @@ def test_a_crash_is_told_at_once_and_the_server_started_again(
     )
     after = mariadb.call('status')
     assert (after['state'], after['pid'] != pid) == ('healthy', True)
+
+
+def test_a_crash_while_there_was_no_agent_is_told_by_the_next(
+    mariadb: guests.Guest,
+) -> None:
+    pid = mariadb.call('status')['pid']
+    mariadb.stop()
+    mariadb.host.events.clear()
+    ended = os.pidfd_open(pid)
+    os.kill(pid, signal.SIGKILL)
+    select.select([ended], [], [], 60)
+    os.close(ended)
+    mariadb.start()
+    assert mariadb.call('status')['state'] == 'crashed'
+    mariadb.made.watch()  # type: ignore[union-attr, attr-defined]
+    assert [name for name, _data in mariadb.host.events] == [
+        'datastore.crashed',
+        'datastore.recovered',
+    ]
+    assert mariadb.host.facts['datastore.state'] == 'healthy'
+
+
+def test_a_server_that_does_not_start_says_why_and_is_given_up(
+    mariadb: guests.Guest,
+) -> None:
+    assert mariadb.made is not None
+    mariadb.call('server_stop')
+    mariadb.host.events.clear()
+    table = mariadb.folder / 'volume' / 'data' / 'ibdata1'
+    kept = table.read_bytes()
+    table.write_bytes(b'nonsense')
+    try:
+        with pytest.raises(
+            errors.GuestError, match=r'ended while it started: .*InnoDB'
+        ):
+            mariadb.call('server_start')
+        assert mariadb.call('status')['state'] == 'crashed'
+        for _ in range(5):
+            mariadb.made.watch()  # type: ignore[attr-defined]
+        # More often would only wear out the disk.
+        assert 1 <= len(mariadb.host.events) <= 3
+        assert mariadb.made.health() == 'the server has crashed'
+    finally:
+        table.write_bytes(kept)
+    assert mariadb.call('server_start')['state'] == 'healthy'
 
 
 def test_what_a_killed_agent_left_undone_is_found(
