@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -10,12 +11,33 @@ import pytest
 from tests.functional.datastore.postgresql import cluster
 
 
-@pytest.fixture(scope='session')
-def postgresql() -> Iterator[cluster.Cluster]:
-    """One server for all tests that leave it as it was."""
+def _initialised() -> Iterator[pathlib.Path]:
     made = cluster.Cluster()
     try:
-        made.make()
+        made.engine.initialise()
+        yield made.data
+    finally:
+        made.remove()
+
+
+@pytest.fixture(scope='session')
+def data() -> Iterator[pathlib.Path]:
+    """The data of a new server, to copy: to make it takes seconds."""
+    yield from _initialised()
+
+
+@pytest.fixture(scope='session')
+def other_data() -> Iterator[pathlib.Path]:
+    """The data of a server that is not related to that one."""
+    yield from _initialised()
+
+
+@pytest.fixture(scope='module')
+def postgresql(data: pathlib.Path) -> Iterator[cluster.Cluster]:
+    """One server for the tests of a module."""
+    made = cluster.Cluster()
+    try:
+        made.make(data)
         yield made
     finally:
         made.remove()

@@ -6,6 +6,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -150,3 +152,20 @@ def test_a_file_of_the_data_folder_does_not_count(postgresql: cluster.Cluster) -
         (str(postgresql.folder / 'config' / 'pg_hba.conf'),)
     ]
     postgresql.query('ALTER SYSTEM RESET hba_file')
+
+
+def test_an_idle_agent_needs_no_library(postgresql: cluster.Cluster) -> None:
+    # What asks the server how it is, every few seconds, is a few lines of our own.
+    asked = (
+        'import sys; from guestagent_datastore.engines import postgresql; '
+        'from guestagent_datastore.engines.postgresql import probe; import pathlib; '
+        "print(probe.ask(pathlib.Path(sys.argv[1]), 'os_admin'), "
+        "'psycopg2' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', asked, str(postgresql.engine.socket)],
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert done.stdout.split() == ['healthy', 'False']

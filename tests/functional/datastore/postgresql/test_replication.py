@@ -17,27 +17,14 @@ from tests.functional.datastore.postgresql import cluster
 PASSWORD = 'hunter2 of a user'
 
 
-@pytest.fixture(scope='module')
-def data() -> Iterator[tuple[pathlib.Path, ...]]:
-    """The data of two servers that are not related."""
-    made = cluster.Cluster(), cluster.Cluster()
-    try:
-        for one in made:
-            one.engine.initialise()
-        yield tuple(one.data for one in made)
-    finally:
-        for one in made:
-            one.remove()
-
-
 @pytest.fixture
 def pair(
-    data: tuple[pathlib.Path, ...],
+    data: pathlib.Path, other_data: pathlib.Path
 ) -> Iterator[tuple[cluster.Cluster, cluster.Cluster]]:
     """A source, and a server with other data that is to be its replica."""
     made = cluster.Cluster(), cluster.Cluster()
     try:
-        for one, copied in zip(made, data, strict=True):
+        for one, copied in zip(made, (data, other_data), strict=True):
             one.make(copied)
             one.query('CREATE TABLE public.rows (number int)')
         yield made

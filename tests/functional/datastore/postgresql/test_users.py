@@ -251,7 +251,7 @@ def test_users_that_cannot_be(postgresql: cluster.Cluster, user: models.User) ->
     assert postgresql.engine.list_users(None, None, False).items == ()
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(
     database=NAMES,
     user=NAMES,

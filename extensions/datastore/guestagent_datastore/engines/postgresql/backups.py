@@ -248,7 +248,7 @@ class Restore(transfer.Restore):
             (self._place.data / name).unlink(missing_ok=True)
         engine.prepare_folders()
         state = engine.recall()
-        state.wal_kept, state.source = '', {}
+        state.wal_kept, state.source, state.is_source = '', {}, False
         engine.keep(state)
         engine.recover_at_start()
         engine.end_data()

@@ -25,6 +25,7 @@ class State:
     :ivar read_only: whether writes are refused.
     :ivar general_log: whether statements are logged.
     :ivar tls: ``{certificate, key, ca, required}``; empty: no TLS.
+    :ivar is_source: whether the server was made a source.
     :ivar source: of a replica: ``{host, port, user, password, slot}``.
     :ivar replica_password: of the account for replicas.
     :ivar wal_kept: the LSN from which on WAL is kept for a backup that follows.
@@ -35,6 +36,7 @@ class State:
     read_only: bool = False
     general_log: bool = False
     tls: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+    is_source: bool = False
     source: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False)
     replica_password: str = dataclasses.field(default='', repr=False)
     wal_kept: str = ''

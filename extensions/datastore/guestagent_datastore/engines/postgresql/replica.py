@@ -51,7 +51,7 @@ class Replica(replication.Replication):
             'password': source.password,
             'slot': slot,
         }
-        state.wal_kept, state.read_only = '', False
+        state.wal_kept, state.read_only, state.is_source = '', False, False
         self.keep(state)
         try:
             system = _system(source)

@@ -36,8 +36,7 @@ SELECT (SELECT status FROM pg_stat_wal_receiver),
 """
 _SOURCE = """
 SELECT pg_current_wal_lsn()::text,
-  (SELECT count(*) FROM pg_stat_replication WHERE state IN ('streaming', 'catchup')),
-  EXISTS (SELECT 1 FROM pg_replication_slots WHERE starts_with(slot_name, %s))
+  (SELECT count(*) FROM pg_stat_replication WHERE state IN ('streaming', 'catchup'))
 """
 #: The last place that is here, and the server that it comes from.
 _LAST = """
@@ -60,10 +59,9 @@ class Replication(server.Server):
         state = self.recall()
         if self.is_replica():
             return self._replica(state)
-        rows = self.client.query(_SOURCE, [SLOT_PREFIX])
-        position, replicas, slots = rows[0]
+        ((position, replicas),) = self.client.query(_SOURCE)
         return models.Replication(
-            role='source' if slots or replicas else 'single',
+            role='source' if state.is_source else 'single',
             position=position,
             read_only=state.read_only,
             replicas=replicas,
@@ -103,9 +101,9 @@ class Replication(server.Server):
         ):
             if self.client.value(f'SHOW {name}') == bad:
                 needed[name] = good
-        if needed:
-            state.overrides |= needed
-            self.keep(state)
+        state.overrides |= needed
+        state.is_source = True
+        self.keep(state)
         return bool(needed)
 
     def replication_account(self) -> models.Source:
@@ -155,7 +153,7 @@ class Replication(server.Server):
                 session.query('ALTER ROLE {} NOLOGIN', names=[hba.REPLICATOR])
             _drop_slots(session, 'starts_with(slot_name, %s)', SLOT_PREFIX)
         state = self.recall()
-        state.replica_password = ''
+        state.replica_password, state.is_source = '', False
         self.keep(state)
 
     def set_read_only(self, read_only: bool) -> None:
