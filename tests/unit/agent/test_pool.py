@@ -143,3 +143,33 @@ def test_long_work_keeps_none_that_are_free_from_the_rest():
 
     gate.wait(10)
     wait_for(lambda: pooled.free == 4)
+
+
+def test_what_comes_at_once_is_shared_by_workers():
+    pooled = pool.Pool(3, 10, idle_seconds=0.2)
+    together = threading.Barrier(3)
+
+    for _ in range(2):  # by new workers, and by those that are idle then
+        for _ in range(3):
+            assert pooled.submit(lambda _: together.wait(10), None)
+        wait_for(lambda: pooled.outstanding == 0)
+        assert not together.broken
+
+
+def test_without_a_new_thread_those_that_run_take_what_waits(monkeypatch, caplog):
+    pooled = pool.Pool(2, 10, idle_seconds=0.2)
+    gate, done = threading.Event(), []
+    pooled.submit(gate.wait, 10)
+    wait_for(lambda: pooled.busy())
+
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, 'start', refuse)
+    assert pooled.submit(done.append, 1)
+    assert not done
+    monkeypatch.undo()
+    gate.set()
+
+    wait_for(lambda: done == [1])
+    assert "can't start" in caplog.text
