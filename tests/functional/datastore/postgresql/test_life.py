@@ -154,6 +154,15 @@ def test_a_file_of_the_data_folder_does_not_count(postgresql: cluster.Cluster) -
     postgresql.query('ALTER SYSTEM RESET hba_file')
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason='only root gives files away')
+def test_data_of_another_guest_is_taken(postgresql: cluster.Cluster) -> None:
+    # Users have other numbers there.
+    postgresql.stop()
+    subprocess.run(['chown', '-R', '12345:12345', postgresql.data], check=True)
+    postgresql.start()
+    assert postgresql.engine.ready() == 'healthy'
+
+
 def test_an_idle_agent_needs_no_library(postgresql: cluster.Cluster) -> None:
     # What asks the server how it is, every few seconds, is a few lines of our own.
     asked = (

@@ -113,9 +113,25 @@ class Layout(engine.Engine):
         """Make the folders that are not there; nobody else may read the data."""
         for path in (self.place.run, self.place.logs):
             files.make_folder(path, self.place.user)
+        self._take_data()
         files.make_folder(self.place.data, self.place.user, 0o700)
         files.make_folder(self.place.config, '', 0o755)
         files.make_folder(self.place.state, '', 0o700)
+
+    def _take_data(self) -> None:
+        """Give data from another guest, where users had other numbers, to ours."""
+        if os.geteuid() != 0:
+            return
+        try:
+            owner = (self.place.data / 'PG_VERSION').stat().st_uid
+            account = pwd.getpwnam(self.place.user)
+        except (FileNotFoundError, KeyError):
+            return
+        if owner == account.pw_uid:
+            return
+        for folder, _, names in os.walk(self.place.data):
+            for path in (folder, *(os.path.join(folder, name) for name in names)):
+                os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
 
     def initialised(self) -> bool:
         """Whether a whole cluster is there."""

@@ -102,10 +102,10 @@ class Server(layout.Layout):
         with self.client.session() as session:
             before = session.value('SELECT pg_conf_load_time()')
             session.query('SELECT pg_reload_conf()')
-            for _ in range(200):
+            for _ in range(1000):
                 if session.value('SELECT pg_conf_load_time()') != before:
                     return
-                session.query('SELECT pg_sleep(0.02)')
+                session.query('SELECT pg_sleep(0.03)')
         raise errors.GuestError('PostgreSQL does not read its files again')
 
     def terminate(self, condition: str, *values: object) -> None:
