@@ -20,7 +20,7 @@ from guestagent import errors, extension
 from guestagent_datastore import conf as options
 from guestagent_datastore import control as controls
 from guestagent_datastore import engine as engines
-from guestagent_datastore import records, services
+from guestagent_datastore import holders, programs, records, services
 
 LOG = logging.getLogger(__name__)
 
@@ -106,7 +106,8 @@ class Base(extension.Extension):
                 records.Operation(operation, time.time(), context.command_id)
             )
             try:
-                yield
+                with programs.marked(self._mark):
+                    yield
             finally:
                 self.records.end()
         finally:
@@ -132,6 +133,8 @@ class Base(extension.Extension):
         if cut is None:
             return
         try:
+            # What it has started may still be at work.
+            holders.end(self._mark)
             text = self.engine.recover(cut.name)
         except errors.GuestAgentError as error:
             text = f'nobody knows what became of it: {error}'
@@ -140,6 +143,10 @@ class Base(extension.Extension):
         self.report_event('interrupted', self.found)
         self.records.interrupted = None
         self.records.end()
+
+    @property
+    def _mark(self) -> pathlib.Path:
+        return pathlib.Path(self.conf.state_folder) / 'programs'
 
     def _made(self) -> Parts:
         with self._making:

@@ -99,6 +99,7 @@ def _apt(words: Sequence[str], context: extension.Context) -> None:
             {'DEBIAN_FRONTEND': 'noninteractive'},
         ),
         seconds=SECONDS,
+        left=True,
     )
 
 

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pathlib
 import subprocess
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from guestagent import errors, extension
@@ -15,6 +18,24 @@ from guestagent_datastore import models
 PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 #: How much of what a failed program said goes into the error, in characters.
 TAIL = 2000
+
+
+_local = threading.local()
+
+
+@contextlib.contextmanager
+def marked(path: pathlib.Path) -> Iterator[None]:
+    """Let what this thread runs meanwhile have a file open, by which it is found.
+
+    It may outlive an agent that is killed (:mod:`guestagent_datastore.holders`).
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with open(path, 'w') as mark:
+        _local.mark = mark.fileno()
+        try:
+            yield
+        finally:
+            del _local.mark
 
 
 def environment(command: models.Command) -> dict[str, str]:
@@ -49,15 +70,18 @@ def run(
     context: extension.Context | None = None,
     seconds: float = 60,
     codes: tuple[int, ...] = (0,),
+    left: bool = False,
 ) -> str:
     """Run it to its end and return what it wrote to standard output.
 
     :param context: when it is cancelled, the program is killed.
     :param codes: the exit codes that are no failure.
+    :param left: it may go on when the agent is killed, and is not ended by the next.
     :raises guestagent.errors.GuestError: it cannot be run, did not end in time, or
         failed; with the end of what it said.
     """
     name = command.argv[0]
+    mark: int | None = None if left else getattr(_local, 'mark', None)
     try:
         process = subprocess.Popen(
             command.argv,
@@ -67,6 +91,7 @@ def run(
             cwd=command.folder,
             env=environment(command),
             start_new_session=True,
+            pass_fds=() if mark is None else (mark,),
             text=True,
             errors='replace',
             **account(command),

@@ -15,7 +15,7 @@ import subprocess
 
 from guestagent import errors
 from guestagent_datastore import engine as engines
-from guestagent_datastore import programs, services
+from guestagent_datastore import holders, programs, services
 
 
 class Own(services.Service):
@@ -65,31 +65,11 @@ class Own(services.Service):
             if self._process.poll() is None:
                 return self._process.pid
             self._process = None
-        parents = {pid: _parent(pid) for pid in _holders(self._mark)}
+        parents = {pid: _parent(pid) for pid in holders.find(self._mark)}
         return next((pid for pid in parents if parents[pid] not in parents), 0)
 
     def set_enabled(self, enabled: bool) -> None:
         """Nothing: the extension starts what is meant to run when the agent starts."""
-
-
-def _holders(path: pathlib.Path) -> list[int]:
-    """Return the processes that have a file open, but not this one."""
-    try:
-        wanted = os.stat(path)
-    except FileNotFoundError:
-        return []
-    found = []
-    for name in os.listdir('/proc'):
-        if not name.isdigit() or int(name) == os.getpid():
-            continue
-        # It may have gone, or be another user's: then it is none of ours.
-        with contextlib.suppress(OSError):
-            for fd in os.listdir(f'/proc/{name}/fd'):
-                with contextlib.suppress(OSError):
-                    if os.path.samestat(os.stat(f'/proc/{name}/fd/{fd}'), wanted):
-                        found.append(int(name))
-                        break
-    return found
 
 
 def _parent(pid: int) -> int:
