@@ -44,7 +44,7 @@ class Guest:
 
     def restore(self, made: Any, key: str = '') -> None:
         links = self.manager.chain(
-            made['location'], made['checksum'], self.target(), self.context
+            self.engine, made['location'], made['checksum'], self.target(), self.context
         )
         self.manager.restore(self.engine, links, self.target(), key, self.context)
 
@@ -86,7 +86,7 @@ def test_what_is_restored_is_what_was_backed_up(
     made = guest.back_up('b1')
     assert made['type'] == 'full'
     assert made['stream_size'] == BIG
-    assert made['metadata'] == {'lsn': '17'}
+    assert made['metadata'] == {'lsn': '17', 'engine': 'standin'}
     guest.restore(made)
     assert (tmp_path / 'in').read_bytes() == (tmp_path / 'out').read_bytes()
     assert guest.engine.finished
@@ -126,6 +126,16 @@ def test_a_chain_with_another_parent_is_refused(guest: Guest) -> None:
     with pytest.raises(errors.StorageError, match='another object'):
         guest.restore(second)
     assert guest.engine.parts == []
+
+
+def test_a_backup_of_another_engine_is_refused(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = guest.back_up('b1')
+    monkeypatch.setattr(standin.StandIn, 'name', 'another')
+    for use in (lambda: guest.restore(made), lambda: guest.back_up('b2', made)):
+        with pytest.raises(errors.InvalidArgument, match='of standin, not of another'):
+            use()
 
 
 def test_a_key_of_the_caller_seals(guest: Guest) -> None:

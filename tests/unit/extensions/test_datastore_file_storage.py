@@ -18,8 +18,8 @@ def storage(tmp_path: pathlib.Path) -> file.File:
 
 def fill(storage: base.Storage, name: str, data: bytes) -> base.Stored:
     writer = storage.create(name)
-    writer.write(data[:10])
-    writer.write(data[10:])
+    for at in range(0, len(data), 700_000):
+        writer.write(data[at : at + 700_000])
     return writer.finish({'lsn': '17'})
 
 

@@ -193,7 +193,7 @@ class Backups(base.Base):
         :raises guestagent.errors.StorageError: one is not there, or another.
         """
         return self.backups.chain(
-            source.location, source.checksum, source.place, context
+            self.engine, source.location, source.checksum, source.place, context
         )
 
     def fill(

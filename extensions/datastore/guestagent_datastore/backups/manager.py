@@ -73,15 +73,16 @@ class Manager:
                 f'backup_id: {backup_id!r}: letters, digits, - and _ only'
             )
         self._sweep(target, context)
-        before = self._parent(parent, target, context)
+        before = self._parent(parent, engine, target, context)
         with (
             self._folders.work(engine) as work,
             engine.backup(before.metadata if before else None, work) as backup,
         ):
-            return self._store(backup, backup_id, before, target, key, context)
+            return self._store(engine, backup, backup_id, before, target, key, context)
 
     def _store(
         self,
+        engine: engines.Engine,
         backup: transfer.Backup,
         backup_id: str,
         before: Link | None,
@@ -101,7 +102,7 @@ class Manager:
         )
 
         def metadata() -> dict[str, str]:
-            found = backup.metadata()
+            found = {**backup.metadata(), 'engine': engine.name}
             if before is not None:
                 found['parent_location'] = before.location
                 found['parent_checksum'] = before.checksum
@@ -199,6 +200,7 @@ class Manager:
 
     def chain(
         self,
+        engine: engines.Engine,
         location: str,
         checksum: str,
         target: base.Target,
@@ -206,6 +208,7 @@ class Manager:
     ) -> list[Link]:
         """Return a backup and those that it follows, the full one first.
 
+        :raises guestagent.errors.InvalidArgument: they are of another engine.
         :raises guestagent.errors.StorageError: one of them is not there, or not what
             the one after it says.
         """
@@ -216,6 +219,7 @@ class Manager:
             stored = self._describe(location, checksum, target, context)
             metadata = dict(stored['metadata'])
             found.append(Link(location, stored['checksum'], metadata))
+            _check_engine(found[-1], engine)
             location = metadata.get('parent_location', '')
             checksum = metadata.get('parent_checksum', '')
         return found[::-1]
@@ -305,6 +309,7 @@ class Manager:
     def _parent(
         self,
         parent: Mapping[str, Any] | None,
+        engine: engines.Engine,
         target: base.Target,
         context: extension.Context,
     ) -> Link | None:
@@ -314,7 +319,9 @@ class Manager:
         if not isinstance(location, str) or not isinstance(checksum, str):
             raise errors.InvalidArgument('parent: it must have location and checksum')
         stored = self._describe(location, checksum, target, context)
-        return Link(location, stored['checksum'], stored['metadata'])
+        link = Link(location, stored['checksum'], stored['metadata'])
+        _check_engine(link, engine)
+        return link
 
     def _describe(
         self,
@@ -356,6 +363,15 @@ def _plain(command: models.Command) -> dict[str, Any]:
             'user': command.user,
         }
     }
+
+
+def _check_engine(link: Link, engine: engines.Engine) -> None:
+    """Refuse a backup that says it is another engine's; Trove's own say nothing."""
+    found = link.metadata.get('engine', engine.name)
+    if found != engine.name:
+        raise errors.InvalidArgument(
+            f'{link.location}: it is a backup of {found}, not of {engine.name}'
+        )
 
 
 def _report(context: extension.Context, what: str, done: int, of: int) -> None:

@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import pathlib
+import threading
 import urllib.parse
 from collections.abc import Iterator, Mapping
 
@@ -23,6 +24,8 @@ from guestagent_datastore.storage import base
 #: What is being written has a name with this at its end.
 PART = '.part'
 DESCRIPTION = '.json'
+#: How much is written before the disk is told to begin, in bytes.
+FLUSH = 32 * 1024**2
 
 
 @contextlib.contextmanager
@@ -165,12 +168,45 @@ class File(base.Storage):
         )
 
 
+class _Flush(threading.Thread):
+    """Brings to the disk what was written, while more is.
+
+    So the end need not wait for all of it, and what nobody reads again soon does not
+    drive the server's own data out of memory.
+    """
+
+    def __init__(self, file: int) -> None:
+        super().__init__(daemon=True)
+        self._file = file
+        self._error: OSError | None = None
+        self.start()
+
+    def run(self) -> None:
+        """Do it; the kernel tells of an error only once."""
+        try:
+            os.fdatasync(self._file)
+            os.posix_fadvise(self._file, 0, 0, os.POSIX_FADV_DONTNEED)
+        except OSError as error:
+            self._error = error
+
+    def finish(self) -> None:
+        """Wait for it.
+
+        :raises OSError: something is not on the disk.
+        """
+        self.join()
+        if self._error is not None:
+            raise self._error
+
+
 class _Writer(base.Writer):
     def __init__(self, path: pathlib.Path) -> None:
         self._path = path
         self._part = _beside(path, PART)
         self._sum = hashlib.sha256()
         self._size = 0
+        self._dirty = 0
+        self._flush: _Flush | None = None
         # What an interrupted one left goes; a second one at the same time is refused
         # by the caller.
         self._file = open(self._part, 'wb', buffering=0, opener=_private)  # noqa: SIM115
@@ -181,13 +217,24 @@ class _Writer(base.Writer):
         with _explained(f'{self._part}'):
             while rest:
                 rest = rest[self._file.write(rest) :]
-        self._size += len(data)
+            self._size += len(data)
+            self._dirty += len(data)
+            if self._dirty >= FLUSH:
+                self._finish_flush()
+                self._flush = _Flush(self._file.fileno())
+                self._dirty = 0
+
+    def _finish_flush(self) -> None:
+        flush, self._flush = self._flush, None
+        if flush is not None:
+            flush.finish()
 
     def finish(self, metadata: Mapping[str, str]) -> base.Stored:
         checksum = self._sum.hexdigest()
         kept = dict(metadata)
         known = {'size': self._size, 'sha256': checksum, 'metadata': kept}
         with _explained(f'{self._path}'):
+            self._finish_flush()
             os.fsync(self._file.fileno())
             self._file.close()
             _write(_beside(self._path, DESCRIPTION), json.dumps(known).encode())
@@ -197,6 +244,8 @@ class _Writer(base.Writer):
 
     def abort(self) -> None:
         with _explained(f'{self._part}'):
+            if self._flush is not None:
+                self._flush.join()
             self._file.close()
             if not self._part.exists():
                 return

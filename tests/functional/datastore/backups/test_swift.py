@@ -239,7 +239,7 @@ class Guest:
 
     def restore(self, made: Any) -> None:
         links = self.manager.chain(
-            made['location'], made['checksum'], self.target, self.context
+            self.engine, made['location'], made['checksum'], self.target, self.context
         )
         self.manager.restore(self.engine, links, self.target, '', self.context)
 
