@@ -57,7 +57,7 @@ OPTIONS = [
         help="The folder of the server's logs. Default: /var/log/guestagent-<engine>.",
     ),
     cfg.StrOpt(
-        'user',
+        'server_user',
         default='',
         help='The account that the server runs as. Default: the one that its package '
         'makes; without root, the one of the agent.',
@@ -128,7 +128,7 @@ def make_place(conf: Any, kind: type[engine.Engine]) -> models.Place:
         run=pathlib.Path(conf.run_folder or f'/run/{own}'),
         state=volume / 'guestagent',
         logs=pathlib.Path(conf.log_folder or f'/var/log/{own}'),
-        user=conf.user or kind.user,
+        user=conf.server_user or kind.user,
         port=kind.port if conf.port is None else conf.port,
         listen=conf.listen,
     )

@@ -51,12 +51,13 @@ _MANUAL = {
 _NOT_COMMON = ['pyyaml', 'requests']
 
 
-#: What the package says of exec.  An agent without exec starts no process for it.
-_EXEC = """
+#: What the package says of extensions that must be root's.  An agent without one starts
+#: no process for it.
+_ROOTS = """
 #
-# From the package: the agent is the user guestagent, and exec is root's, in a process
-# of its own that nothing limits. Whoever wants exec to have fewer rights names another
-# isolate_user.
+# From the package: the agent is the user guestagent, and {name} is root's, in a process
+# of its own that nothing limits.
+# {more}
 #
 
 isolate = true
@@ -64,8 +65,19 @@ isolate_user = root
 isolate_memory = 0
 isolate_cpu = 0
 isolate_cpu_time = 0
-isolate_files = 8192
+isolate_files = {files}
 """
+_EXEC = _ROOTS.format(
+    name='exec',
+    more='Whoever wants exec to have fewer rights names another isolate_user.',
+    files=8192,
+)
+_DATASTORE = (
+    _ROOTS.format(
+        name='datastore', more='It stays there, to watch the server.', files=65536
+    )
+    + 'isolate_idle = 0\n'
+)
 
 
 class Catalogue:
@@ -228,6 +240,7 @@ def _agent_options() -> str:
     for before, after in (
         ('\n#user =\n', '\nuser = guestagent\n'),
         ('\n[exec]\n', f'\n[exec]\n{_EXEC}'),
+        ('\n[datastore]\n', f'\n[datastore]\n{_DATASTORE}'),
     ):
         if text.count(before) != 1:
             raise bundle.BundleError(f'agent.conf has not one line {before.strip()!r}')
