@@ -28,7 +28,8 @@ STATUSES = {
     'shutdown': 'shutdown',
     'crashed': 'crashed',
 }
-#: Seconds for which a command waits for another one to end, and between two looks.
+#: Seconds for which a command without a limit of its own waits for another one to end,
+#: and between two looks.
 WAIT_SECONDS, LOOK_SECONDS = 120.0, 0.5
 
 CUT_SHORT = 'the agent or the guest went down before it was done'
@@ -101,7 +102,8 @@ class Base(extension.Extension):
 
         :raises guestagent.errors.Transient: it does not end.
         """
-        until = time.monotonic() + WAIT_SECONDS
+        left = None if context is None else context.remaining()
+        until = time.monotonic() + (WAIT_SECONDS if left is None else left)
         while True:
             try:
                 return self.call('datastore', verb, context=context, **arguments)
@@ -154,7 +156,7 @@ class Base(extension.Extension):
         elif what:
             self.conductor.update_backup(what, state='FAILED', success=False)
         if values.get(conductors.NOTIFICATION) is not None:
-            self._tell_error(values, CUT_SHORT, [])
+            self._tell_error(values, CUT_SHORT, [f'{CUT_SHORT}\n'])
 
     def _status(self) -> str | None:
         """Return the instance's status in Trove's words; ``None``: not known here."""

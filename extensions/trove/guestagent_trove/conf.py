@@ -58,6 +58,11 @@ OPTIONS = [
         default='',
         help="The agent's own log, which Trove shows as the log 'guest'.",
     ),
+    cfg.StrOpt(
+        'storage_strategy',
+        default='swift',
+        help='Where backups go when Trove does not say, and logs.',
+    ),
     cfg.StrOpt('swift_service_type', default='object-store', help='In the catalog.'),
     cfg.StrOpt('swift_endpoint_type', default='publicURL', help='In the catalog.'),
     cfg.StrOpt('os_region_name', default='', help='In the catalog; empty: any.'),

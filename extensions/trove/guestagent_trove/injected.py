@@ -36,6 +36,7 @@ _TROVE = frozenset(
         'ssl_mode',
         'network_isolation',
         'conductor_queue',
+        'storage_strategy',
         'swift_service_type',
         'swift_endpoint_type',
         'os_region_name',
@@ -143,10 +144,10 @@ def read(settings: Sequence[foreign.Setting]) -> foreign.Reading:
         defaults[None, 'instance_id'] = default['guest_id']
     warnings = []
     for setting in settings:
-        place = _place(setting, manager)
-        if place is not None:
+        places = _places(setting, manager)
+        if places:
             try:
-                defaults[place] = _value(setting)
+                defaults.update(dict.fromkeys(places, _value(setting)))
             except ValueError:
                 warnings.append(
                     f'{setting.file}: [{setting.section}] {setting.name}: '
@@ -162,16 +163,17 @@ def read(settings: Sequence[foreign.Setting]) -> foreign.Reading:
     return foreign.Reading(values, defaults, warnings)
 
 
-def _place(setting: foreign.Setting, manager: str) -> tuple[str, str] | None:
-    """Return which option of ours a setting is, or ``None``."""
+def _places(setting: foreign.Setting, manager: str) -> list[tuple[str, str]]:
+    """Return which options of ours a setting is."""
+    places = []
     if setting.section == 'DEFAULT':
         if setting.name in _TROVE:
-            return 'trove', setting.name
+            places.append(('trove', setting.name))
         if setting.name in _DATASTORE:
-            return 'datastore', _DATASTORE[setting.name]
-    elif setting.section == manager:
-        return _MANAGER.get(setting.name)
-    return None
+            places.append(('datastore', _DATASTORE[setting.name]))
+    elif setting.section == manager and setting.name in _MANAGER:
+        places.append(_MANAGER[setting.name])
+    return places
 
 
 def _value(setting: foreign.Setting) -> Any:

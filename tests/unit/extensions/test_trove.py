@@ -287,22 +287,29 @@ def test_a_status_that_nobody_knows_is_unknown(guest, host):
 
 def test_a_restart_is_required_until_there_is_one(guest, host):
     guest.state.set(phase=states.READY)
-    host.results['status'] = {'state': 'healthy', 'restart_required': ['ssl_cert']}
-    container = {'certificate': 'c', 'private_key': 'k', 'ca': 'a'}
-    made = call(
-        guest,
-        'ssl_action',
-        mode='enforced',
-        container=container,
-        enable=True,
-        disable=False,
-    )
+    log = {'name': 'slow', 'kind': 'USER', 'enabled': False, 'size': 0}
+    host.results['log_list'] = [log]
+    host.results['log_enable'] = {'restart_required': True}
+    host.results['log_show'] = errors.InvalidArgument('nothing says where Swift is')
+    shown = call(guest, 'guest_log_action', log_name='slow', enable=True)
     guest.report()
     call(guest, 'restart')
 
-    assert made == {'restart_required': True}
-    assert dict(host.asked)['tls_enable']['required'] is True
+    assert (shown['status'], shown['published']) == ('Disabled', 0)
     assert host.statuses() == ['restart required', 'restart required', 'healthy']
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'said'),
+    [
+        ({'enable': True, 'disable': True}, 'one of them'),
+        ({'enable': False, 'disable': False}, 'one of them'),
+        ({'enable': True, 'disable': False, 'mode': 'mtls'}, "mode 'mtls'"),
+    ],
+)
+def test_tls_that_cannot_be_is_refused(guest, arguments, said):
+    with pytest.raises(errors.InvalidArgument, match=said):
+        call(guest, 'ssl_action', **{'mode': 'basic', 'container': {}, **arguments})
 
 
 def test_lists_have_troves_form(guest, host):
@@ -392,7 +399,7 @@ def test_a_source_and_its_replica_understand_each_other(guest, host):
 
     assert snapshot['replication_strategy'] == 'MariaDBGTIDReplication'
     assert dict(host.asked)['replication_attach'] == {
-        'source': host.results['replication_account']
+        'source': {**host.results['replication_account'], 'position': ''}
     }
 
 

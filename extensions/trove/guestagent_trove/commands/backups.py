@@ -42,7 +42,7 @@ class Backups(storing.Storing, base.Base):
         self.conductor.update_backup(
             info['id'], state='BUILDING', size=used, backup_type=kind
         )
-        storage = storing.storage_of(info)
+        storage = self.storage(info)
         made = self.ask(
             'backup_create',
             context,

@@ -77,12 +77,7 @@ class Configuration(base.Base):
         mount_point: str | None = None,
     ) -> None:
         """Unmount a volume."""
-        self.ask(
-            'volume_unmount',
-            context,
-            device_path=device_path or '',
-            mount_point=mount_point or '',
-        )
+        self.ask('volume_unmount', context, mount_point=mount_point or '')
 
     @extension.command(mutates=True, timeout=600)
     def resize_fs(

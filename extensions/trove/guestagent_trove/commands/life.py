@@ -120,8 +120,8 @@ class Life(modules.Modules, storing.Storing, base.Base):
         """Start the server with another base configuration, after a resize."""
         config = _config_text(config_contents)
         if self.call('datastore', 'status')['state'] in ('healthy', 'running'):
-            self.ask('stop', context)
-        self.ask('start', context, config=config)
+            self.ask('server_stop', context)
+        self.ask('server_start', context, config=config)
         self._started()
 
     @extension.command(mutates=True, timeout=600)
@@ -129,13 +129,13 @@ class Life(modules.Modules, storing.Storing, base.Base):
         self, context: extension.Context, do_not_start_on_reboot: bool = False
     ) -> None:
         """Stop the server."""
-        self.ask('stop', context, disable=do_not_start_on_reboot)
+        self.ask('server_stop', context, disable=do_not_start_on_reboot)
         self.beat()
 
     @extension.command(mutates=True, timeout=600)
     def restart(self, context: extension.Context) -> None:
         """Stop the server and start it."""
-        self.ask('restart', context)
+        self.ask('server_restart', context)
         self._started()
 
     @extension.command(mutates=True, timeout=None, sensitive=('config_contents',))
@@ -170,7 +170,8 @@ class Life(modules.Modules, storing.Storing, base.Base):
     @extension.command(mutates=True, timeout=None)
     def upgrade(self, context: extension.Context, upgrade_info: dict[str, Any]) -> None:
         """Bring the server to a newer minor version of its packages."""
-        self.ask('upgrade', context, packages=upgrade_info.get('packages') or [])
+        packages = upgrade_info.get('packages')
+        self._ask_given('upgrade', context, {'packages': packages})
         self._started()
 
     @extension.command(mutates=True, timeout=600, sensitive=('upgrade_info',))

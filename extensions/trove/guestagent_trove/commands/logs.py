@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from guestagent import errors, extension
 from guestagent_trove.commands import storing
+
+LOG = logging.getLogger(__name__)
 
 ALL = 'all'
 
@@ -18,8 +21,9 @@ class Logs(storing.Storing):
     @extension.command(mutates=False, timeout=180)
     def guest_log_list(self, context: extension.Context) -> list[dict[str, Any]]:
         """Return the logs that may be shown, and how much of each is published."""
+        stored = self._stored(context)
         return [
-            self._show(context, log)
+            _show(log, stored.get(log['name']))
             for log in self.ask('log_list', context)
             if self._exposed(log['name'])
         ]
@@ -46,10 +50,11 @@ class Logs(storing.Storing):
         if log['kind'] == 'USER' and ((wanted and not log['enabled']) or disable):
             self._switch(context, log_name, wanted)
         if discard:
-            self._stored('log_discard', context, log_name)
+            self.ask('log_discard', context, name=log_name, **self._place(context))
         if publish:
-            self._stored('log_publish', context, log_name)
-        return self._show(context, self._find(context, log_name))
+            self.ask('log_publish', context, name=log_name, **self._place(context))
+        stored = self._stored(context)
+        return _show(self._find(context, log_name), stored.get(log_name))
 
     def _switch(self, context: extension.Context, name: str, on: bool) -> None:
         verb = 'log_enable' if on else 'log_disable'
@@ -67,38 +72,44 @@ class Logs(storing.Storing):
         shown = self.conf.guest_log_exposed_logs
         return ALL in shown or name in shown
 
-    def _stored(
-        self, verb: str, context: extension.Context, name: str
-    ) -> dict[str, Any]:
-        found: dict[str, Any] = self.ask(
-            verb, context, name=name, prefix=self._prefix(), target=self.target(context)
-        )
-        return found
-
-    def _prefix(self) -> str:
-        """Return what stands before a log's name, as Trove's client looks for it."""
-        return f'{self.conf.guest_id}/{self.conf.datastore_manager}-'
-
-    def _show(
-        self, context: extension.Context, log: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        stored = self._stored('log_show', context, log['name'])
-        published, pending = stored['published'], stored['pending']
-        if not log['enabled']:
-            status = 'Disabled'
-        elif stored['rotated']:
-            status = 'Rotated'
-        elif pending:
-            status = 'Partial' if published else 'Ready'
-        else:
-            status = 'Published' if published else 'Enabled'
+    def _place(self, context: extension.Context) -> dict[str, Any]:
+        """Return where logs are published, with the names that Trove's client reads."""
+        storage = self.conf.storage_strategy
         return {
-            'name': log['name'],
-            'type': log['kind'],
-            'status': status,
-            'published': published,
-            'pending': pending,
-            'container': stored['container'] if published else 'None',
-            'prefix': stored['prefix'] if published else 'None',
-            'metafile': stored['metafile'],
+            'storage': storage,
+            'target': self.target(context, storage),
+            'prefix': f'{self.conf.guest_id}/{self.conf.datastore_manager}-',
         }
+
+    def _stored(self, context: extension.Context) -> dict[str, dict[str, Any]]:
+        """Return what is published of each log; of none, where there is no place."""
+        try:
+            found = self.ask('log_show', context, **self._place(context))
+        except errors.InvalidArgument as error:
+            LOG.info('nothing is published: %s', error)
+            return {}
+        return {one['name']: one for one in found}
+
+
+def _show(log: Mapping[str, Any], stored: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return a log as Trove shows it."""
+    stored = stored or {'published': 0, 'pending': log['size'], 'rotated': False}
+    published, pending = stored['published'], stored['pending']
+    if not log['enabled']:
+        status = 'Disabled'
+    elif stored['rotated']:
+        status = 'Rotated'
+    elif pending:
+        status = 'Partial' if published else 'Ready'
+    else:
+        status = 'Published' if published else 'Enabled'
+    return {
+        'name': log['name'],
+        'type': log['kind'],
+        'status': status,
+        'published': published,
+        'pending': pending,
+        'container': stored['container'] if published else 'None',
+        'prefix': stored['prefix'] if published else 'None',
+        'metafile': stored.get('metafile', 'None'),
+    }

@@ -7,7 +7,7 @@ from typing import Any
 
 from guestagent import errors, extension
 from guestagent_trove import shapes
-from guestagent_trove.commands import backups, storing
+from guestagent_trove.commands import backups
 
 
 class Replication(backups.Backups):
@@ -30,7 +30,7 @@ class Replication(backups.Backups):
         """Make what a new replica begins with; return what it needs to know."""
         info = snapshot_info or {}
         self.ask('replication_enable', context)
-        if info.get('id') and storing.storage_of(info) != 'cinder':
+        if info.get('id') and self.storage(info) != 'cinder':
             self.back_up(context, info)
         stats = shapes.stats_out(self.ask('volume_stats', context))
         return {
@@ -143,4 +143,4 @@ class Replication(backups.Backups):
             )
         self.ask('replication_attach', context, source=self.source_of(info))
         if restart:
-            self.ask('restart', context)
+            self.ask('server_restart', context)

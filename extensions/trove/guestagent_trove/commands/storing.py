@@ -50,13 +50,17 @@ class Storing(base.Base):
         location = info['location']
         # .../<container>/<name>
         container = location.rstrip('/').rpartition('/')[0].rpartition('/')[2]
-        storage = storage_of(info)
+        storage = self.storage(info)
         return {
             'location': location,
             'checksum': info.get('checksum') or '',
             'storage': storage,
             'target': self.target(context, storage, info.get('swift_url'), container),
         }
+
+    def storage(self, info: Mapping[str, Any]) -> str:
+        """Return the storage that a backup is in, or is to go to."""
+        return str(info.get('storage_driver') or self.conf.storage_strategy)
 
     def source_of(self, snapshot: Mapping[str, Any]) -> dict[str, Any]:
         """Return a replica's source as ``datastore.replication_attach`` takes it.
@@ -72,14 +76,15 @@ class Storing(base.Base):
             )
         try:
             master, conf = snapshot['master'], snapshot['replica_conf']
-            user, position = conf['replication_user'], conf.get('log_position') or {}
+            user, log = conf['replication_user'], conf.get('log_position') or {}
             return {
                 'host': master['host'],
                 'port': int(master['port']),
                 'user': user['name'],
                 'password': user['password'],
-                'position': position.get('position') or '',
-                'slot': position.get('slot') or '',
+                # A replica goes on from where its own data ends.
+                'position': '',
+                'slot': log.get('slot') or '',
             }
         except (KeyError, TypeError, ValueError) as error:
             raise errors.InvalidArgument(
@@ -95,9 +100,7 @@ class Storing(base.Base):
                 'port': account['port'],
             },
             'replica_conf': {
-                'log_position': {
-                    'position': account['position'], 'slot': account['slot']
-                },
+                'log_position': {'slot': account['slot']},
                 'replication_user': {
                     'name': account['user'], 'password': account['password']
                 },
@@ -138,8 +141,3 @@ class Storing(base.Base):
                 if endpoint.get(interface):
                     return str(endpoint[interface])
         return None
-
-
-def storage_of(info: Mapping[str, Any]) -> str:
-    """Return the storage that a backup is in, or is to go to."""
-    return str(info.get('storage_driver') or SWIFT)

@@ -11,6 +11,9 @@ from typing import Any
 from guestagent import errors, extension
 from guestagent_trove import base
 
+#: ``datastore`` has done what a change needs, a restart too.
+_DONE = {'restart_required': False}
+
 #: Modes of Trove, and whether clients must use TLS.
 MODES = {'basic': False, 'enforced': True}
 
@@ -42,12 +45,12 @@ class Tls(base.Base):
         enable: bool,
         disable: bool,
     ) -> dict[str, Any]:
-        """Switch TLS on with the certificate in ``container``, or off."""
+        """Switch TLS on with the certificate in ``container``, or off; restarts."""
         if bool(enable) == bool(disable):
             raise errors.InvalidArgument('enable or disable, one of them')
         if disable:
             self.ask('tls_disable', context)
-            return self._restart_required()
+            return dict(_DONE)
         if mode not in MODES:
             raise errors.InvalidArgument(f'mode {mode!r} is not one of {list(MODES)}')
         given = container or {}
@@ -59,7 +62,7 @@ class Tls(base.Base):
             key=given.get('private_key') or '',
             ca=given.get('ca') or '',
         )
-        return self._restart_required()
+        return dict(_DONE)
 
     @extension.command(mutates=True, timeout=180)
     def ssl_rollback(self, context: extension.Context) -> dict[str, Any]:
@@ -70,15 +73,8 @@ class Tls(base.Base):
         return {
             'status': 'off' if off else 'on',
             'mode': None if off else _mode(found['mode']),
-            **self._restart_required(),
+            **_DONE,
         }
-
-    def _restart_required(self) -> dict[str, Any]:
-        required = bool(self.ask('status')['restart_required'])
-        if required:
-            self.state.set(restart=True)
-            self.beat()
-        return {'restart_required': required}
 
 
 def _mode(mode: str) -> str:
