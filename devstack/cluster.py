@@ -2,6 +2,7 @@
 """A cluster of RabbitMQ nodes that can lose some of them."""
 
 import pathlib
+from collections.abc import Mapping
 
 from devstack import servers
 
@@ -20,20 +21,35 @@ class Cluster:
         self.nodes: list[servers.RabbitMQ] = []
         try:
             self._mapper.start(folder)
-            for number in range(size):
-                node = servers.RabbitMQ(
-                    folder / f'node-{number}', mapper=self._mapper, wait=False
+            first = self._add(folder)
+            first.wait_ready()
+            # With that there, the others join it as they start for the first time.
+            for _ in range(1, size):
+                self._add(
+                    folder,
+                    {
+                        'cluster_formation.peer_discovery_backend': 'classic_config',
+                        'cluster_formation.classic_config.nodes.1': first.node,
+                    },
                 )
-                self.nodes.append(node)
-            for node in self.nodes:
-                node.wait_ready()
             for node in self.nodes[1:]:
-                node.ctl('stop_app')
-                node.ctl('join_cluster', self.nodes[0].node)
-                node.ctl('start_app')
+                node.wait_ready()
         except BaseException:
             self.kill()
             raise
+
+    def _add(
+        self, folder: pathlib.Path, settings: Mapping[str, str] | None = None
+    ) -> servers.RabbitMQ:
+        """Start a node."""
+        node = servers.RabbitMQ(
+            folder / f'node-{len(self.nodes)}',
+            settings,
+            mapper=self._mapper,
+            wait=False,
+        )
+        self.nodes.append(node)
+        return node
 
     def url_of(self, virtual_host: str) -> str:
         """Return the transport URL of a virtual host, with all nodes in order."""

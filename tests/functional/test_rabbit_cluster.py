@@ -14,11 +14,19 @@ pytestmark = [pytest.mark.functional, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope='module')
-def nodes(tmp_path_factory):
-    """The nodes; a test that kills one starts it again."""
+def three(tmp_path_factory):
     made = cluster.Cluster(tmp_path_factory.mktemp('cluster'))
     yield made
     made.kill()
+
+
+@pytest.fixture
+def nodes(three):
+    """The nodes; what one test kills is there again for the next."""
+    for node in three.nodes:
+        if not node.running:
+            node.start()
+    return three
 
 
 @pytest.fixture
@@ -69,20 +77,11 @@ def home(nodes, guest):
     return processes.wait_for(look, 'it is connected')[0]
 
 
-@pytest.fixture
-def lose(nodes):
-    """``lose(node)``: kill it; after the test it is there again."""
-    yield lambda node: node.kill()
-    for node in nodes.nodes:
-        if not node.running:
-            node.start()
-
-
 def others(nodes, lost):
     return [node for node in nodes.nodes if node is not lost]
 
 
-def test_the_agent_goes_on_with_another_node(agent, nodes, vhost, lose, probe_on):
+def test_the_agent_goes_on_with_another_node(agent, nodes, vhost, probe_on):
     url = nodes.url_of(vhost)
     guest = agent(extensions='probe', options=faults.options(url))
     lost = home(nodes, guest)
@@ -91,7 +90,7 @@ def test_the_agent_goes_on_with_another_node(agent, nodes, vhost, lose, probe_on
     client = probe_on(rest[0].url_of(vhost), guest.instance)
     assert faults.answers(client)
 
-    lose(lost)
+    lost.kill()
 
     processes.wait_for(lambda: faults.answers(client), 'an answer', 60)
     assert home(nodes, guest) in rest
@@ -99,7 +98,7 @@ def test_the_agent_goes_on_with_another_node(agent, nodes, vhost, lose, probe_on
 
 
 def test_what_waits_in_a_quorum_queue_survives_its_node(
-    agent, nodes, vhost, lose, probe_on, tmp_path
+    agent, nodes, vhost, probe_on, tmp_path
 ):
     options = faults.options(
         nodes.url_of(vhost),
@@ -116,7 +115,7 @@ def test_what_waits_in_a_quorum_queue_survives_its_node(
     for number in range(10):
         client.cast({}, 'mark', text=f'mark-{number}')
 
-    lose(lost)
+    lost.kill()
     # Whether it is ready would be asked of the first node, which may be the lost one.
     agent(guest.instance, options, wait=False, extensions='probe')
 
@@ -128,14 +127,12 @@ def test_what_waits_in_a_quorum_queue_survives_its_node(
     processes.wait_for(lambda: faults.answers(client), 'an answer', 60)
 
 
-def test_a_classic_durable_queue_waits_for_its_node(
-    agent, nodes, vhost, lose, probe_on
-):
+def test_a_classic_durable_queue_waits_for_its_node(agent, nodes, vhost, probe_on):
     options = faults.options(nodes.url_of(vhost), amqp_durable_queues=True)
     guest = agent(extensions='probe', options=options)
     lost = home(nodes, guest)
 
-    lose(lost)
+    lost.kill()
     guest.wait_line(r'\(a quorum queue, .* rabbit_quorum_queue, is on several\)', 60)
     lost.start()
 
