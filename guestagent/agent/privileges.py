@@ -2,7 +2,7 @@
 """Whose rights the agent has: it becomes a user of its own, if it may.
 
 What an extension in a process of its own needs of other users' rights, root's too,
-stays with the launcher (:mod:`guestagent.agent.isolation.launcher`), which is forked
+stays with the launcher (:mod:`guestagent.agent.isolation.launcher`), which is started
 before.
 """
 
@@ -54,7 +54,7 @@ def apply(conf: config.Config, starts: bool) -> None:
         _hand_over(conf, account)
         machine.keep()
     if orders:
-        launching.use(launcher.fork(orders))
+        launching.use(launcher.begin(orders))
     if wanted is not None:
         wanted.assume()
 

@@ -1,27 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """The small part of an agent that stays root, where the agent is not.
 
-It is forked before the agent becomes another user.  It starts the processes of the
-extensions that the configuration named then, each as its own user and with what the
-configuration says of it; signals them; and waits for them.  It takes nothing from the
-agent but an extension's name, and the id of a process that it has started.
+It is started before the agent becomes another user, as a program of its own: a fork
+would keep the agent's memory for ever.  It starts the processes of the extensions that
+the configuration named then, each as its own user and with what the configuration says
+of it; signals them; and waits for them.  Once it has its orders, which come first, it
+takes nothing from the agent but an extension's name, and the id of a process that it
+has started.
 """
 
 from __future__ import annotations
 
 import functools
 import json
-import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from guestagent.agent.isolation import launching, limits, spawn
 
-LOG = logging.getLogger(__name__)
+_MODULE = 'guestagent.agent.isolation.launcher'
 
+#: The largest order, in bytes: the program of an extension, with its arguments.
+_ORDER_MAX = 256 * 1024
 #: What it passes over: the agent is who ends it, by its own end.
 _DEAF = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -51,24 +55,41 @@ class Order(NamedTuple):
     account: Account
 
 
-def fork(orders: Mapping[str, Order]) -> launching.Line:
-    """Fork the launcher; return the agent's line to it.
+def begin(orders: Mapping[str, Order]) -> launching.Line:
+    """Start the launcher; return the agent's line to it.
 
     There must be no other thread.
+
+    :raises OSError: the guest is short of what it takes.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    if os.fork():
-        theirs.close()
-        return launching.Line(ours)
-    try:
-        ours.close()
-        for number in _DEAF:
-            signal.signal(number, signal.SIG_IGN)
-        Launcher(theirs, orders).serve()
-    except Exception:
-        LOG.exception('the launcher failed')
-    finally:
-        os._exit(0)
+    argv = spawn.python(_MODULE, str(theirs.fileno()), str(len(orders)))
+    if not os.fork():
+        try:
+            for number in _DEAF:
+                signal.signal(number, signal.SIG_IGN)
+            os.set_inheritable(theirs.fileno(), True)
+            os.execve(argv[0], argv, spawn.environment(_MODULE, argv))
+        finally:
+            os._exit(127)
+    theirs.close()
+    for name, order in orders.items():
+        ours.send(json.dumps([name, *order]).encode())
+    return launching.Line(ours)
+
+
+def main(fd: int, count: int) -> None:
+    """Be the launcher, on the other end of the line.
+
+    :param count: how many orders come first.
+    """
+    line = socket.socket(fileno=fd)
+    line.set_inheritable(False)
+    orders = {}
+    for _ in range(count):
+        name, argv, bounds, account = json.loads(line.recv(_ORDER_MAX))
+        orders[name] = Order(argv, limits.Limits(*bounds), Account(*account))
+    Launcher(line, orders).serve()
 
 
 class Launcher:
@@ -144,3 +165,7 @@ def _fork(
         os.write(2, text.encode())
     finally:
         os._exit(127)
+
+
+if __name__ == '__main__':
+    main(int(sys.argv[1]), int(sys.argv[2]))

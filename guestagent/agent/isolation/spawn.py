@@ -80,10 +80,8 @@ def start(
     :raises OSError: the guest is short of what it takes.
     """
     cgroup = limits.make_cgroup(name, bounds)
-    environment = _environment(name, argv)
-    return Child(
-        _spawn(argv, environment, bounds, cgroup, begin or _posix_spawn), cgroup
-    )
+    variables = environment(name, argv)
+    return Child(_spawn(argv, variables, bounds, cgroup, begin or _posix_spawn), cgroup)
 
 
 def _posix_spawn(
@@ -144,7 +142,7 @@ def python(module: str, *arguments: str) -> list[str]:
     return [sys.executable, *flags, '-m', module, *arguments]
 
 
-def _environment(name: str, argv: Sequence[str]) -> dict[str, str]:
+def environment(name: str, argv: Sequence[str]) -> dict[str, str]:
     """Return the variables: what an extension may need, and nothing of the agent's."""
     variables = {
         'PATH': os.environ.get('PATH', os.defpath),
