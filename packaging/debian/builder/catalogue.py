@@ -242,9 +242,10 @@ def _agent_options() -> str:
         ('\n[exec]\n', f'\n[exec]\n{_EXEC}'),
         ('\n[datastore]\n', f'\n[datastore]\n{_DATASTORE}'),
     ):
-        if text.count(before) != 1:
-            raise bundle.BundleError(f'agent.conf has not one line {before.strip()!r}')
-        text = text.replace(before, after)
+        if before not in text:
+            raise bundle.BundleError(f'agent.conf has no line {before.strip()!r}')
+        # The first: extensions have users, too, and [DEFAULT] is before them.
+        text = text.replace(before, after, 1)
     return text
 
 
