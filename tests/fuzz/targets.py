@@ -15,6 +15,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from guestagent_datastore.backups import sealing
+
 from guestagent import errors, extension
 from guestagent.agent import recordformat, registry, rpc
 from guestagent.agent import request as requests
@@ -500,3 +502,34 @@ def report_body(data: bytes) -> None:
     with contextlib.suppress(report.Rejected):
         found = report.parse(report.payload(data))
         found.instance.encode('ascii')
+
+
+# Backups
+
+_BACKUP_KEY = bytes(range(32))
+_BACKUPS = (b'', b'a little', bytes(sealing.CHUNK), bytes(2 * sealing.CHUNK + 5))
+
+
+def _sealed_backups() -> list[bytes]:
+    made = []
+    for plain in _BACKUPS:
+        sealer = sealing.Sealer(_BACKUP_KEY)
+        made.append(sealer.feed(plain) + sealer.finish())
+    return made
+
+
+@_target_of(_sealed_backups)
+def sealed_backup(data: bytes) -> None:
+    """What opens as a backup was sealed as one, however it is cut."""
+    assert _open_backup(data, 1 << 20) == _open_backup(data, 1000)
+
+
+def _open_backup(data: bytes, step: int) -> bytes | None:
+    opener = sealing.Opener({sealing.name_of(_BACKUP_KEY): _BACKUP_KEY})
+    try:
+        pieces = [opener.feed(data[at : at + step]) for at in range(0, len(data), step)]
+        plain = b''.join([*pieces, opener.finish()])
+    except errors.StorageError:
+        return None
+    assert plain in _BACKUPS
+    return plain

@@ -151,6 +151,28 @@ def test_a_key_of_the_caller_seals(guest: Guest) -> None:
         guest.restore(made, 'short')
 
 
+def test_the_key_stands_in_no_command_line_and_no_environment(guest: Guest) -> None:
+    key = os.urandom(32).hex()
+    guest.engine.writes = (
+        f'cat /proc/$PPID/cmdline /proc/$PPID/environ > {guest.folder}/seen'
+    )
+    guest.back_up('b1', key=key)
+    seen = (guest.folder / 'seen').read_bytes()
+    assert b'guestagent_datastore.backups.worker' in seen
+    assert key.encode() not in seen
+
+
+def test_the_memory_does_not_grow_with_the_backup(tmp_path: pathlib.Path) -> None:
+    guest = Guest(tmp_path, backup_compression='none')
+    guest.engine.writes = (
+        f'head -c 200M /dev/zero; grep VmHWM /proc/$PPID/status > {tmp_path}/hwm'
+    )
+    made = guest.back_up('b1', key=os.urandom(32).hex())
+    assert made['size'] > 200 * 1024**2
+    kib = int((tmp_path / 'hwm').read_text().split()[1])
+    assert kib < 64 * 1024
+
+
 @pytest.mark.parametrize(
     ('writes', 'says'),
     [

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import pathlib
 import socket
 from collections.abc import Mapping
@@ -13,6 +14,8 @@ from guestagent import errors, extension
 from guestagent_datastore import base, files, models
 from guestagent_datastore.backups import manager, targets
 from guestagent_datastore.storage import base as storages
+
+LOG = logging.getLogger(__name__)
 
 #: Of both: the token and the key must be in no log and no journal.
 _SECRET = ('target', 'encryption_key')
@@ -54,8 +57,12 @@ class Backups(base.Base):
 
     @extension.periodic(spacing=3600)
     def tidy(self) -> None:
-        """Remove what failed backups have left on this guest."""
-        self.backups.tidy(self.engine, extension.Context())
+        """Remove what failed backups have left where no token is needed."""
+        try:
+            self.backups.tidy(self.engine, extension.Context())
+        except errors.GuestAgentError as error:
+            # Such as a share that is not mounted; the next time, then.
+            LOG.warning('what failed backups have left stays for now: %s', error)
 
     @extension.command(mutates=True, timeout=None, sensitive=_SECRET)
     def backup_create(

@@ -106,7 +106,8 @@ class Manager:
             if before is not None:
                 found['parent_location'] = before.location
                 found['parent_checksum'] = before.checksum
-            return found
+            # Swift keeps no empty ones.
+            return {name: value for name, value in found.items() if value}
 
         self._unfinished.keep(record)
         try:

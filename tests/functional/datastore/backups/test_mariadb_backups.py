@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
+import hashlib
+import json
 import os
 import pathlib
 import signal
@@ -166,6 +169,32 @@ def test_swift_keeps_backups(guest: guests.Guest, swift: places.Place) -> None:
     assert rows(guest) == [1]
 
 
+def test_what_troves_own_agent_has_stored_is_restored(
+    guest: guests.Guest, swift: places.Place, tmp_path: pathlib.Path
+) -> None:
+    """It streams the same tool through gzip into a plain object, if it is small."""
+    guest.query("INSERT INTO shop.rows_ VALUES (1, 'x')")
+    assert guest.made is not None
+    path, work = tmp_path / 'b1.xbstream.gz', tmp_path / 'work'
+    work.mkdir()
+    with guest.made.engine.backup(None, work) as backup:
+        done = subprocess.run(
+            [*backup.command.argv], cwd=work, capture_output=True, check=True
+        )
+        lsn = backup.metadata()['lsn']
+    path.write_bytes(gzip.compress(done.stdout))
+    swift.storage().put(path.name, path.read_bytes(), {'lsn': lsn})
+    guest.query('DROP DATABASE shop')
+    guest.call(
+        'backup_restore',
+        location=f'{swift.target.url}/{swift.target.container}/{path.name}',
+        checksum=hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest(),
+        storage='swift',
+        target=swift.given(),
+    )
+    assert rows(guest) == [1]
+
+
 def test_swift_keeps_logs(
     guest: guests.Guest,
     swift: places.Place,
@@ -255,8 +284,6 @@ def another_agent(
     guest: guests.Guest, method: str, **arguments: Any
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Have an agent of its own process run a command in the place of the test's."""
-    import json
-
     guest.stop()
     words = [json.dumps(each) for each in (method, guest.options, arguments)]
     agent = subprocess.Popen(
