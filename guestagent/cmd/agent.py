@@ -105,6 +105,8 @@ def _check_bus(conf: config.Config) -> int:
 
     logging.getLogger().addHandler(logging.NullHandler())
     check.enforce(check.values(conf))
+    # The account is in a file of the agent's user.
+    privileges.apply(conf, starts=False)
     try:
         found = buscheck.check(conf)
     except errors.Transient as error:
