@@ -12,16 +12,18 @@ import os
 import pathlib
 import shutil
 import signal
-import sqlite3
 import subprocess
 import tempfile
 import urllib.parse
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import amqp
+import pymysql
 
-from devstack import processes, stack
+from devstack import databases, processes, servers, stack
+from guestagent.bus import envelope
 
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parents[2]
@@ -36,7 +38,7 @@ trove_conductor_workers = 1
 guest_config = {folder}/guest_config
 agent_call_low_timeout = 60
 [database]
-connection = sqlite:///{folder}/trove.sqlite
+connection = {database}
 [oslo_messaging_notifications]
 driver = messagingv2
 """
@@ -70,13 +72,23 @@ class Plane:
     """Trove's conductor, and the calls of its API and task manager.
 
     :ivar url: the transport URL.
+    :ivar rabbit: the broker.
     """
 
-    def __init__(self, folder: pathlib.Path, url: str) -> None:
-        self.folder, self.url = folder, url
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        rabbit: servers.RabbitMQ,
+        database: databases.MariaDB,
+    ) -> None:
+        self.folder, self.rabbit, self._database = folder, rabbit, database
+        self.url = url = rabbit.add_vhost('trove')
         self.config = folder / 'trove.conf'
-        self.config.write_text(TROVE_CONF.format(url=url, folder=folder))
+        self.config.write_text(
+            TROVE_CONF.format(url=url, folder=folder, database=_sql(database))
+        )
         (folder / 'guest_config').write_text('')
+        (folder / 'backups').mkdir()
         subprocess.run(
             [TROVE / 'bin' / 'trove-manage', '--config-file', self.config, 'db_sync'],
             check=True,
@@ -113,10 +125,12 @@ class Plane:
 
     def rows(self, statement: str, *values: Any) -> list[Any]:
         """Return what Trove's database has."""
-        with contextlib.closing(
-            sqlite3.connect(self.folder / 'trove.sqlite')
-        ) as database:
-            return database.execute(statement, values).fetchall()
+        connection = pymysql.connect(
+            host='127.0.0.1', port=self._database.port, user='root', database='trove'
+        )
+        with connection, connection.cursor() as cursor:
+            cursor.execute(statement, values)
+            return list(cursor.fetchall())
 
     def restart_conductor(self) -> None:
         """Stop the conductor and start it again."""
@@ -132,7 +146,7 @@ class Plane:
 
     def notifications(self) -> list[dict[str, Any]]:
         """Return Trove's own notifications, all that have come."""
-        with self._connected() as connection:
+        with self.connected() as connection:
             channel = connection.channel()
             while message := channel.basic_get('notifications.info', no_ack=True):
                 body = json.loads(json.loads(message.body)['oslo.message'])
@@ -163,7 +177,8 @@ class Plane:
             self.folder / 'conductor.log',
         )
 
-    def _connected(self) -> amqp.Connection:
+    def connected(self) -> amqp.Connection:
+        """Return a connection to the broker."""
         parts = urllib.parse.urlsplit(self.url)
         return amqp.Connection(
             f'{parts.hostname}:{parts.port}', virtual_host=parts.path[1:]
@@ -171,12 +186,17 @@ class Plane:
 
     def _watch_notifications(self) -> None:
         """Have a queue where Trove's own notifications go."""
-        with self._connected() as connection:
+        with self.connected() as connection:
             channel = connection.channel()
             name = 'notifications.info'
             channel.exchange_declare('trove', 'topic', auto_delete=False)
             channel.queue_declare(name, auto_delete=False)
             channel.queue_bind(name, 'trove', name)
+
+
+def _sql(database: databases.MariaDB) -> str:
+    """Make Trove's database; return its URL, as Trove's SQLAlchemy knows it."""
+    return database.add('trove').replace('mariadb+', 'mysql+', 1)
 
 
 class Guest:
@@ -200,7 +220,8 @@ class Guest:
         self.config.mkdir()
         for path, text in made['files'].items():
             (self.config / pathlib.Path(path).name).write_text(text)
-        (self.folder / 'backups').mkdir()
+        # What Trove says of the user's network; Neutron would know it.
+        (self.folder / 'eth1.json').write_text('{"ipv4_address": "127.0.0.1"}')
         self.own = self.folder / 'agent.conf'
         self.port = processes.free_port()
         self._write_own()
@@ -227,17 +248,83 @@ class Guest:
             60,
         )
 
+    def prepare(self, **more: Any) -> None:
+        """Prepare the instance, as Trove does before the guest has booted."""
+        arguments = {
+            'memory_mb': 256,
+            'packages': '',
+            'databases': None,
+            'users': None,
+            'device_path': None,
+            'mount_point': str(self.folder / 'volume'),
+            'ds_version': '10.11',
+            **more,
+        }
+        self.cast('prepare', 'DBaaSInstanceCreate', **arguments)
+
+    def kill(self) -> None:
+        """End the agent as a crash would; the server runs on."""
+        assert self.agent is not None
+        os.kill(self.agent.pid, signal.SIGKILL)
+        self.agent.wait_end()
+
     def call(self, method: str, **args: Any) -> Any:
         """Call a method of the guest API."""
         return self.plane.ask(
             'call', instance=self.id, method=method, args=args, values={}
         )
 
-    def cast(self, method: str, notify: str | None = None, **args: Any) -> None:
-        """Call one that is a cast, with a notification of this class."""
+    def cast(
+        self,
+        method: str,
+        notify: str | None = None,
+        traits: Mapping[str, str] | None = None,
+        **args: Any,
+    ) -> None:
+        """Call one that is a cast, with a notification of this class and traits."""
         self.plane.ask(
-            'call', instance=self.id, method=method, args=args, values={}, notify=notify
+            'call',
+            instance=self.id,
+            method=method,
+            args=args,
+            values={},
+            notify=notify,
+            **(traits or {}),
         )
+
+    def raw(
+        self, method: str, requests: Mapping[str, Mapping[str, Any]]
+    ) -> list[tuple[str, dict[str, Any]]]:
+        """Send calls as they are, and a last one; return the answers before its own.
+
+        :param requests: more of each message, by a name.
+        """
+        with self.plane.connected() as connection:
+            channel = connection.channel()
+            queue = f'reply_{uuid.uuid4().hex}'
+            channel.queue_declare(queue, exclusive=True)
+            ping = {'method': 'oslo_rpc_server_ping', 'args': {}}
+            for name, more in {**requests, 'last': ping}.items():
+                fields = {
+                    'method': method,
+                    'version': '1.0',
+                    '_msg_id': name,
+                    '_reply_q': queue,
+                    '_unique_id': uuid.uuid4().hex,
+                    **more,
+                }
+                channel.basic_publish(
+                    amqp.Message(envelope.wrap(fields)),
+                    'trove',
+                    f'guestagent.{self.id}',
+                )
+            found: list[tuple[str, dict[str, Any]]] = []
+            # A ping may overtake what is looked up.
+            while len(found) < 2:
+                message = self.wait(lambda: channel.basic_get(queue, no_ack=True), 'it')
+                reply = json.loads(json.loads(message.body)['oslo.message'])
+                found.append((reply['_msg_id'], reply))
+        return [one for one in found if one[0] != 'last']
 
     def status(self) -> str:
         """Return what Trove believes."""
@@ -312,11 +399,15 @@ class Guest:
                 'run_folder': self.folder / 'run',
                 'state_folder': self.folder / 'state-datastore',
                 'log_folder': self.folder / 'log',
+                'backup_folder': self.plane.folder / 'backups',
                 'port': self.port,
                 'listen': '127.0.0.1',
                 'service': 'own',
             },
-            'trove': {'heartbeat_interval': 1},
+            'trove': {
+                'heartbeat_interval': 1,
+                'eth1_config': self.folder / 'eth1.json',
+            },
         }
         if not self.secure:
             options['seal'] = {'allow_plain': True}

@@ -3,21 +3,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from devstack import servers
-from tests.interop.trove import bed
+from devstack import databases, servers
+
+pytest.register_assert_rewrite('tests.interop.trove.guest_api')
+pytest.register_assert_rewrite('tests.interop.trove.server')
+
+from tests.interop.trove import bed  # noqa: E402
 
 
 @pytest.fixture(scope='session')
-def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[bed.Plane]:
+def plane(
+    tmp_path_factory: pytest.TempPathFactory, mariadb: databases.MariaDB
+) -> Iterator[bed.Plane]:
     """Trove's conductor on its own schema, and a driver of its API."""
     if not (bed.TROVE / 'bin' / 'trove-conductor').exists():
         pytest.fail('Trove is not there: run devstack/prepare test', pytrace=False)
     node = servers.RabbitMQ(tmp_path_factory.mktemp('rabbitmq'))
-    made = bed.Plane(tmp_path_factory.mktemp('trove'), node.add_vhost('trove'))
+    made = bed.Plane(tmp_path_factory.mktemp('trove'), node, mariadb)
     yield made
     made.close()
     node.stop()
@@ -29,11 +35,7 @@ def guest(request: pytest.FixtureRequest, plane: bed.Plane) -> Iterator[bed.Gues
     made = bed.Guest(plane, request.param == 'secure')
     try:
         # Nobody is there yet: prepare waits in the queue that Trove makes for it.
-        made.cast(
-            'prepare',
-            'DBaaSInstanceCreate',
-            memory_mb=256,
-            packages='',
+        made.prepare(
             databases=[{'_name': 'shop', '_character_set': 'utf8mb4'}],
             users=[
                 {
@@ -43,14 +45,25 @@ def guest(request: pytest.FixtureRequest, plane: bed.Plane) -> Iterator[bed.Gues
                     '_databases': [{'_name': 'shop'}],
                 }
             ],
-            device_path=None,
-            mount_point=str(made.folder / 'volume'),
             overrides={'max_connections': 77},
             config_contents='[mysqld]\nwait_timeout = 1234\n',
-            ds_version='10.11',
         )
         made.start()
         made.wait_status('healthy')
         yield made
     finally:
         made.remove()
+
+
+@pytest.fixture
+def new_guest(plane: bed.Plane) -> Iterator[Callable[[bool], bed.Guest]]:
+    """``new_guest(secure)``: an instance that nobody has prepared, and no agent."""
+    made: list[bed.Guest] = []
+
+    def make(secure: bool = True) -> bed.Guest:
+        made.append(bed.Guest(plane, secure))
+        return made[-1]
+
+    yield make
+    for guest in made:
+        guest.remove()

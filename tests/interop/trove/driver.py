@@ -23,7 +23,7 @@ from trove.instance import models, service_status, tasks
 CONF = cfg.CONF
 
 
-def context(values, notify):
+def context(values, notify, traits):
     """Return what the API gives to the guest API, with the token of a user."""
     made = TroveContext(
         auth_token='hunter2-token',
@@ -41,6 +41,7 @@ def context(values, notify):
             client_ip='192.0.2.7',
             server_ip='192.0.2.8',
             tenant_id='tenant-1',
+            **traits,
         )
     return made
 
@@ -78,9 +79,9 @@ def backup(instance):
     ).id
 
 
-def call(instance, method, args, values, notify=None):
+def call(instance, method, args, values, notify=None, **traits):
     """Call a method of the guest API."""
-    guest = api.API(context(values, notify), instance)
+    guest = api.API(context(values, notify, traits), instance)
     return getattr(guest, method)(**args)
 
 

@@ -7,10 +7,12 @@ The tests of a guest share its server: each leaves it running and serving.
 from __future__ import annotations
 
 import base64
+import json
 import pathlib
 import uuid
 
 import pytest
+from guestagent_trove import cipher
 
 from tests.interop.trove import bed
 
@@ -35,7 +37,9 @@ def names(found: list[list[dict[str, str]]]) -> list[str]:
 
 def test_no_method_is_left_out(plane: bed.Plane) -> None:
     here = pathlib.Path(__file__).parent
-    text = ''.join(path.read_text() for path in here.glob('test_*.py'))
+    text = ''.join(
+        (here / f'{name}.py').read_text() for name in ('guest_api', 'server')
+    )
     methods = plane.ask('methods')
 
     assert 'prepare' in methods
@@ -53,7 +57,7 @@ def test_prepare_has_made_all_from_nothing(guest: bed.Guest) -> None:
     assert guest.query('select @@max_connections, @@wait_timeout') == ['77\t1234']
     guest.wait(lambda: guest.has_ended('dbaas.instance_create.end'), 'the notification')
     seen = guest.plane.rows(
-        'select sent from conductor_lastseen where instance_id = ?', guest.id
+        'select sent from conductor_lastseen where instance_id = %s', guest.id
     )
     assert seen
 
@@ -113,7 +117,7 @@ def test_a_mistake_in_a_cast_is_a_fault_in_troves_tables(guest: bed.Guest) -> No
 
     def faults() -> list[object]:
         return guest.plane.rows(
-            'select message from instance_faults where instance_id = ?', guest.id
+            'select message from instance_faults where instance_id = %s', guest.id
         )
 
     guest.wait(faults, 'the fault')
@@ -174,3 +178,37 @@ def test_modules(guest: bed.Guest) -> None:
 def test_an_agent_is_not_updated_over_the_bus(guest: bed.Guest) -> None:
     with pytest.raises(bed.Failed, match='update its package'):
         guest.call('update_guest')
+
+
+@pytest.mark.parametrize('guest', ['secure'], indirect=True)
+def test_what_is_not_sealed_with_the_key_gets_no_answer(guest: bed.Guest) -> None:
+    key = next(
+        line.partition('=')[2]
+        for line in (guest.config / 'guest_info.conf').read_text().splitlines()
+        if line.startswith('instance_rpc_encr_key')
+    )
+    right, wrong = cipher.Cipher(key), cipher.Cipher(key[::-1])
+    context = {'_context_context': right.encrypt('{}')}
+    requests = {
+        'a wrong key': {'_context_context': wrong.encrypt('{}'), 'args': {}},
+        'plain arguments': {**context, 'args': {'limit': 1}},
+        'a plain context': {'_context_user': 'me', 'args': {}},
+        'no context': {'args': {}},
+        'the key': {**context, 'args': {'limit': right.encrypt('1')}},
+    }
+    [(name, reply)] = guest.raw('list_databases', requests)
+
+    assert name == 'the key'
+    assert json.loads(right.decrypt(reply['result']))[0]
+
+
+@pytest.mark.parametrize('guest', ['secure'], indirect=True)
+def test_trove_is_the_caller_in_the_audit_log(guest: bed.Guest) -> None:
+    lines = (guest.folder / 'state' / 'audit.log').read_text().splitlines()
+    records = [json.loads(line[line.index('{') :]) for line in lines if '{' in line]
+
+    assert {
+        (one['caller'], one['proven'])
+        for one in records
+        if one.get('command', '').startswith('trove.')
+    } == {('trove', True)}

@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The life of a server under Trove: stopped, changed, backed up, replicated, cut off.
+
+The tests of a guest share its server: each leaves it running and serving.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from devstack import certificates
+from tests.interop.trove import bed
+
+pytestmark = [pytest.mark.functional, pytest.mark.timeout(300)]
+
+NewGuest = Callable[..., bed.Guest]
+
+
+def back_up(guest: bed.Guest, parent: dict[str, Any] | None = None) -> Any:
+    """Make a backup as the task manager does; return its row when it is done."""
+    backup = guest.plane.ask('backup', instance=guest.id)
+    guest.cast(
+        'create_backup',
+        'DBaaSBackupCreate',
+        {'backup_id': backup},
+        backup_info=info(backup, parent),
+    )
+    return wait_backup(guest, backup)
+
+
+def info(backup: str, parent: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {
+        'id': backup,
+        'name': 'b',
+        'description': None,
+        'parent': parent or {},
+        'datastore': 'mariadb',
+        'datastore_version': '10.11',
+        'storage_driver': 'file',
+    }
+
+
+def wait_backup(guest: bed.Guest, backup: str) -> Any:
+    def ended() -> Any:
+        [row] = guest.plane.rows(
+            'select state, location, checksum, size, backup_type from backups '
+            'where id = %s',
+            backup,
+        )
+        return row if row[0] in ('COMPLETED', 'FAILED') else None
+
+    return guest.wait(ended, 'the end of the backup')
+
+
+def test_stop_and_start(guest: bed.Guest) -> None:
+    guest.call('stop_db')
+    guest.wait_status('shutdown')
+    guest.call(
+        'start_db_with_conf_changes',
+        config_contents='[mysqld]\nwait_timeout = 4321\n',
+        ds_version='10.11',
+    )
+    guest.wait_status('healthy')
+    assert guest.query('select @@wait_timeout') == ['4321']
+
+    contents = '[mysqld]\nwait_timeout = 1234\n'
+    guest.call('reset_configuration', configuration={'config_contents': contents})
+    guest.call('restart')
+    assert guest.query('select @@wait_timeout') == ['1234']
+
+
+def test_a_new_guest_goes_on_with_the_volume(guest: bed.Guest) -> None:
+    saved = guest.call('pre_upgrade')
+    guest.wait_status('shutdown')
+    guest.call('post_upgrade', upgrade_info=saved)
+    guest.wait_status('healthy')
+
+    guest.call('stop_db')
+    guest.wait_status('shutdown')
+    guest.cast('rebuild', ds_version='10.11', config_contents='', config_overrides={})
+    guest.wait_status('healthy')
+    assert guest.query("show databases like 'shop'")
+
+
+def test_an_upgrade_that_cannot_be_leaves_the_server_serving(guest: bed.Guest) -> None:
+    pid = guest.folder / 'run' / 'pid'
+    before = pid.read_text()
+    # What apt would change is this machine's.
+    guest.cast('upgrade', upgrade_info={'packages': ['no package']})
+    guest.wait(lambda: pid.exists() and pid.read_text() != before, 'another process')
+    guest.wait_status('healthy')
+
+
+def test_volumes(guest: bed.Guest) -> None:
+    place = {'device_path': '/dev/none', 'mount_point': str(guest.folder / 'volume')}
+    for method, more in (('mount_volume', {}), ('resize_fs', {'online': True})):
+        with pytest.raises(bed.Failed, match='/dev/none'):
+            guest.call(method, **place, **more)
+    guest.call('unmount_volume', **place)
+
+
+def test_a_backup_is_restored_into_a_replica(
+    guest: bed.Guest, new_guest: NewGuest
+) -> None:
+    guest.query('create table shop.t (n int)')
+    guest.query('insert into shop.t values (1)')
+    assert guest.call('backup_required_for_replication') is True
+    backup = guest.plane.ask('backup', instance=guest.id)
+    snapshot = guest.call('get_replication_snapshot', snapshot_info=info(backup))
+    state, location, checksum, size, kind = wait_backup(guest, backup)
+    assert (state, kind) == ('COMPLETED', 'full')
+    assert size > 0
+
+    replica = new_guest(guest.secure)
+    replica.prepare(
+        snapshot={**snapshot, 'config': None},
+        backup_info={
+            'id': backup,
+            'location': location,
+            'checksum': checksum,
+            'storage_driver': 'file',
+        },
+    )
+    replica.start()
+    replica.wait_status('healthy')
+    guest.query('insert into shop.t values (2)')
+    replica.call('wait_for_txn', txn=guest.call('get_latest_txn_id'))
+    assert replica.query('select n from shop.t order by n') == ['1', '2']
+    assert replica.call('get_last_txn')[1] == guest.call('get_last_txn')[1]
+    assert guest.call('get_txn_count') > 0
+
+    found = replica.call('detach_replica', for_failover=False)
+    guest.call('cleanup_source_on_replica_detach', replica_info=found)
+    again = guest.call('get_replica_context')
+    replica.call('attach_replica', replica_info=again, slave_config=None)
+    replica.call('detach_replica', for_failover=True)
+    again = guest.call('get_replica_context')
+    replica.cast('attach_replication_slave', snapshot=again, replica_config=None)
+    guest.query('insert into shop.t values (3)')
+    replica.wait(lambda: '3' in replica.query('select n from shop.t'), 'the row')
+
+    guest.call('make_read_only', read_only=True)
+    assert guest.query('select @@read_only') == ['1']
+    guest.call('make_read_only', read_only=False)
+    guest.call('demote_replication_master')
+    guest.call('enable_as_master', replica_source_config=None)
+    guest.call('make_read_only', read_only=False)
+
+
+def test_an_incremental_backup_follows_its_parent(guest: bed.Guest) -> None:
+    full = back_up(guest)
+    assert full[0] == 'COMPLETED'
+    parent = {'location': full[1], 'checksum': full[2]}
+    state, _location, _checksum, _size, kind = back_up(guest, parent)
+    assert (state, kind) == ('COMPLETED', 'incremental')
+    guest.wait(lambda: guest.has_ended('dbaas.backup_create.end'), 'the notification')
+
+
+def test_a_backup_that_fails_is_failed(guest: bed.Guest) -> None:
+    state, *_rest = back_up(guest, {'location': 'file:///no/where', 'checksum': 'x'})
+    assert state == 'FAILED'
+
+
+def test_a_snapshot_of_no_volume_is_refused(guest: bed.Guest) -> None:
+    # Nothing is mounted there: what would be frozen is the whole machine.
+    for method in ('pre_create_backup', 'post_create_backup'):
+        with pytest.raises(bed.Failed):
+            guest.call(method)
+    guest.query('create table shop.after (n int)')
+
+
+def test_logs(guest: bed.Guest) -> None:
+    found = {one['name']: one for one in guest.call('guest_log_list')}
+    assert found['general']['status'] == 'Disabled'
+    action = {'enable': False, 'disable': False, 'publish': False, 'discard': False}
+    guest.call('guest_log_action', log_name='general', **{**action, 'enable': True})
+    guest.query('select 4711')
+    published = guest.call(
+        'guest_log_action', log_name='general', **{**action, 'publish': True}
+    )
+    assert published['published'] > 0
+    assert published['prefix'] == f'{guest.id}/mariadb-general/'
+    container = guest.plane.folder / 'backups' / published['container']
+    parts = (container / published['prefix']).glob('log-*')
+    assert any('4711' in part.read_text() for part in parts)
+    discarded = guest.call(
+        'guest_log_action',
+        log_name='general',
+        **{**action, 'disable': True, 'discard': True},
+    )
+    assert (discarded['published'], discarded['status']) == (0, 'Disabled')
+
+
+def test_tls(guest: bed.Guest, tmp_path: pathlib.Path) -> None:
+    assert guest.call('ssl_show') == {'status': 'off'}
+    authority = certificates.Authority(tmp_path)
+    made = authority.issue('db', names=('localhost',))
+    container = {
+        'certificate': made.certificate.read_text(),
+        'private_key': made.key.read_text(),
+        'ca': authority.certificate.read_text(),
+    }
+    action = {'mode': 'basic', 'container': container, 'disable': False}
+    if guest.call('ssl_action', enable=True, **action)['restart_required']:
+        guest.wait_status('restart required')
+        guest.call('restart')
+    shown = guest.call('ssl_show')
+    assert (shown['status'], shown['mode']) == ('on', 'basic')
+    assert shown['certificate']['cn'] == 'db'
+    assert shown['certificate']['san'] == ['DNS:localhost']
+    back = guest.call('ssl_rollback')
+    assert (back['status'], back['mode']) == ('off', None)
+    if back['restart_required']:
+        guest.call('restart')
+    assert guest.call('ssl_show') == {'status': 'off'}
+
+
+@pytest.mark.parametrize('guest', ['secure'], indirect=True)
+def test_the_conductor_and_the_broker_go_and_come(guest: bed.Guest) -> None:
+    guest.plane.conductor.stop()
+    guest.call('stop_db')
+    guest.plane.rabbit.ctl('close_all_connections', 'test')
+    guest.plane.restart_conductor()
+    guest.wait_status('shutdown')
+    guest.call('restart')
+    guest.wait_status('healthy')
+
+
+def test_a_prepare_that_a_crash_cuts_short_is_failed(new_guest: NewGuest) -> None:
+    guest = new_guest()
+    guest.prepare()
+    guest.start()
+    state = guest.folder / 'state' / 'trove' / 'state.json'
+    guest.wait(
+        lambda: state.exists() and json.loads(state.read_text())['begun'],
+        'the beginning',
+    )
+    guest.kill()
+    guest.start()
+    guest.wait_status('failed to spawn')
+    guest.wait(
+        lambda: guest.plane.rows(
+            'select 1 from instance_faults where instance_id = %s', guest.id
+        ),
+        'the fault',
+    )
