@@ -79,6 +79,9 @@ _DATASTORE = (
     + 'isolate_idle = 0\n'
 )
 
+#: What extensions run, and not every system has.
+_PROGRAMS = {'datastore': ('zstd',)}
+
 
 class Catalogue:
     """Describes all packages.
@@ -172,6 +175,7 @@ class Catalogue:
             'SUMMARY': found.metadata['Summary'],
             'NAMES': ', '.join(sorted(entry_points.names)),
             'CORE': self._version('guestagent'),
+            'PROGRAMS': ''.join(f', {each}' for each in _PROGRAMS.get(name, ())),
         }
         return self._package(
             distribution,

@@ -11,6 +11,7 @@ import threading
 from typing import Any
 
 import pytest
+from guestagent_datastore import models
 from guestagent_datastore.backups import manager, targets
 
 from devstack import processes
@@ -200,10 +201,16 @@ def test_a_backup_that_the_engine_refuses_leaves_nothing(guest: Guest) -> None:
     assert guest.left() == []
 
 
-def test_a_program_that_is_not_there_is_named(guest: Guest) -> None:
-    guest.engine.writes = 'exec /no/such/program'
-    with pytest.raises(errors.GuestError, match='/no/such/program'):
+def test_a_program_that_is_not_there_is_named(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = models.Command(('no-such-program',))
+    monkeypatch.setattr(standin.Backup, 'command', missing, raising=False)
+    monkeypatch.setattr(standin.Backup, '__init__', lambda self, engine: None)
+    monkeypatch.setattr(standin.Backup, 'close', lambda self: None)
+    with pytest.raises(errors.GuestError, match='no-such-program is not installed'):
         guest.back_up('b1')
+    assert guest.left() == []
 
 
 def test_a_cancelled_backup_leaves_nothing(guest: Guest) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import os
 import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -38,6 +39,8 @@ class Tool:
     ) -> None:
         self.name = os.path.basename(command.argv[0])
         self._words = bytearray()
+        if shutil.which(command.argv[0], path=programs.PATH) is None:
+            raise errors.GuestError(f'{command.argv[0]} is not installed in this guest')
         try:
             self.process = subprocess.Popen(
                 # The kernel ends it, also where the worker can do nothing any more.
