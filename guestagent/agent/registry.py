@@ -169,7 +169,10 @@ class Registry:
     def bare(self, method: object) -> Loaded | None:
         """Return the extension to which a method without a namespace belongs."""
         own = self._served.get(None)
-        if self._bare is None or (own is not None and method in own.commands):
+        if self._bare is None:
+            return None
+        # It may be anything, and what is no text may not even be looked up.
+        if isinstance(method, str) and own is not None and method in own.commands:
             return None
         return self._served.get(self._bare)
 

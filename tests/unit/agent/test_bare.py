@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests that name no namespace, and an extension that answers and opens them."""
 
+import types
+
 import pytest
 
 from guestagent import errors, extension
@@ -75,6 +77,17 @@ def test_what_does_not_open_gets_no_answer(guest):
     # What comes behind it is answered, so it was looked at.
     assert sealed(guest, 'turn', text='a')
     assert not refused.replies
+
+
+@pytest.mark.parametrize('method', [['turn'], {}, None, 7])
+def test_what_is_no_name_of_a_method_is_opened_first_too(method):
+    known = registry.Registry(None, extension.Host())
+    known.make('odd', Odd, 'here')
+    known.add(None, types.SimpleNamespace(commands={'ping': None}))
+
+    # So who cannot seal hears nothing of it.
+    assert known.bare(method).name == 'odd'
+    assert known.bare('ping') is None
 
 
 def test_plain_requests_change_nothing_without_allow_plain(guest):
