@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from guestagent_datastore import records
+from guestagent_datastore import packages, records
 
 from devstack import processes
 from guestagent import errors
@@ -102,6 +102,32 @@ def test_a_crash_is_told_at_once_and_the_server_started_again(
     )
     after = mariadb.call('status')
     assert (after['state'], after['pid'] != pid) == ('healthy', True)
+
+
+def test_an_upgrade_brings_the_data_to_the_new_version(
+    mariadb: guests.Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def upgrade(names: object, context: object) -> None:
+        assert mariadb.call('status')['state'] == 'shutdown'
+        asked.append(names)
+
+    monkeypatch.setattr(packages, 'upgrade', upgrade)
+    before = mariadb.call('status')
+    done = mariadb.call('upgrade')
+    assert done == {'before': before['version'], 'after': before['version']}
+    assert asked == [('mariadb-server', 'mariadb-backup')]
+    assert mariadb.call('status')['state'] == 'healthy'
+
+    # Where it cannot be installed, the old one goes on.
+    def fail(names: object, context: object) -> None:
+        raise errors.GuestError('no such package')
+
+    monkeypatch.setattr(packages, 'upgrade', fail)
+    with pytest.raises(errors.GuestError, match='no such package'):
+        mariadb.call('upgrade')
+    assert mariadb.call('status')['state'] == 'healthy'
 
 
 def test_a_crash_while_there_was_no_agent_is_told_by_the_next(
