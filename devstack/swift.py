@@ -85,6 +85,8 @@ use = egg:swift#copy
 
 [filter:slo]
 use = egg:swift#slo
+# Few, so that tests come to the end of them.
+max_manifest_segments = 20
 
 [filter:dlo]
 use = egg:swift#dlo

@@ -97,6 +97,19 @@ class Connection:
         answer = self._answer(what)
         return _headers(answer), self._read(what, answer)
 
+    def info(self) -> bytes:
+        """Return what Swift says of itself; empty where it says nothing.
+
+        :raises guestagent.errors.StorageError: there is no answer.
+        """
+        root, self._root = self._root, ''
+        try:
+            return self.request('GET', '/info')[1]
+        except Failed:
+            return b''
+        finally:
+            self._root = root
+
     def read(self, path: str) -> Iterator[bytes]:
         """Give what an object holds.
 

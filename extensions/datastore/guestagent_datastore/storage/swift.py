@@ -20,6 +20,8 @@ from guestagent import errors
 from guestagent_datastore.storage import base, connection
 
 META = 'x-object-meta-'
+#: How many segments an object has at most, where Swift does not say.
+SEGMENTS_MAX = 1000
 
 
 class _Segment(NamedTuple):
@@ -45,7 +47,13 @@ class Swift(base.Storage):
         self._connection.request('PUT', f'/{self._container}')
         if self._head(f'/{self._container}/{name}') is not None:
             raise errors.StorageError(f'{self._url(name)}: it is there already')
-        return _Writer(self._connection, self._container, name, self.target)
+        return _Writer(
+            self._connection,
+            self._container,
+            name,
+            self.target,
+            _segments_max(self._connection.info()),
+        )
 
     def describe(self, location: str, checksum: str = '') -> base.Stored:
         """See :meth:`base.Storage.describe`."""
@@ -192,12 +200,14 @@ class _Writer(base.Writer):
         container: str,
         name: str,
         target: base.Target,
+        segments_max: int,
     ) -> None:
         self._line = line
         self._path = f'/{container}/{name}'
         self._base = f'/{container}/{_base(name)}'
         self._location = target.url.rstrip('/') + self._path
         self._limit = target.segment_size
+        self._segments_max = segments_max
         self._done: list[_Segment] = []
         self._begun: list[str] = []
         self._upload: connection.Upload | None = None
@@ -255,6 +265,11 @@ class _Writer(base.Writer):
             self._begun.pop()
 
     def _begin(self) -> None:
+        if len(self._done) >= self._segments_max:
+            raise errors.StorageError(
+                f'{self._location}: Swift takes {self._segments_max} segments, and '
+                f'there are more: set a larger [datastore] backup_segment_size'
+            )
         path = f'{self._base}_{len(self._done):08d}'
         self._begun.append(path)
         self._upload = self._line.upload(path)
@@ -316,6 +331,13 @@ def _sum_of(segments: Sequence[_Segment]) -> str:
     for each in segments:
         whole.update(each.checksum.encode())
     return whole.hexdigest()
+
+
+def _segments_max(info: bytes) -> int:
+    try:
+        return int(json.loads(info)['slo']['max_manifest_segments'])
+    except (ValueError, KeyError, TypeError):
+        return SEGMENTS_MAX
 
 
 def _base(name: str) -> str:

@@ -136,6 +136,16 @@ def test_an_aborted_object_leaves_nothing(swift: places.Place) -> None:
     assert swift.names() == []
 
 
+def test_more_segments_than_swift_takes_are_told_at_once(swift: places.Place) -> None:
+    writer = swift.storage(segment_size=1).create('b1.tar')
+    # Of the tests' Swift; it says so itself.
+    writer.write(b'x' * 20)
+    with pytest.raises(errors.StorageError, match=r'20 segments.*backup_segment_size'):
+        writer.write(b'x')
+    writer.abort()
+    assert swift.names() == []
+
+
 def test_what_a_crash_left_is_swept(swift: places.Place) -> None:
     storage = swift.storage()
     whole = fill(storage, 'b2.tar', b'x' * 10)
