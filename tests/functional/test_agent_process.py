@@ -7,7 +7,6 @@ import pathlib
 import signal
 import subprocess
 import sys
-import time
 
 import oslo_messaging
 import pytest
@@ -19,6 +18,17 @@ from tests.functional import raw
 pytestmark = pytest.mark.functional
 
 PACKAGES = pathlib.Path(__file__).parent / 'probe'
+
+
+def wait_until_it_runs(client, topic):
+    """Wait until the only command that an agent was sent runs."""
+
+    def running():
+        message = {'namespace': 'agent', 'method': 'list'}
+        listed = client.call(topic, message)['result']
+        return [one['state'] for one in listed] == ['running']
+
+    processes.wait_for(running, 'it runs')
 
 
 def run_to_end(tmp_path, options, *arguments, packages=PACKAGES):
@@ -198,13 +208,12 @@ def test_a_running_command_may_end_before_the_agent_does(agent, stock_client, bu
             {
                 'method': 'sleep',
                 'namespace': 'probe',
-                'args': {'seconds': 1.5},
+                'args': {'seconds': 3},
                 '_msg_id': 'm',
                 '_reply_q': client.reply_queue,
             },
         )
-        processes.wait_for(lambda: client.depth(topic) == 0, 'it was taken')
-        time.sleep(0.2)
+        wait_until_it_runs(client, topic)
         os.kill(guest.pid, signal.SIGTERM)
         reply = client.receive(5)
     assert reply['result'] == 'slept'
@@ -227,8 +236,7 @@ def test_a_command_that_takes_too_long_is_interrupted(agent, bus_url):
                 '_reply_q': client.reply_queue,
             },
         )
-        processes.wait_for(lambda: client.depth(topic) == 0, 'it was taken')
-        time.sleep(0.2)
+        wait_until_it_runs(client, topic)
         os.kill(guest.pid, signal.SIGTERM)
         reply = client.receive(8)
     assert json.loads(reply['failure'])['class'] == 'Interrupted'
@@ -244,11 +252,12 @@ def test_what_came_after_the_stop_waits_for_the_next_agent(
         client.send(
             topic, {'method': 'sleep', 'namespace': 'probe', 'args': {'seconds': 2}}
         )
-        processes.wait_for(lambda: client.depth(topic) == 0, 'it was taken')
-        time.sleep(0.2)
+        wait_until_it_runs(client, topic)
         os.kill(guest.pid, signal.SIGTERM)
         guest.wait_line('SIGTERM: stopping')
-        time.sleep(0.2)
+        processes.wait_for(
+            lambda: not stack.consumers(bus_url, topic), 'it takes no more'
+        )
         client.send(
             topic, {'method': 'mark', 'namespace': 'probe', 'args': {'text': 'later'}}
         )
