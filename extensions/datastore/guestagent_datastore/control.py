@@ -51,6 +51,7 @@ class Control:
         self._lock = threading.RLock()
         self._watch = watch.Watch(self._ended)
         self._leaving = 0
+        self._paused = False
         self._closed = False
         self._starts: collections.deque[float] = collections.deque(maxlen=CRASHES_MAX)
 
@@ -66,7 +67,7 @@ class Control:
             return state
         if self._service.pid():
             return 'running'
-        if self._records.wanted.run:
+        if self._records.wanted.run and not self._paused:
             return 'crashed'
         return 'shutdown' if self._engine.initialised() else 'new'
 
@@ -84,6 +85,7 @@ class Control:
                 raise errors.GuestError('there is no data: prepare the server first')
             self._engine.prepare_folders()
             self._records.want(True, True)
+            self._paused = False
             if not self._service.pid():
                 self._service.start()
             self._service.set_enabled(True)
@@ -105,6 +107,16 @@ class Control:
         with self._lock:
             self._records.want(False, not disable)
             self._service.set_enabled(not disable)
+            self._end(context)
+
+    def pause(self, context: extension.Context | None = None) -> None:
+        """Stop it for a while: it is meant to run, by the next agent at the latest.
+
+        :raises guestagent.errors.GuestError: it does not end.
+        """
+        with self._lock:
+            self._records.want(True, True)
+            self._paused = True
             self._end(context)
 
     def restart(self, context: extension.Context | None = None) -> None:

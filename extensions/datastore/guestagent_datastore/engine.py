@@ -114,7 +114,8 @@ class Engine:
 
         :param contents: the operator's, in the server's own format, as the base under
             overrides and our own files; ``None``: the present one, else none.
-        :param memory: MiB that the server may count on; 0: the machine's.
+        :param memory: MiB that the server may count on; 0: as before, else the
+            machine's.
         """
         raise NotImplementedError
 

@@ -15,6 +15,9 @@ import tempfile
 from guestagent import errors, extension
 from guestagent_datastore import files, models, programs
 
+#: Where a copy is made on a volume, and what may lie on one that holds nothing.
+COPY = '.guestagent-copy'
+_EMPTY = ('lost+found', COPY)
 #: Which volumes are mounted when the guest starts.
 FSTAB = pathlib.Path('/etc/fstab')
 
@@ -31,7 +34,7 @@ def device_of(mount_point: pathlib.Path) -> str:
 def mount(device: str, mount_point: pathlib.Path, context: extension.Context) -> None:
     """Mount a volume, now and at each start; a blank one is formatted first.
 
-    What lies in the folder moves to a volume that was blank.
+    What lies in the folder moves to a volume that holds nothing.
 
     :raises guestagent.errors.InvalidArgument: there is no such device, or another one
         is mounted there.
@@ -44,16 +47,11 @@ def mount(device: str, mount_point: pathlib.Path, context: extension.Context) ->
             f'mount_point: {present} is mounted on {mount_point}'
         )
     if not present:
-        blank = not _contents(device)
-        if blank:
+        if not _contents(device):
             context.report_progress(text=f'formatting {device}')
             _run('mkfs.ext4', '-q', '-m', '0', device, seconds=3600)
         files.make_folder(mount_point, '')
         if any(mount_point.iterdir()):
-            if not blank:
-                raise errors.GuestError(
-                    f'{mount_point} and {device} both hold data: empty one of them'
-                )
             context.report_progress(text=f'moving {mount_point} to {device}')
             _move(mount_point, device)
         _run('mount', device, str(mount_point))
@@ -129,15 +127,31 @@ def _contents(device: str) -> str:
 
 
 def _move(folder: pathlib.Path, device: str) -> None:
-    """Copy a folder to a volume as it is, then empty it; its files must be at rest."""
-    target = tempfile.mkdtemp(prefix='guestagent-volume-')
-    _run('mount', device, target)
+    """Copy a folder to a volume as it is, then empty it; its files must be at rest.
+
+    The copy is whole before it stands where it belongs: one that was cut short is made
+    anew.
+
+    :raises guestagent.errors.GuestError: the volume has other data.
+    """
+    target = pathlib.Path(tempfile.mkdtemp(prefix='guestagent-volume-'))
+    _run('mount', device, str(target))
     try:
-        _run('cp', '--archive', f'{folder}/.', target, seconds=86400)
-        _run('sync', '--file-system', target, seconds=3600)
+        copy = target / COPY
+        other = [path for path in target.iterdir() if path.name not in _EMPTY]
+        if other:
+            raise errors.GuestError(
+                f'{folder} and {device} both hold data: empty one of them'
+            )
+        files.empty(copy)
+        _run('cp', '--archive', f'{folder}/.', str(copy), seconds=86400)
+        _run('sync', '--file-system', str(target), seconds=3600)
+        for path in copy.iterdir():
+            path.rename(target / path.name)
+        copy.rmdir()
     finally:
-        _run('umount', target)
-        os.rmdir(target)
+        _run('umount', str(target))
+        target.rmdir()
     files.empty(folder)
 
 

@@ -65,7 +65,17 @@ def copy(source: guests.Guest, replica: guests.Guest, work: pathlib.Path) -> Non
 
 def attach(replica: guests.Guest, source: guests.Guest) -> dict[str, Any]:
     account = source.call('replication_account')
-    return replica.call('replication_attach', source=account | {'host': '127.0.0.1'})
+    for name in ('general', 'slow_query'):
+        replica.call('log_enable', name=name)
+    replica.call('config_set', overrides={'long_query_time': 0})
+    shown: dict[str, Any] = replica.call(
+        'replication_attach', source=account | {'host': '127.0.0.1'}
+    )
+    for name in ('general', 'slow'):
+        log = (replica.folder / 'log' / f'{name}.log').read_text()
+        assert 'START SLAVE' in log or name == 'slow'
+        assert account['password'] not in log
+    return shown
 
 
 def test_the_life_of_two_servers(

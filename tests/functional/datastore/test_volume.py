@@ -94,6 +94,30 @@ def test_what_holds_data_is_not_formatted(
         volume.mount(device, folder, context)
 
 
+def test_a_move_that_was_cut_short_is_made_anew(
+    device: str,
+    folder: pathlib.Path,
+    context: extension.Context,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (folder / 'rows').write_text('kept')
+
+    def cut(path: pathlib.Path) -> None:
+        # As the kernel leaves it: a part of the copy, nothing in its place.
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pathlib.Path, 'rename', lambda path, target: cut(path))
+        with pytest.raises(KeyboardInterrupt):
+            volume.mount(device, folder, context)
+    assert (folder / 'rows').read_text() == 'kept'
+    assert not volume.device_of(folder)
+    volume.mount(device, folder, context)
+    assert volume.device_of(folder) == device
+    assert (folder / 'rows').read_text() == 'kept'
+    assert not (folder / volume.COPY).exists()
+
+
 def may_grow_online() -> bool:
     """Whether the kernel lets this process: containers often may not."""
     status = pathlib.Path('/proc/self/status').read_text()

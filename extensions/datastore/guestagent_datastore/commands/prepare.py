@@ -93,7 +93,7 @@ class Prepare(
         with self.changing('rebuild', context):
             self._base(context, packages, device_path, mount_point)
             self.step(context, 20, 'configuring the server')
-            self.control.stop(context)
+            self.control.pause(context)
             self.engine.configure(config, memory)
             self.step(context, 40, 'starting the server')
             self.control.start(context)

@@ -36,7 +36,7 @@ class Setup(life.Life, volumes.Volume):
         """
         with self.changing('upgrade', context):
             before = self.engine.version()
-            self.control.stop(context)
+            self.control.pause(context)
             try:
                 self._upgrade(packages, context)
             finally:
@@ -109,6 +109,9 @@ class Setup(life.Life, volumes.Volume):
                 f'mount_point: {folder} is not {self.engine.place.volume} '
                 f'([datastore] mount_point)'
             )
+        if not volume.device_of(folder):
+            # What is there moves to the volume.
+            self.control.stop(context)
         volume.mount(device_path, folder, context)
 
     @staticmethod

@@ -24,6 +24,8 @@ class Volume(base.Base):
         with self.changing('volume_mount', context):
             folder = self.mount_point(mount_point)
             device = self.device(device_path)
+            if self.control.pid and not volume.device_of(folder):
+                raise errors.GuestError('the server runs: stop it first')
             volume.mount(device, folder, context)
         return {'device_path': device, 'mount_point': str(folder)}
 

@@ -103,15 +103,7 @@ class Replication(server.Server):
         try:
             self.client.run(['SET GLOBAL read_only = 1', 'STOP SLAVE'])
             self._begin_at(source.position)
-            self.client.query(
-                'CHANGE MASTER TO MASTER_HOST = %s, MASTER_PORT = %s, '
-                'MASTER_USER = %s, MASTER_PASSWORD = %s, MASTER_CONNECT_RETRY = 5, '
-                'MASTER_USE_GTID = slave_pos',
-                source.host,
-                source.port,
-                source.user,
-                source.password,
-            )
+            self._name_source(source)
             self.client.run(['START SLAVE'])
             self._wait_connected()
         except errors.GuestAgentError:
@@ -219,6 +211,23 @@ class Replication(server.Server):
             "WHERE COMMAND = 'Binlog Dump'"
         )
         return int(self._row(statement)[0])
+
+    def _name_source(self, source: models.Source) -> None:
+        """Say whom to follow, past the server's logs: they would hold the password."""
+        quiet = client.Client(self.socket)
+        try:
+            quiet.run(['SET SESSION sql_log_off = 1, SESSION slow_query_log = 0'])
+            quiet.query(
+                'CHANGE MASTER TO MASTER_HOST = %s, MASTER_PORT = %s, '
+                'MASTER_USER = %s, MASTER_PASSWORD = %s, MASTER_CONNECT_RETRY = 5, '
+                'MASTER_USE_GTID = slave_pos',
+                source.host,
+                source.port,
+                source.user,
+                source.password,
+            )
+        finally:
+            quiet.close()
 
     def _begin_at(self, position: str) -> None:
         """Set from where to follow."""

@@ -117,7 +117,7 @@ class Server(engine.Engine):
         for name in FILES:
             if not self.file(name).exists():
                 files.write(self.file(name), '')
-        pool = max(16, _memory(memory) * POOL_PERCENT // 100)
+        pool = max(16, self._memory(memory) * POOL_PERCENT // 100)
         files.write(self.file(DEFAULTS), DEFAULTS_TEXT.format(pool=pool))
         files.write(self.file(OWN), self._own_text())
         account = f'{sql.identifier(client.administrator())}@localhost'
@@ -128,6 +128,15 @@ class Server(engine.Engine):
         )
         if contents is not None:
             self._configure_operator(contents)
+
+    def _memory(self, asked: int) -> int:
+        """Return what the server may count on, in MiB: as asked, now or before."""
+        kept = self.place.state / 'memory'
+        if asked:
+            files.write(kept, str(asked))
+        text = pathlib.Path('/proc/meminfo').read_text()
+        machine = int(text.split()[1]) // 1024
+        return min(int(files.read(kept) or machine), machine)
 
     def _configure_operator(self, contents: str) -> None:
         before = files.read(self.file(OPERATOR))
@@ -245,11 +254,3 @@ def _program() -> str:
     if found is None:
         raise errors.GuestError('MariaDB is not installed: there is no mariadbd')
     return found
-
-
-def _memory(asked: int) -> int:
-    """Return what the server may count on, in MiB."""
-    if asked:
-        return asked
-    text = pathlib.Path('/proc/meminfo').read_text()
-    return int(text.split()[1]) // 1024
