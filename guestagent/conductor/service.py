@@ -45,6 +45,7 @@ from guestagent.conductor import (
     rpc,
     rules,
     supervision,
+    vhosts,
 )
 from guestagent.conductor.db import engine, notices, upkeep
 from guestagent.conf import listen, reload
@@ -109,7 +110,7 @@ class Service:
         if self._enrolling is not None:
             endpoints.append(self._enrolling.operators)
         self._server = rpc.Server(bus, endpoints, options.rpc_workers)
-        self._sweeper = Sweeper(self._database, self._listener, options, counts)
+        self._sweeper = Sweeper(self._database, self._listener, apart, options, counts)
         self._asker = asker.Asker(
             self._database,
             bus,
@@ -260,11 +261,13 @@ class Sweeper:
         self,
         database: engine.Database,
         source: listener.Listener,
+        apart: vhosts.Vhosts | None,
         options: Any,
         counts: metrics.Metrics,
     ) -> None:
         self._database = database
         self._source = source
+        self._apart = apart
         self._options = options
         self._counts = counts
         self._stopping = threading.Event()
@@ -304,7 +307,12 @@ class Sweeper:
             )
 
     def _sweep(self) -> None:
-        down = upkeep.mark_down(self._database, time.time(), self._source.listened())
+        down = upkeep.mark_down(
+            self._database,
+            time.time(),
+            self._source.listened(),
+            self._apart.listened() if self._apart else None,
+        )
         if down:
             LOG.info('%d instances are DOWN', down)
         if time.monotonic() < self._next_prune:

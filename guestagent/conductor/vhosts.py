@@ -87,6 +87,18 @@ class Vhosts:
         found = [vhost for vhost, who in self._wanted().items() if who == instance]
         return within(self._hosts, found[0]) if found else []
 
+    def listened(self) -> dict[str, float]:
+        """Return of each instance for how many seconds its reports have been taken.
+
+        Those beyond the limit are not among them: nobody will ever hear them.
+        """
+        wanted = self._wanted()
+        return {
+            wanted[vhost]: one.listened()
+            for vhost, one in list(self._listeners.items())
+            if vhost in wanted
+        }
+
     def numbers(self) -> Numbers:
         """Return how many there are; from any thread."""
         listeners = list(self._listeners.values())

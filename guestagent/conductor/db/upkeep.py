@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Mapping
 
 import sqlalchemy as sa
 
@@ -23,12 +24,18 @@ _CHUNK = 500
 _MOST_DOWN = 10_000
 
 
-def mark_down(database: engine.Database, now: float, listened: float) -> int:
+def mark_down(
+    database: engine.Database,
+    now: float,
+    listened: float,
+    apart: Mapping[str, float] | None = None,
+) -> int:
     """Mark instances without a heartbeat as DOWN, and record an event of each.
 
     :param now: UNIX seconds.
     :param listened: for how many seconds reports have been taken without a gap.  An
         instance that may be silent for longer than that may have been heard by nobody.
+    :param apart: the same of instances whose reports are taken elsewhere.
     :returns: how many there were.
     :raises sqlalchemy.exc.SQLAlchemyError: it did not work; nothing was changed.
     """
@@ -38,17 +45,18 @@ def mark_down(database: engine.Database, now: float, listened: float) -> int:
     with database.writer.begin() as connection:
         # A row that is locked is about to get news, or is another sweep's: waiting
         # for it while others are held could be waiting in a ring.
-        ids = connection.scalars(
-            sa.select(instances.id)
+        silent = instances.down_at - instances.last_seen
+        rows = connection.execute(
+            sa.select(instances.id, silent)
             .where(
-                instances.state == state.UP,
-                instances.down_at < now,
-                instances.down_at - instances.last_seen < listened,
+                instances.state == state.UP, instances.down_at < now, silent < listened
             )
             .order_by(instances.id)
             .limit(_MOST_DOWN)
             .with_for_update(skip_locked=True)
         ).all()
+        heard = apart or {}
+        ids = [name for name, bound in rows if bound < heard.get(name, listened)]
         if not ids:
             return 0
         found = connection.execute(

@@ -49,6 +49,18 @@ def test_nobody_is_down_who_was_not_listened_to(database, records, make):
     assert (_state(database, 'quick'), _state(database, 'slow')) == ('DOWN', 'UP')
 
 
+def test_who_is_listened_to_elsewhere_is_not_down_for_what_was_not_heard_there(
+    database, records, make
+):
+    records.apply([make('heartbeat', name, interval=1) for name in 'abc'], 100.0)
+
+    # 'b' has a connection of its own, which is away; that of 'c' has heard enough.
+    assert upkeep.mark_down(database, 1000.0, LONG, {'b': 0.0, 'c': LONG}) == 2
+    states = [_state(database, name) for name in 'abc']
+    assert states == ['DOWN', 'UP', 'DOWN']
+    assert upkeep.mark_down(database, 1000.0, 0.0, {'b': LONG}) == 0
+
+
 def test_who_said_goodbye_or_never_came_is_not_down(database, records, make):
     records.apply(
         [make('heartbeat', 'gone', status='stopping'), make('event', 'new')], 100.0
