@@ -133,6 +133,30 @@ def test_the_operators_text_counts_under_what_we_rely_on(
     assert [path.name for path in made.folder.glob('config/*trial*')] == []
 
 
+def test_locales_that_the_guest_lacks_are_left_out(
+    postgresql: cluster.Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = postgresql.engine
+    text = "work_mem = 9MB\nlc_monetary = 'tlh_KL.utf8'  # there\nLC_TIME 'tlh_KL'\n"
+    engine.configure(text)
+    assert 'tlh_KL' in caplog.text
+    kept = (postgresql.folder / 'config' / 'operator.conf').read_text()
+    assert kept == 'work_mem = 9MB\n'
+    with pytest.raises(errors.InvalidArgument, match='nix'):
+        engine.configure(f'{text}nix = 1\n')
+    engine.configure('fsync = off\n')
+
+
+def test_the_memory_is_as_before(postgresql: cluster.Cluster) -> None:
+    engine = postgresql.engine
+    path = postgresql.folder / 'config' / 'memory.conf'
+    assert "shared_buffers = '16MB'" in path.read_text()
+    engine.configure(memory=256)
+    engine.configure()
+    assert "shared_buffers = '64MB'" in path.read_text()
+    engine.configure(memory=64)
+
+
 def test_nobody_comes_in_as_our_administrator(postgresql: cluster.Cluster) -> None:
     postgresql.query("ALTER ROLE os_admin PASSWORD 'hunter2 admin'")
     with pytest.raises(Exception, match=r'pg_hba\.conf rejects connection'):

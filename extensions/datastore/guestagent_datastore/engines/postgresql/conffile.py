@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from guestagent import errors
 from guestagent_datastore import models
@@ -12,6 +12,8 @@ from guestagent_datastore import models
 HEAD = '# Written by the guest agent; changes are lost.\n'
 
 _NAME = re.compile(r'[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)*\Z')
+_ASSIGNMENT = re.compile(r'\s*([A-Za-z_][A-Za-z0-9_.$]*)[\s=]')
+_LOCALE = re.compile(r'invalid value for parameter "(lc_[a-z]+)"')
 _INCLUDE = re.compile(r'\s*include(_if_exists|_dir)?\b', re.IGNORECASE)
 
 
@@ -61,3 +63,45 @@ def without_includes(contents: str) -> str:
     """Return an operator's text without other files: those of another layout."""
     kept = [line for line in contents.splitlines() if not _INCLUDE.match(line)]
     return '\n'.join([*kept, ''])
+
+
+def without_parameters(contents: str, names: Collection[str]) -> str:
+    """Return a text without the lines that set these parameters."""
+    kept = []
+    for line in contents.splitlines():
+        found = _ASSIGNMENT.match(line)
+        if found is None or found[1].lower() not in names:
+            kept.append(line)
+    return '\n'.join([*kept, ''])
+
+
+def complaints(said: str) -> str:
+    """Return what the server finds wrong in its files, without their names."""
+    found = re.findall(r'(?:LOG|ERROR|FATAL|HINT):  (.*)', said)
+    lines = [
+        re.sub(r' in file "[^"]*" line \d+', '', line)
+        for line in found
+        if 'contains errors' not in line and 'skipping missing' not in line
+    ]
+    return '; '.join(lines) or said
+
+
+def word(value: str) -> str:
+    r"""Return a value of a connection string.
+
+    >>> word("it's")
+    "'it\\'s'"
+    """
+    escaped = value.replace('\\', '\\\\').replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def missing_locales(complaints: str) -> frozenset[str]:
+    """Return the parameters of locales that the server does not have.
+
+    Empty if it complains of anything else, too.
+    """
+    found = [_LOCALE.match(each) for each in complaints.split('; ')]
+    if not all(found):
+        return frozenset()
+    return frozenset(each[1] for each in found if each is not None)

@@ -19,6 +19,7 @@ from guestagent_datastore import files, models
 class State:
     """What is kept.
 
+    :ivar memory: MiB that the server may count on; 0: the machine's.
     :ivar overrides: parameters that a caller has set.
     :ivar hosts: of users that may not come from everywhere; the server keeps them with
         its users, this is for the time when it does not run.
@@ -31,6 +32,7 @@ class State:
     :ivar wal_kept: the LSN from which on WAL is kept for a backup that follows.
     """
 
+    memory: int = 0
     overrides: dict[str, models.Value] = dataclasses.field(default_factory=dict)
     hosts: dict[str, str] = dataclasses.field(default_factory=dict)
     read_only: bool = False

@@ -10,6 +10,7 @@ wins even over ``ALTER SYSTEM``.
 
 from __future__ import annotations
 
+import logging
 import os
 import pathlib
 import pwd
@@ -18,7 +19,9 @@ from typing import ClassVar
 
 from guestagent import errors
 from guestagent_datastore import engine, files, models, programs
-from guestagent_datastore.engines.postgresql import client, conffile, hba, kept
+from guestagent_datastore.engines.postgresql import client, conffile, hba, kept, sizing
+
+LOG = logging.getLogger(__name__)
 
 #: The files that are included, in their order.
 MEMORY, OPERATOR, BASE = 'memory.conf', 'operator.conf', 'base.conf'
@@ -196,22 +199,45 @@ class Layout(engine.Engine):
             nothing has changed.
         """
         self.prepare_folders()
+        state = self.recall()
+        if memory:
+            state.memory = memory
+            kept.save(self.place.state, state)
         for name in FILES:
             if not self.file(name).exists():
                 files.write(self.file(name), '')
         files.write(
-            self.file(MEMORY), conffile.lines(_memory_values(memory, self.place.volume))
+            self.file(MEMORY),
+            conffile.lines(sizing.values(state.memory, self.place.volume)),
         )
         files.write(self.file(BASE), conffile.HEAD + _BASE_TEXT)
         files.write(
             self.file('postgresql.conf'),
             conffile.HEAD + ''.join(f"include '{name}'\n" for name in FILES),
         )
-        self.write_files(self.recall())
+        self.write_files(state)
         if contents is not None:
-            text = conffile.without_includes(contents)
-            self.check_file(OPERATOR, text)
+            text = self._check_operator(conffile.without_includes(contents))
             files.write(self.file(OPERATOR), text)
+
+    def _check_operator(self, text: str) -> str:
+        """Return what the server takes of an operator's text.
+
+        Locales that this guest does not have are left out: a control plane writes the
+        same text for images of all kinds.
+
+        :raises guestagent.errors.InvalidArgument: there is something else wrong.
+        """
+        try:
+            self.check_file(OPERATOR, text)
+        except errors.InvalidArgument as error:
+            missing = conffile.missing_locales(str(error))
+            if not missing:
+                raise
+            LOG.warning('left out of the configuration: %s', error)
+            text = conffile.without_parameters(text, missing)
+            self.check_file(OPERATOR, text)
+        return text
 
     def write_files(self, state: kept.State) -> None:
         """Write the files that follow from what is kept."""
@@ -228,23 +254,19 @@ class Layout(engine.Engine):
     def own_values(self, state: kept.State) -> dict[str, models.Value]:
         """Return the parameters that the extension relies on, and nobody overrides."""
         values: dict[str, models.Value] = {
-            'default_transaction_read_only': state.read_only,
             'hot_standby': True,
             'lc_messages': 'C',
             'logging_collector': True,
             'log_destination': 'stderr',
             'log_directory': str(self.place.logs),
             'log_filename': 'postgresql.log',
-            'log_rotation_age': 0,
-            'log_rotation_size': 0,
-            'log_truncate_on_rotation': False,
-            'password_encryption': 'scram-sha-256',
-            'wal_log_hints': True,
             'ssl': bool(state.tls),
             'primary_conninfo': '',
             'primary_slot_name': '',
             'recovery_target_timeline': 'latest',
         }
+        if state.read_only:
+            values['default_transaction_read_only'] = True
         if state.general_log:
             values['log_statement'] = 'all'
         if state.tls:
@@ -270,7 +292,9 @@ class Layout(engine.Engine):
             'connect_timeout': '10',
             'sslmode': 'prefer',
         }
-        return ' '.join(f'{name}={_word(value)}' for name, value in words.items())
+        return ' '.join(
+            f'{name}={conffile.word(value)}' for name, value in words.items()
+        )
 
     def _write_keys(self, state: kept.State) -> None:
         """Write what only the server's user may read; remove what is not needed."""
@@ -311,18 +335,24 @@ class Layout(engine.Engine):
                 *('-c', 'log_destination=stderr', '-C', 'port'),
             )
         except errors.GuestError as error:
-            raise errors.InvalidArgument(_complaints(str(error))) from None
+            raise errors.InvalidArgument(conffile.complaints(str(error))) from None
         finally:
             main.unlink(missing_ok=True)
             self.file(f'trial-{name}').unlink(missing_ok=True)
 
 
-#: What the layout of a container in an operator's text would break.
+#: What the layout of a container in an operator's text would break, and what is good
+#: unless it is overridden.
 _BASE_TEXT = """\
 archive_mode = off
 archive_command = ''
 restore_command = ''
 external_pid_file = ''
+password_encryption = scram-sha-256
+wal_log_hints = on
+log_rotation_age = 0
+log_rotation_size = 0
+log_truncate_on_rotation = off
 """
 
 _RECOVERY_TEXT = """\
@@ -330,47 +360,6 @@ restore_command = 'false'
 recovery_target_timeline = 'latest'
 hot_standby = off
 """
-
-
-def _memory_values(asked: int, volume: pathlib.Path) -> dict[str, models.Value]:
-    """Return parameters that follow from the memory in MiB (0: the machine's).
-
-    Also how much WAL may be kept for replicas and backups that never come: it must not
-    fill the volume.
-    """
-    memory = asked
-    if not memory:
-        text = pathlib.Path('/proc/meminfo').read_text()
-        memory = int(text.split()[1]) // 1024
-    stats = os.statvfs(volume)
-    size = stats.f_blocks * stats.f_frsize // 2**20
-    return {
-        'shared_buffers': f'{max(16, memory // 4)}MB',
-        'effective_cache_size': f'{max(16, memory * 3 // 4)}MB',
-        'maintenance_work_mem': f'{min(1024, max(16, memory // 16))}MB',
-        'max_slot_wal_keep_size': f'{max(256, size // 4)}MB',
-    }
-
-
-def _complaints(said: str) -> str:
-    """Return what the server finds wrong in its files, without their names."""
-    found = re.findall(r'(?:LOG|ERROR|FATAL|HINT):  (.*)', said)
-    lines = [
-        re.sub(r' in file "[^"]*" line \d+', '', line)
-        for line in found
-        if 'contains errors' not in line
-    ]
-    return '; '.join(lines) or said
-
-
-def _word(value: str) -> str:
-    r"""Return a value of a connection string.
-
-    >>> _word("it's")
-    "'it\\'s'"
-    """
-    escaped = value.replace('\\', '\\\\').replace("'", "\\'")
-    return f"'{escaped}'"
 
 
 def _major(path: pathlib.Path) -> float:

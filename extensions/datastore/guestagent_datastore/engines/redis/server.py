@@ -44,12 +44,14 @@ class State:
 
     :ivar password: of our own account.
     :ivar root: the SHA-256 of root's password; ``''``: root is closed.
+    :ivar memory: MiB that the server may count on; 0: the machine's.
     :ivar overrides: parameters that a caller has set.
     :ivar originals: what the server had before each override.
     """
 
     password: str = dataclasses.field(default='', repr=False)
     root: str = dataclasses.field(default='', repr=False)
+    memory: int = 0
     overrides: dict[str, models.Value] = dataclasses.field(default_factory=dict)
     originals: dict[str, str] = dataclasses.field(default_factory=dict)
 
@@ -143,13 +145,15 @@ class Server(engine.Engine):
         for name in FILES:
             if not self.file(name).exists():
                 files.write(self.file(name), '')
+        state = self.recall()
+        memory = state.memory = memory or state.memory
         if not memory:
             text = pathlib.Path('/proc/meminfo').read_text()
             memory = int(text.split()[1]) // 1024
         limit = max(1, memory * DATA_PERCENT // 100)
         files.write(self.file(MEMORY), conffile.lines({'maxmemory': f'{limit}mb'}))
         files.write(self.file(OWN), conffile.lines(self.own_values()))
-        self.keep(self.recall())
+        self.keep(state)
         files.write(
             self.file('redis.conf'),
             conffile.HEAD + ''.join(f'include {self.file(name)}\n' for name in FILES),
