@@ -228,6 +228,7 @@ class MariaDB(Database):
             '--auth-root-authentication-method=normal',
             '--skip-test-db',
             f'--datadir={self._files / "data"}',
+            self._temporary(),
         )
 
     def _command(self) -> list[str]:
@@ -237,10 +238,15 @@ class MariaDB(Database):
             f'--datadir={self._files / "data"}',
             f'--socket={self._files / "socket"}',
             f'--pid-file={self._files / "pid"}',
+            self._temporary(),
             f'--port={self.port}',
             '--bind-address=127.0.0.1',
             '--performance-schema=OFF',
         ]
+
+    def _temporary(self) -> str:
+        # Each server that starts removes all temporary tables there: not in /tmp.
+        return f'--tmpdir={self._files}'
 
     def _answers(self) -> bool:
         return not subprocess.run(
