@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import hypothesis
@@ -10,6 +11,7 @@ import pymysql
 import pytest
 from hypothesis import strategies
 
+from devstack import processes
 from guestagent import errors
 from tests.functional.datastore import conftest as guests
 
@@ -85,6 +87,29 @@ def test_hostile_users_with_hostile_passwords(
         mariadb.call('user_delete', name=name)
         mariadb.call('database_delete', name=database)
     assert mariadb.call('user_get', name=name) is None
+
+
+def test_reads_do_not_wait_for_a_change_that_waits(mariadb: guests.Guest) -> None:
+    mariadb.call('database_create', databases=[{'name': 'busy'}])
+    user = {'name': 'holder', 'password': PASSWORD, 'databases': ['busy']}
+    mariadb.call('user_create', users=[user])
+    with login(mariadb, 'holder', PASSWORD) as connection:
+        cursor = connection.cursor()
+        cursor.execute('CREATE TABLE busy.rows_ (number INT)')
+        cursor.execute('LOCK TABLES busy.rows_ WRITE')
+        deleting = threading.Thread(
+            target=mariadb.call, args=('database_delete',), kwargs={'name': 'busy'}
+        )
+        deleting.start()
+        state = "SELECT 1 FROM information_schema.processlist WHERE state LIKE 'Wait%'"
+        processes.wait_for(lambda: mariadb.query(state), 'it waits')
+        assert mariadb.call('user_get', name='holder')['databases'] == ['busy']
+        assert len(mariadb.call('database_list')['items']) == 1
+        assert deleting.is_alive()
+        cursor.execute('UNLOCK TABLES')
+    deleting.join(60)
+    assert mariadb.call('database_list')['items'] == []
+    mariadb.call('user_delete', name='holder')
 
 
 def test_rights_hold_for_one_database_only(mariadb: guests.Guest) -> None:

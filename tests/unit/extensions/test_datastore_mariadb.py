@@ -6,7 +6,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from guestagent_datastore import extension
 from guestagent_datastore.commands import replication, values
+from guestagent_datastore.engines import mariadb
 from guestagent_datastore.engines.mariadb import paging, sql, variables
 from hypothesis import given, strategies
 
@@ -96,3 +98,16 @@ def test_a_source_is_read() -> None:
     assert 'hunter2' not in repr(source)
     with pytest.raises(errors.InvalidArgument, match='its fields are'):
         replication.source_of(fields | {'more': 'x'})
+
+
+@pytest.mark.parametrize('kind', [extension.Datastore, mariadb.MariaDB])
+def test_no_part_of_a_class_hides_a_name_of_another(kind: type) -> None:
+    """They are written apart, and each calls what is its own by any name."""
+    parts = [part for part in kind.__mro__ if part.__module__.startswith('guestagent_')]
+    names = [
+        name
+        for part in parts
+        for name in vars(part)
+        if name.startswith('_') and not name.startswith('__')
+    ]
+    assert not {name for name in names if names.count(name) > 1}

@@ -25,11 +25,11 @@ class Snapshots(base.Base):
     def start(self) -> None:
         """Thaw what an agent before this one has left frozen."""
         super().start()
-        left = files.read(self._mark)
+        left = files.read(self._frozen_file)
         if left:
             LOG.warning('%s was left frozen: thawing it', left)
             freeze.thaw(pathlib.Path(left))
-            self._mark.unlink()
+            self._frozen_file.unlink()
 
     def stop(self) -> None:
         """Thaw: nobody could end it any more."""
@@ -56,11 +56,11 @@ class Snapshots(base.Base):
             device = volume.device_of(mount_point)
             if not device:
                 raise errors.GuestError(f'{mount_point} is no volume of its own')
-            self._mark.write_text(str(mount_point))
+            self._frozen_file.write_text(str(mount_point))
             try:
                 self._hold(mount_point, limit)
             except errors.GuestError:
-                self._mark.unlink()
+                self._frozen_file.unlink()
                 raise
         return {'mount_point': str(mount_point), 'device_path': device}
 
@@ -76,24 +76,26 @@ class Snapshots(base.Base):
 
     def _hold(self, mount_point: pathlib.Path, limit: float) -> None:
         release = self.engine.lock_writes()
+        # Before it is frozen: it may thaw at any time from then on.
+        self.held = 'a snapshot is being taken'
         try:
             self._frozen = freeze.Frozen(
                 mount_point, limit, lambda: self._thawed(release)
             )
         except errors.GuestError:
+            self.held = ''
             release()
             raise
-        self.held = 'a snapshot is being taken'
 
     def _thawed(self, release: Callable[[], None]) -> None:
         """Let the server go on; on a thread of its own."""
         self.held = ''
-        self._mark.unlink(missing_ok=True)
+        self._frozen_file.unlink(missing_ok=True)
         try:
             release()
         except errors.GuestError as error:
             LOG.warning('the lock of the snapshot was gone before its end: %s', error)
 
     @property
-    def _mark(self) -> pathlib.Path:
+    def _frozen_file(self) -> pathlib.Path:
         return pathlib.Path(self.conf.state_folder) / 'frozen'

@@ -50,11 +50,15 @@ class Client:
     """One connection for many short statements; several threads may share it.
 
     :param seconds: how long the server may take for one statement.
+    :param keep: whether the connection stays for the next statements.
     """
 
-    def __init__(self, socket: pathlib.Path, seconds: float = 30) -> None:
+    def __init__(
+        self, socket: pathlib.Path, seconds: float = 30, keep: bool = True
+    ) -> None:
         self._socket = socket
         self._seconds = seconds
+        self._keep = keep
         self._lock = threading.Lock()
         self._connection: pymysql.Connection[Any] | None = None
 
@@ -87,6 +91,8 @@ class Client:
         with self._lock, self._explained():
             for statement in statements:
                 self._query(statement, ())
+            if not self._keep:
+                self._drop()
 
     def server_pid(self) -> int:
         """Return the server's process; 0: it does not answer.

@@ -37,12 +37,12 @@ class Databases(server.Server):
 
     def create_databases(self, databases: Sequence[models.Database]) -> None:
         """Make databases; all names are checked before the first one is made."""
-        self.client.run([self._create(database) for database in databases])
+        self.changer.run([self._create(database) for database in databases])
 
     def delete_database(self, name: str) -> None:
         """Delete a database with all that is in it."""
         self.check_database(name)
-        self.client.run([f'DROP DATABASE {sql.identifier(name)}'])
+        self.changer.run([f'DROP DATABASE {sql.identifier(name)}'])
 
     def check_database(self, name: str) -> str:
         """Return the name of a database that callers may change.

@@ -83,7 +83,7 @@ class Replication(server.Server):
         password = secrets.token_urlsafe(24)
         account = f"{sql.identifier(name)}@'%'"
         hashed = sql.password_hash(password)
-        self.client.run(
+        self.changer.run(
             [
                 f'CREATE USER {account} IDENTIFIED VIA mysql_native_password '
                 f"USING '{hashed}'",
@@ -101,15 +101,15 @@ class Replication(server.Server):
         before = self._read_role()
         self._change(source=False, binlog=True, read_only=True)
         try:
-            self.client.run(['SET GLOBAL read_only = 1', 'STOP SLAVE'])
+            self.changer.run(['SET GLOBAL read_only = 1', 'STOP SLAVE'])
             self._begin_at(source.position)
             self._name_source(source)
-            self.client.run(['START SLAVE'])
+            self.changer.run(['START SLAVE'])
             self._wait_connected()
         except errors.GuestAgentError:
-            self.client.run(['STOP SLAVE', 'RESET SLAVE ALL'])
+            self.changer.run(['STOP SLAVE', 'RESET SLAVE ALL'])
             self._write_role(before)
-            self.client.query('SET GLOBAL read_only = %s', int(before['read_only']))
+            self.changer.run([f'SET GLOBAL read_only = {before["read_only"]:d}'])
             raise
         self.restored.unlink(missing_ok=True)
 
@@ -123,13 +123,13 @@ class Replication(server.Server):
         if not found:
             raise errors.GuestError('this server is no replica')
         if for_failover:
-            self.client.run(['STOP SLAVE IO_THREAD'])
+            self.changer.run(['STOP SLAVE IO_THREAD'])
             try:
                 self.wait_for(self._follows()['Gtid_IO_Pos'], APPLY_SECONDS)
             except errors.GuestAgentError:
-                self.client.run(['START SLAVE IO_THREAD'])
+                self.changer.run(['START SLAVE IO_THREAD'])
                 raise
-        self.client.run(['STOP SLAVE', 'RESET SLAVE ALL'])
+        self.changer.run(['STOP SLAVE', 'RESET SLAVE ALL'])
         self.set_read_only(False)
         if not self._replicas():
             # Those of the old source have come with its data.
@@ -152,7 +152,7 @@ class Replication(server.Server):
     def set_read_only(self, read_only: bool) -> None:
         """Refuse writes of all but root, also after a restart; or take them again."""
         self._change(read_only=read_only)
-        self.client.query('SET GLOBAL read_only = %s', int(read_only))
+        self.changer.run([f'SET GLOBAL read_only = {read_only:d}'])
 
     def last_transaction(self) -> models.Transaction:
         """Return the last transaction that is here.
@@ -200,7 +200,7 @@ class Replication(server.Server):
     def _drop_accounts(self, names: Sequence[str]) -> None:
         """Delete accounts of replicas, here alone."""
         drop = [f"DROP USER IF EXISTS {sql.identifier(name)}@'%'" for name in names]
-        self.client.run(
+        self.changer.run(
             ['SET SESSION sql_log_bin = 0', *drop, 'SET SESSION sql_log_bin = 1']
         )
 
@@ -234,10 +234,10 @@ class Replication(server.Server):
         if position or self.restored.exists():
             position = position or files.read(self.restored)
             # What this server has logged by itself is not the source's.
-            self.client.run(['RESET MASTER'])
+            self.changer.run(['RESET MASTER'])
             self.client.query('SET GLOBAL gtid_slave_pos = %s', position)
         else:
-            self.client.run(['SET GLOBAL gtid_slave_pos = @@gtid_current_pos'])
+            self.changer.run(['SET GLOBAL gtid_slave_pos = @@gtid_current_pos'])
 
     def _wait_connected(self) -> None:
         until = time.monotonic() + CONNECT_SECONDS

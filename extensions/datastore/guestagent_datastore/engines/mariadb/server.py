@@ -24,6 +24,8 @@ DEFAULTS, OPERATOR, OVERRIDES = 'defaults.cnf', 'operator.cnf', 'overrides.cnf'
 OWN, REPLICATION, LOGS, TLS = 'own.cnf', 'replication.cnf', 'logs.cnf', 'tls.cnf'
 FILES = (DEFAULTS, OPERATOR, REPLICATION, LOGS, TLS, OVERRIDES, OWN)
 
+#: Seconds that one change may take: a large database is not deleted at once.
+CHANGE_SECONDS = 600
 #: The share of the memory that the buffer pool gets, in percent.
 POOL_PERCENT = 50
 
@@ -59,12 +61,14 @@ GRANT ALL PRIVILEGES ON *.* TO {account} WITH GRANT OPTION;
 class Server(engine.Engine):
     """What has to do with files and the process.
 
-    :ivar client: for statements that are short.
+    :ivar client: for statements that look; nothing holds it up.
+    :ivar changer: for those that change something and may wait for others.
     """
 
     def __init__(self, place: models.Place) -> None:
         super().__init__(place)
         self.client = client.Client(self.socket)
+        self.changer = client.Client(self.socket, CHANGE_SECONDS, keep=False)
         self._prober = client.Client(self.socket, seconds=3)
 
     @property
@@ -210,6 +214,7 @@ class Server(engine.Engine):
     def close(self) -> None:
         """Let go of the connections."""
         self.client.close()
+        self.changer.close()
         self._prober.close()
 
     def secure(self) -> None:
@@ -223,7 +228,7 @@ class Server(engine.Engine):
             f'DROP USER {sql.identifier(name)}@{sql.identifier(host)}'
             for name, host in strangers
         ]
-        self.client.run(
+        self.changer.run(
             ['SET SESSION sql_log_bin = 0', *drops, 'SET SESSION sql_log_bin = 1']
         )
 

@@ -66,7 +66,7 @@ class Tls(server.Server):
         if not self._speaks() or bool(before.get('ca')) != bool(files.ca):
             return True
         try:
-            self.client.run(['FLUSH SSL'])
+            self.changer.run(['FLUSH SSL'])
         except errors.GuestError:
             self._write_tls(before)
             raise

@@ -65,11 +65,11 @@ class Users(databases.Databases):
                 f'ALTER USER {account} {_identified(hashed)}',
                 *self._grants(account, user.databases),
             )
-        self.client.run(statements)
+        self.changer.run(statements)
 
     def delete_user(self, name: str, host: str) -> None:
         """Delete a user."""
-        self.client.run([f'DROP USER {self._present(name, host)}'])
+        self.changer.run([f'DROP USER {self._present(name, host)}'])
 
     def update_user(self, name: str, host: str, change: models.UserChange) -> None:
         """Change a user's name, host or password."""
@@ -86,11 +86,11 @@ class Users(databases.Databases):
         if change.password is not None:
             hashed = sql.password_hash(change.password)
             statements.append(f'ALTER USER {now} {_identified(hashed)}')
-        self.client.run(statements)
+        self.changer.run(statements)
 
     def grant(self, name: str, host: str, databases: Sequence[str]) -> None:
         """Let a user do everything in these databases."""
-        self.client.run(self._grants(self._present(name, host), databases))
+        self.changer.run(self._grants(self._present(name, host), databases))
 
     def revoke(self, name: str, host: str, database: str) -> None:
         """Take a user's rights in a database away."""
@@ -99,12 +99,12 @@ class Users(databases.Databases):
         user = self.get_user(name, host)
         if user is None or database not in user.databases:
             raise errors.InvalidArgument(f'{account} has no rights in {database!r}')
-        self.client.run([f'REVOKE ALL PRIVILEGES ON {pattern}.* FROM {account}'])
+        self.changer.run([f'REVOKE ALL PRIVILEGES ON {pattern}.* FROM {account}'])
 
     def enable_root(self, password: str) -> models.Root:
         """Make root anew, from everywhere, with this password."""
         hashed = sql.password_hash(password)
-        self.client.run(
+        self.changer.run(
             [
                 f"CREATE OR REPLACE USER 'root'@'%' {_identified(hashed)}",
                 "GRANT ALL PRIVILEGES ON *.* TO 'root'@'%' WITH GRANT OPTION",
@@ -114,7 +114,7 @@ class Users(databases.Databases):
 
     def disable_root(self) -> None:
         """Delete each root but the one of the system's root."""
-        self.client.run(
+        self.changer.run(
             [f'DROP USER {_name(*row)}' for row in self.client.query(_ROOT)]
         )
 
