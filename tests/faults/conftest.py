@@ -16,6 +16,7 @@ from tests.functional.conftest import (  # noqa: F401 (fixtures)
     publisher,
     query,
     rabbit,
+    vhosts,
 )
 
 needs_strace = pytest.mark.skipif(

@@ -56,9 +56,17 @@ def fragile_rabbit(
 
 
 @pytest.fixture(scope='session')
-def new_vhost(rabbit: servers.RabbitMQ) -> Callable[[], str]:
+def vhosts() -> dict[str, list[str]]:
+    """The URLs of virtual hosts that nobody has used, by the names of their nodes."""
+    return {}
+
+
+@pytest.fixture
+def new_vhost(
+    rabbit: servers.RabbitMQ, vhosts: dict[str, list[str]]
+) -> Callable[[], str]:
     """``new_vhost()``: return the URL of a virtual host that nobody has used."""
-    unused: list[str] = []
+    unused = vhosts.setdefault(rabbit.node, [])
 
     def take() -> str:
         if not unused:
