@@ -104,3 +104,20 @@ def test_an_agent_that_is_killed(
 
     processes.wait_for(told, 'the conductor knows of the crash', 60)
     assert call('status')['state'] == 'healthy'
+
+    # Killed in the midst of a restart, wherever that is.
+    caller.cast('vm-1', 'datastore.server_restart', command_id='again')
+    processes.wait_for(
+        lambda: (call('status')['operation'] or {}).get('name') == 'server_restart',
+        'it is being started again',
+        spacing=0.01,
+    )
+    child.kill()
+    start()
+
+    def recovered() -> bool:
+        now = call('status')
+        cut = now['interrupted'] or {}
+        return cut.get('operation') == 'server_restart' and now['state'] == 'healthy'
+
+    processes.wait_for(recovered, 'it serves again', 60)
