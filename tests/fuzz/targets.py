@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from guestagent_datastore.backups import sealing
+from guestagent_trove import sealing as trove
 
 from guestagent import errors, extension
 from guestagent.agent import recordformat, registry, rpc
@@ -533,3 +534,27 @@ def _open_backup(data: bytes, step: int) -> bytes | None:
         return None
     assert plain in _BACKUPS
     return plain
+
+
+_TROVE = trove.Seal('vm', os.urandom(16).hex())
+_TROVE_CONTEXT = {'context': _TROVE.reply({'user': 'me'})}
+
+
+@_target(
+    _dump({'args': {'limit': _TROVE.reply(1)}, 'context': _TROVE_CONTEXT}),
+    _dump({'args': {}, 'context': {'user': 'me'}}),
+    _dump({'args': {'limit': 1}, 'context': _TROVE_CONTEXT}),
+)
+def trove_request(data: bytes) -> None:
+    """What opens as Trove's has its context, or it is refused."""
+    try:
+        found = json.loads(data)
+        args, context = found['args'], dict(found['context'])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return
+    try:
+        opened = _TROVE.open(args, context)
+    except errors.Refused:
+        return
+    assert isinstance(opened.values, dict)
+    assert opened.caller == trove.CALLER

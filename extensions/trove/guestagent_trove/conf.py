@@ -49,8 +49,8 @@ OPTIONS = [
         'heartbeat_interval',
         default=25,
         min=0.2,
-        max=30,
-        help='Seconds between two heartbeats. Trove calls an instance ERROR after 90 s '
+        max=27,
+        help='Seconds between two heartbeats, give or take a tenth. Trove calls an instance ERROR after 90 s '
         'without one.',
     ),
     cfg.StrOpt(
