@@ -165,6 +165,7 @@ class Source:
     :ivar position: from where to go on, in the engine's own words: of MariaDB a GTID
         position, of PostgreSQL an LSN; ``''``: from where the restored backup ends.
     :ivar slot: the name of what the source keeps for this replica, where it does.
+    :ivar tls: whether to come to it by TLS; its certificate is not checked.
     """
 
     host: str
@@ -173,6 +174,7 @@ class Source:
     password: str = dataclasses.field(repr=False)
     position: str = ''
     slot: str = ''
+    tls: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -95,6 +95,7 @@ def test_the_life_of_two_servers(
     # Attach.
     assert first.call('replication_enable')['role'] == 'source'
     first.query('INSERT INTO shop.numbers VALUES (2)')
+    first.call('tls_enable', required=True)
     copy(first, second, tmp_path / 'work')
     second.call('server_start')
     first.query('INSERT INTO shop.numbers VALUES (3)')

@@ -8,8 +8,17 @@ from typing import Any
 from guestagent import errors, extension
 from guestagent_datastore import base, models
 
-#: The fields of a source that are texts, and may be left out.
-_SOURCE = ('position', 'slot')
+#: The fields of a source with their types, and what those are that may be left out.
+_SOURCE: dict[str, type] = {
+    'host': str,
+    'port': int,
+    'user': str,
+    'password': str,
+    'position': str,
+    'slot': str,
+    'tls': bool,
+}
+_DEFAULTS = {'position': '', 'slot': '', 'tls': False}
 
 #: The longest wait for a transaction, in seconds.
 WAIT_MAX = 86400.0
@@ -39,7 +48,7 @@ class Replication(base.Base):
     def replication_account(self, context: extension.Context) -> dict[str, Any]:
         """Make an account for one more replica; what ``replication_attach`` takes.
 
-        :returns: ``{host, port, user, password, position, slot}``; ``host`` is empty.
+        :returns: ``{host, port, user, password, position, slot, tls}``; no ``host``.
         """
         with self.changing('replication_account', context):
             return base.plain(self.engine.replication_account())
@@ -146,13 +155,12 @@ def source_of(given: dict[str, Any]) -> models.Source:
 
     :raises guestagent.errors.InvalidArgument: something is missing or of another type.
     """
-    found = {'position': '', 'slot': '', **given}
-    kinds = dict.fromkeys(('host', 'user', 'password', *_SOURCE), str) | {'port': int}
-    for name, kind in kinds.items():
+    found: dict[str, Any] = _DEFAULTS | given
+    for name, kind in _SOURCE.items():
         if not isinstance(found.get(name), kind):
             raise errors.InvalidArgument(f'source: {name} is missing, or of no use')
-    if len(found) != len(kinds) or not found['host']:
+    if len(found) != len(_SOURCE) or not found['host']:
         raise errors.InvalidArgument(
-            f'source: its fields are {", ".join(kinds)}, and host must not be empty'
+            f'source: its fields are {", ".join(_SOURCE)}, and host must not be empty'
         )
     return models.Source(**found)

@@ -90,8 +90,9 @@ class Replication(server.Server):
                 f'GRANT REPLICATION SLAVE ON *.* TO {account}',
             ]
         )
+        ((speaks_tls,),) = self.client.query('SELECT @@have_ssl')
         return models.Source(
-            '', self.place.port, name, password, position='', slot=name
+            '', self.place.port, name, password, slot=name, tls=speaks_tls == 'YES'
         )
 
     def attach(self, source: models.Source) -> None:
@@ -220,11 +221,13 @@ class Replication(server.Server):
             quiet.query(
                 'CHANGE MASTER TO MASTER_HOST = %s, MASTER_PORT = %s, '
                 'MASTER_USER = %s, MASTER_PASSWORD = %s, MASTER_CONNECT_RETRY = 5, '
-                'MASTER_USE_GTID = slave_pos',
+                'MASTER_USE_GTID = slave_pos, MASTER_SSL = %s, '
+                'MASTER_SSL_VERIFY_SERVER_CERT = 0',
                 source.host,
                 source.port,
                 source.user,
                 source.password,
+                int(source.tls),
             )
         finally:
             quiet.close()
