@@ -8,14 +8,19 @@ which bad input is made; what else is worth trying stands in ``corpus/NAME``.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import pathlib
+import socket
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from guestagent_datastore.backups import sealing
+from guestagent_datastore.engines.postgresql import probe
+from guestagent_datastore.engines.redis import client as redis
 from guestagent_trove import sealing as trove
 
 from guestagent import errors, extension
@@ -534,6 +539,34 @@ def _open_backup(data: bytes, step: int) -> bytes | None:
         return None
     assert plain in _BACKUPS
     return plain
+
+
+@_target(b'+OK\r\n', b':1\r\n', b'*2\r\n$1\r\na\r\n*-1\r\n', b'-ERR\r\n', b'$-1\r\n')
+def redis_answer(data: bytes) -> None:
+    """A result of few bytes, or a closed connection: a server may be anybody's."""
+    stream = io.BytesIO(data)
+    with contextlib.suppress(ConnectionError):
+        while True:
+            redis.read_result(stream)
+
+
+_READY = b'R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I'
+
+
+@_target(
+    _READY,
+    _READY + b'D\0\0\0\x04Z\0\0\0\x05I',
+    b'E\0\0\0\x0cC57P03\0\0',
+    b'Z\0\0\0\x03',
+)
+def postgresql_answer(data: bytes) -> None:
+    """Healthy, refused, or a closed connection."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(data[:65536])
+        theirs.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(OSError, probe.Refused):
+            probe.converse(ours, 'os_admin', time.monotonic() + 60)
 
 
 _TROVE = trove.Seal('vm', os.urandom(16).hex())

@@ -67,6 +67,9 @@ def test_answers(tmp_path: pathlib.Path, answer: bytes, result: object) -> None:
         (b'+OK\r\n', 'closed the connection'),
         (b'+OK\r\n$4\r\nab', 'closed the connection'),
         (b'HTTP/1.1 400\r\n', 'not Redis'),
+        (b'+OK\r\n$x\r\n', 'not Redis'),
+        (b'+OK\r\n$99999999999\r\n', 'not Redis'),
+        (b'+OK\r\n' + b'*1\r\n' * 1000, 'closed the connection'),
     ],
 )
 def test_what_is_no_answer(tmp_path: pathlib.Path, answer: bytes, words: str) -> None:

@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import itertools
 import pathlib
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import psycopg2
 import pytest
 from guestagent_datastore import models
+from guestagent_datastore.engines.postgresql import kept
 
 from devstack import processes
 from guestagent import errors
@@ -187,6 +191,77 @@ def test_a_source_that_refuses_changes_nothing(
     assert not (second.folder / 'config' / 'source.pass').exists()
     with pytest.raises(errors.GuestError, match='no replica'):
         second.engine.detach(False)
+
+
+class _Killed(BaseException):
+    """The agent ends here, as by SIGKILL."""
+
+
+@pytest.mark.parametrize('step', ['pg_basebackup', 'rename', 'rmtree'])
+def test_an_attach_that_was_cut_short(
+    pair: tuple[cluster.Cluster, cluster.Cluster],
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+) -> None:
+    first, second = pair
+    _insert(second, 9)
+    account = first.engine.replication_account()
+    source = models.Source('127.0.0.1', first.port, account.user, account.password)
+    second.stop()
+    run, rename, rmtree = second.engine.run, pathlib.Path.rename, shutil.rmtree
+
+    def run_and_die(name: str, *words: str, **others: Any) -> str:
+        said = run(name, *words, **others)
+        if name == step:
+            raise _Killed
+        return said
+
+    def rename_or_die(path: pathlib.Path, target: pathlib.Path) -> pathlib.Path:
+        if path.name == 'data.new' and step == 'rename':
+            raise _Killed
+        return rename(path, target)
+
+    def rmtree_or_die(path: pathlib.Path) -> None:
+        # What runs after a kill is not what the code says on its way out.
+        if step in ('rmtree', 'pg_basebackup'):
+            raise _Killed
+        rmtree(path)
+
+    monkeypatch.setattr(second.engine, 'run', run_and_die)
+    monkeypatch.setattr(pathlib.Path, 'rename', rename_or_die)
+    monkeypatch.setattr(shutil, 'rmtree', rmtree_or_die)
+    monkeypatch.setattr(second.engine, 'keep', _keep_until(second))
+    with pytest.raises(_Killed):
+        second.engine.attach(source)
+    monkeypatch.undo()
+
+    # Another agent starts: the server is what it was or a replica, no half of both.
+    second.engine = second.make_engine()
+    assert 'cut short' in second.engine.recover('replication_attach')
+    assert not list(second.data.parent.glob('data.*'))
+    second.start()
+    shown = second.engine.replication()
+    if step == 'rmtree':
+        assert shown.role == 'replica'
+        _await(second)
+        assert _rows(second) == []
+    else:
+        assert (shown.role, _rows(second)) == ('single', [9])
+        assert second.engine.recall().source == {}
+        _insert(second, 10)
+        _attach(second, first)
+        assert _rows(second) == []
+
+
+def _keep_until(server: cluster.Cluster) -> Callable[[kept.State], None]:
+    """Return ``keep`` of an engine that keeps once, and then is killed."""
+    keep, count = server.engine.keep, itertools.count()
+
+    def once(state: kept.State) -> None:
+        if next(count) == 0:
+            keep(state)
+
+    return once
 
 
 def test_reading_only(postgresql: cluster.Cluster) -> None:

@@ -49,7 +49,7 @@ def ask(path: pathlib.Path, user: str, seconds: float = 3.0) -> models.State:
         except OSError:
             return 'running'
         try:
-            _converse(connection, user, until)
+            converse(connection, user, until)
         except Refused as error:
             if error.code == NO_SUCH_USER:
                 raise
@@ -59,7 +59,7 @@ def ask(path: pathlib.Path, user: str, seconds: float = 3.0) -> models.State:
     return 'healthy'
 
 
-def _converse(connection: socket.socket, user: str, until: float) -> None:
+def converse(connection: socket.socket, user: str, until: float) -> None:
     """Log in, have ``SELECT 1`` answered, and leave.
 
     :raises Refused: the server says no.
@@ -108,7 +108,10 @@ def _receive(connection: socket.socket, until: float) -> tuple[bytes, bytes]:
 def _read(connection: socket.socket, size: int, until: float) -> bytes:
     data = bytearray()
     while len(data) < size:
-        connection.settimeout(max(0.001, until - time.monotonic()))
+        left = until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError('the server does not come to an end')
+        connection.settimeout(left)
         chunk = connection.recv(size - len(data))
         if not chunk:
             raise ConnectionError('the server has closed the connection')

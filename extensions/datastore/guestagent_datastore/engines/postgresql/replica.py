@@ -53,19 +53,27 @@ class Replica(replication.Replication):
         }
         state.wal_kept, state.read_only, state.is_source = '', False, False
         self.keep(state)
+        words = self.connection_words(state)
         try:
             system = _system(source)
-            words = self.connection_words(state)
             self._receive_wal(words, '--create-slot', '--if-not-exists', slot=slot)
-            if not self._rewind(system, words):
-                self._clone(words, slot)
+            self._fetch(system, words, slot)
         except BaseException:
             self.keep(before)
             raise
         files.write(self.file(layout.RECOVERY), '')
-        files.write(self.place.data / 'standby.signal', '', user=self.place.user)
-        for name in ('recovery.signal', 'postmaster.pid'):
-            (self.place.data / name).unlink(missing_ok=True)
+
+    def _fetch(self, system: str, words: str, slot: str) -> None:
+        """Get the source's data; if that fails, it need not keep WAL for us."""
+        try:
+            if not self._rewind(system, words):
+                self._clone(words, slot)
+        except errors.GuestError:
+            try:
+                self._receive_wal(words, '--drop-slot', slot=slot)
+            except errors.GuestError as error:
+                LOG.warning('the slot %s stays at the source: %s', slot, error)
+            raise
 
     def detach(self, for_failover: bool) -> dict[str, Any]:
         """Apply all that was received, then take writes.
@@ -94,7 +102,7 @@ class Replica(replication.Replication):
         self.keep(state)
 
     def recover(self, operation: str) -> str:
-        """Remove what was fetched only in part, too."""
+        """Remove what was fetched only in part, too; be a replica or none."""
         text = super().recover(operation)
         fresh, old = self._beside('new'), self._beside('old')
         if old.exists() and not self.place.data.exists():
@@ -102,6 +110,10 @@ class Replica(replication.Replication):
         for path in (fresh, old):
             if path.exists():
                 shutil.rmtree(path)
+        state = self.recall()
+        if state.source and not (self.place.data / 'standby.signal').exists():
+            state.source = {}
+            self.keep(state)
         return text
 
     def _rewind(self, system: str, words: str) -> bool:
@@ -119,6 +131,7 @@ class Replica(replication.Replication):
             LOG.warning('the data cannot be wound back, so all is fetched: %s', error)
             return False
         self._forget_slots()
+        self._follow_from(self.place.data)
         self.end_data()
         return True
 
@@ -144,12 +157,19 @@ class Replica(replication.Replication):
         except BaseException:
             shutil.rmtree(fresh)
             raise
+        self._follow_from(fresh)
         if self.place.data.exists():
             self.place.data.rename(old)
         fresh.rename(self.place.data)
         if old.exists():
             shutil.rmtree(old)
         self.end_data()
+
+    def _follow_from(self, data: pathlib.Path) -> None:
+        """Have a server with this data follow a source, whatever it was."""
+        files.write(data / 'standby.signal', '', user=self.place.user)
+        for name in ('recovery.signal', 'postmaster.pid'):
+            (data / name).unlink(missing_ok=True)
 
     def _beside(self, what: str) -> pathlib.Path:
         return self.place.data.with_name(f'{self.place.data.name}.{what}')

@@ -7,14 +7,18 @@ Each exchange is a connection of its own: it costs less than a tenth of a millis
 from __future__ import annotations
 
 import pathlib
+import re
 import socket
 from collections.abc import Iterator
-from typing import Any
+from typing import IO, Any
 
 from guestagent import errors
 
 #: Our own account.
 ADMIN = 'os_admin'
+#: The longest line and text of a result in bytes, and how deep lists may be in lists.
+_LINE_MAX, _SIZE_MAX, _DEPTH_MAX = 64 * 1024, 64 * 1024 * 1024, 8
+_INTEGER = re.compile(r'-?[0-9]{1,19}\Z')
 
 
 class NotListening(errors.GuestError):
@@ -60,7 +64,7 @@ class Client:
                 connection.connect(str(self._path))
                 connection.sendall(b''.join(map(_encode, commands)))
                 with connection.makefile('rb') as stream:
-                    results = [_receive(stream) for _ in commands]
+                    results = [read_result(stream) for _ in commands]
             except (FileNotFoundError, ConnectionRefusedError):
                 raise NotListening('Redis does not run') from None
             except OSError as error:
@@ -94,25 +98,37 @@ def _encode(words: tuple[str, ...]) -> bytes:
     )
 
 
-def _receive(stream: Any) -> Any:
-    """Return the next result; an error as a value, for others may follow it."""
-    line = stream.readline()
-    if not line.endswith(b'\r\n'):
+def read_result(stream: IO[bytes], depth: int = 0) -> Any:
+    """Return the next result; an error as a value, for others may follow it.
+
+    :raises ConnectionError: this is no result, or not a whole one.
+    """
+    line = stream.readline(_LINE_MAX)
+    if not line.endswith(b'\r\n') or depth > _DEPTH_MAX:
         raise ConnectionError('the server has closed the connection')
     kind, text = line[:1], line[1:-2].decode(errors='replace')
     if kind == b'-':
         return ServerError(text)
     if kind == b'+':
         return text
+    number = _number(text)
     if kind == b':':
-        return int(text)
+        return number
     if kind == b'*':
-        return None if text == '-1' else [_receive(stream) for _ in range(int(text))]
-    if kind != b'$':
+        if number < 0:
+            return None
+        return [read_result(stream, depth + 1) for _ in range(number)]
+    if kind != b'$' or number > _SIZE_MAX:
         raise ConnectionError('this is not Redis')
-    if text == '-1':
+    if number < 0:
         return None
-    data = stream.read(int(text) + 2)
-    if len(data) != int(text) + 2:
+    data = stream.read(number + 2)
+    if len(data) != number + 2:
         raise ConnectionError('the server has closed the connection')
     return data[:-2].decode(errors='replace')
+
+
+def _number(text: str) -> int:
+    if not _INTEGER.match(text):
+        raise ConnectionError('this is not Redis')
+    return int(text)
