@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Agent, conductor and guestctl on one machine, with no broker."""
 
+import contextlib
 import json
 import os
 
@@ -34,6 +35,26 @@ def start_conductor(hub, tmp_path, children):
 def everything(hub, agent, start_conductor):
     """The hub, when the conductor knows of its guest."""
     start_conductor()
+    wait_until_it_is_known(hub)
+    return hub
+
+
+@pytest.fixture(scope='module')
+def shared(tmp_path_factory):
+    """The same, for tests that only look."""
+    folder = tmp_path_factory.mktemp('shared')
+    with contextlib.ExitStack() as stopping:
+        hub = hubs.Hub(folder, '--guest', 'vm-1')
+        stopping.callback(hub.stop)
+        agent = stack.Agent(folder, hub.url, 'vm-1')
+        stopping.callback(agent.stop)
+        conductor = stack.Conductor(folder, hub.url)
+        stopping.callback(conductor.stop)
+        wait_until_it_is_known(hub)
+        yield hub
+
+
+def wait_until_it_is_known(hub):
     processes.wait_for(lambda: is_up(hub), 'the guest is UP', 60)
     facts = ('facts', 'vm-1', '-f', 'json')
     processes.wait_for(
@@ -41,7 +62,6 @@ def everything(hub, agent, start_conductor):
         'the guest has reported facts',
         60,
     )
-    return hub
 
 
 def is_up(hub):
@@ -77,8 +97,8 @@ def test_guestctl_asks_the_guest_and_the_conductor(hub, agent, start_conductor):
     ],
     ids=' '.join,
 )
-def test_each_command_of_guestctl(everything, command):
-    done = stack.guestctl(everything.url, *command)
+def test_each_command_of_guestctl(shared, command):
+    done = stack.guestctl(shared.url, *command)
     assert (done.returncode, done.stderr) == (0, '')
 
 
