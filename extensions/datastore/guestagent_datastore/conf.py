@@ -20,8 +20,8 @@ OPTIONS = [
     cfg.StrOpt(
         'engine',
         default='',
-        help='The kind of server: mariadb, or that of another engine that is '
-        'installed. Must be set.',
+        help='The kind of server: mariadb, postgresql, redis, or that of another '
+        'engine that is installed. Must be set.',
     ),
     cfg.StrOpt(
         'mount_point',

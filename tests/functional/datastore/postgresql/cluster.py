@@ -150,3 +150,16 @@ class Cluster:
         """Run a statement as our administrator."""
         with self.engine.client.session(database) as session:
             return session.query(statement, values)
+
+
+def self_signed(folder: pathlib.Path, name: str) -> models.TlsFiles:
+    """Return a certificate of this name and its key; they are files here, too."""
+    certificate, key = folder / f'{name}.crt', folder / f'{name}.key'
+    words = 'req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 7'
+    paths = ['-keyout', str(key), '-out', str(certificate)]
+    subprocess.run(
+        ['openssl', *words.split(), '-subj', f'/CN={name}', *paths],
+        check=True,
+        capture_output=True,
+    )
+    return models.TlsFiles(certificate.read_text(), key.read_text())

@@ -18,18 +18,6 @@ from tests.functional.datastore.postgresql import cluster
 PASSWORD = 'hunter2 of root'
 
 
-def _self_signed(folder: pathlib.Path, name: str) -> models.TlsFiles:
-    certificate, key = folder / f'{name}.crt', folder / f'{name}.key'
-    words = 'req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 7'
-    paths = ['-keyout', str(key), '-out', str(certificate)]
-    subprocess.run(
-        ['openssl', *words.split(), '-subj', f'/CN={name}', *paths],
-        check=True,
-        capture_output=True,
-    )
-    return models.TlsFiles(certificate.read_text(), key.read_text())
-
-
 def _is_encrypted(server: cluster.Cluster, **words: str) -> bool:
     statement = 'SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()'
     ((encrypted,),) = server.ask('postgres', PASSWORD, statement, **words)
@@ -65,7 +53,7 @@ def test_tls_comes_changes_and_goes(
     engine = postgresql.engine
     engine.enable_root(PASSWORD)
     assert engine.tls() == models.Tls('off')
-    first = _self_signed(tmp_path, 'first')
+    first = cluster.self_signed(tmp_path, 'first')
     ca = str(tmp_path / 'first.crt')
 
     assert engine.enable_tls(first, False) is False
@@ -83,7 +71,7 @@ def test_tls_comes_changes_and_goes(
         _is_encrypted(postgresql, sslmode='disable')
 
     # Rotated: clients that know the old one only are not served any more.
-    second = _self_signed(tmp_path, 'second')
+    second = cluster.self_signed(tmp_path, 'second')
     engine.enable_tls(second, True)
     with pytest.raises(psycopg2.Error, match='certificate verify failed'):
         _is_encrypted(postgresql, sslmode='verify-ca', sslrootcert=ca)
@@ -111,7 +99,7 @@ def test_certificates_that_are_refused(
     postgresql: cluster.Cluster, tmp_path: pathlib.Path
 ) -> None:
     engine = postgresql.engine
-    good, other = (_self_signed(tmp_path, name) for name in ('good', 'other'))
+    good, other = (cluster.self_signed(tmp_path, name) for name in ('good', 'other'))
     words = f'pkey -aes256 -passout pass:hunter2 -in {tmp_path}/good.key'
     locked = subprocess.run(
         ['openssl', *words.split()], check=True, capture_output=True, text=True

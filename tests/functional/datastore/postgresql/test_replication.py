@@ -138,6 +138,20 @@ def test_an_old_source_that_went_on_comes_back(
     assert first.query('SELECT slot_name FROM pg_replication_slots') == []
 
 
+def test_a_source_that_requires_tls(
+    pair: tuple[cluster.Cluster, cluster.Cluster], tmp_path: pathlib.Path
+) -> None:
+    first, second = pair
+    first.engine.enable_tls(cluster.self_signed(tmp_path, 'source'), True)
+    _attach(second, first)
+    second.engine.wait_for(_insert(first, 1), 60)
+    assert first.query(
+        'SELECT ssl FROM pg_stat_ssl JOIN pg_stat_replication USING (pid)'
+    ) == [(True,)]
+    # It speaks TLS to its source, and as before to its own clients.
+    assert second.engine.tls().mode == 'off'
+
+
 def test_what_cannot_be_wound_back_is_fetched(
     pair: tuple[cluster.Cluster, cluster.Cluster], caplog: pytest.LogCaptureFixture
 ) -> None:
