@@ -18,6 +18,7 @@ from devstack import processes
 from guestagent import errors, extension
 from tests.unit.extensions import datastore_standin as standin
 
+ROOT = pathlib.Path(__file__).parents[3]
 #: What cannot be compressed, many chunks of each kind.
 BIG = 5_000_000
 WRITE_BIG = f'openssl rand {BIG} | tee {{sums}}'
@@ -310,6 +311,26 @@ manager.Manager(conf, folder / 'state').create(
 """
 
 
+def test_a_packaged_agent_finds_the_worker(guest: Guest) -> None:
+    """Its modules are in no place that Python knows by itself."""
+    own = pathlib.Path(manager.__file__).parents[2]
+    path = [str(ROOT), str(own), *sys.path]
+    code = f'import sys; sys.path[:0] = {path!r}\n{AGENT}'
+    argv = [sys.executable, '-I', '-S', '-c', code, guest.folder, 'echo data']
+    subprocess.run(argv, cwd='/', env={}, check=True)
+    assert sorted(guest.left()) == ['b1.tar.zst', 'b1.tar.zst.json']
+
+
+def test_a_program_gets_nothing_of_the_worker(guest: Guest) -> None:
+    guest.engine.writes = (
+        f'env > {guest.folder}/seen; ls /proc/self/fd >> {guest.folder}/seen'
+    )
+    guest.back_up('b1')
+    seen = (guest.folder / 'seen').read_text()
+    assert 'PYTHONPATH' not in seen
+    assert seen.split()[-4:] == ['0', '1', '2', '3'], 'the last is the folder itself'
+
+
 def _children(pid: int) -> list[int]:
     path = pathlib.Path(f'/proc/{pid}/task/{pid}/children')
     found = [int(child) for child in path.read_text().split()]
@@ -327,7 +348,7 @@ def _killed(guest: Guest, whom: str) -> None:
             guest.folder,
             f'openssl rand {BIG}; echo $$ > {pid_file}; sleep 1000',
         ],
-        cwd=pathlib.Path(__file__).parents[3],
+        cwd=ROOT,
         stderr=subprocess.DEVNULL,
     )
     try:

@@ -53,7 +53,7 @@ def run(
     :raises Failed: it could not, or died.
     """
     process = subprocess.Popen(
-        [sys.executable, '-P', '-m', MODULE],
+        _command(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         cwd='/',
@@ -159,6 +159,24 @@ def _members(session: int) -> list[int]:
     return found
 
 
+def _command() -> list[str]:
+    """Return what runs the worker as this process would import it.
+
+    What was packaged with the agent is in no place that Python knows by itself; -I, as
+    a packaged agent has it, would forget where that is.
+    """
+    flags = ['-P']
+    if sys.flags.no_site:
+        flags.append('-S')
+    if sys.flags.no_user_site:
+        flags.append('-s')
+    return [sys.executable, *flags, '-m', MODULE]
+
+
 def _environment() -> dict[str, str]:
-    own = {name: os.environ[name] for name in ('PYTHONPATH',) if name in os.environ}
-    return {'PATH': programs.PATH, 'LC_ALL': 'C.UTF-8', **own}
+    """Return nothing of the agent's own, and where its modules are."""
+    return {
+        'PATH': programs.PATH,
+        'LC_ALL': 'C.UTF-8',
+        'PYTHONPATH': os.pathsep.join(path for path in sys.path if path),
+    }
