@@ -222,7 +222,8 @@ class Server(engine.Engine):
         strangers = self.client.query(
             "SELECT User, Host FROM mysql.user WHERE is_role = 'N' AND (User = '' OR "
             "(User = 'root' AND plugin = 'mysql_native_password' "
-            "AND authentication_string = ''))"
+            # The second is what the server's own program gives to root.
+            "AND authentication_string IN ('', 'invalid')))"
         )
         drops = [
             f'DROP USER {sql.identifier(name)}@{sql.identifier(host)}'
