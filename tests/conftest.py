@@ -65,6 +65,18 @@ def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[databases.Mari
     server.remove()
 
 
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Where workers share the files out, begin with those that take long.
+
+    The many short ones of the unit tests then end all workers at the same time.
+    """
+    if hasattr(config, 'workerinput'):
+        units = config.rootpath / 'tests/unit'
+        items.sort(key=lambda item: item.path.is_relative_to(units))
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail the run if a secret of a test stands where none may; when all have ended."""
