@@ -32,8 +32,9 @@ def guest() -> Iterator[guests.Guest]:
     made.remove()
 
 
-@pytest.fixture
+@pytest.fixture(params=[False, True], ids=['inside', 'isolated'])
 def start(
+    request: pytest.FixtureRequest,
     agent: Callable[..., stack.Agent],
     conductor: Callable[..., Any],
     guest: guests.Guest,
@@ -41,6 +42,14 @@ def start(
     """``start()``: an agent on that guest, the same one each time."""
     conductor()
     options = {'datastore': {**guest.options, 'period': 0.5}}
+    if request.param:
+        # As the package has it.
+        options['datastore'] |= {
+            'isolate': True,
+            'isolate_memory': 0,
+            'isolate_cpu': 0,
+            'isolate_idle': 0,
+        }
     return lambda: agent('vm-1', options, extensions='datastore')
 
 

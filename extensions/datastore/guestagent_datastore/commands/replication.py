@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from guestagent import errors, extension
@@ -22,6 +23,8 @@ _DEFAULTS = {'position': '', 'slot': '', 'tls': False}
 
 #: The longest wait for a transaction, in seconds.
 WAIT_MAX = 86400.0
+#: Seconds between two looks whether anybody still waits.
+STEP = 1.0
 
 
 class Replication(base.Base):
@@ -130,7 +133,20 @@ class Replication(base.Base):
             raise errors.InvalidArgument(
                 f'seconds: {seconds:g} is not 0 to {WAIT_MAX:g}'
             )
-        self.engine.wait_for(position, seconds)
+        until = time.monotonic() + seconds
+        while True:
+            left = until - time.monotonic()
+            try:
+                # In small steps: somebody may cancel it.
+                self.engine.wait_for(position, max(0.0, min(left, STEP)))
+            except errors.CommandTimeout:
+                if left <= STEP:
+                    raise errors.CommandTimeout(
+                        f'{position} was not applied within {seconds:g} s'
+                    ) from None
+                context.check()
+            else:
+                return
 
     def follow(self, source: models.Source, context: extension.Context) -> None:
         """Follow a source; the server is started again if it must be."""
