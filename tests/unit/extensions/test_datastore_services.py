@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from guestagent_datastore import engine, models, packages, programs, records
+from guestagent_datastore import engine, holders, models, packages, programs, records
 from guestagent_datastore.services import own, systemd, watch
 
 from devstack import processes
@@ -94,6 +94,23 @@ def test_a_server_of_our_own_is_found_by_a_later_agent(
     os.killpg(pid, signal.SIGTERM)
     processes.wait_for(lambda: not service.pid(), 'its end')
     assert later.pid() == 0
+
+
+def test_what_a_server_left_behind_is_no_server_and_is_ended(
+    made: Engine, service: own.Own
+) -> None:
+    mark = made.place.state / 'server'
+    service.start()
+    pid = service.pid()
+    processes.wait_for(lambda: len(holders.find(mark)) == 2, 'a child')
+    os.kill(pid, signal.SIGKILL)
+    processes.wait_for(lambda: not service.pid(), 'its end')
+    # Its child lives on: neither this agent nor a later one takes it for the server.
+    (left,) = holders.find(mark)
+    assert own.Own(made, made.place.state).pid() == 0
+    service.start()
+    assert left not in holders.find(mark)
+    assert service.pid() not in (0, pid, left)
 
 
 def test_the_end_of_a_process_is_told_once_and_only_while_it_is_watched() -> None:

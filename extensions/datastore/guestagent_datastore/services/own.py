@@ -15,7 +15,7 @@ import subprocess
 
 from guestagent import errors
 from guestagent_datastore import engine as engines
-from guestagent_datastore import holders, programs, services
+from guestagent_datastore import files, holders, programs, services
 
 
 class Own(services.Service):
@@ -30,9 +30,14 @@ class Own(services.Service):
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it in a session of its own, with its output in the folder of logs."""
+        """Start it in a session of its own, with its output in the folder of logs.
+
+        What one that ended by itself has left behind would still hold its files: that
+        is killed first.
+        """
         command = self._engine.server_command()
         self._mark.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        holders.end(self._mark)
         log = self._engine.place.logs / 'output.log'
         try:
             with open(self._mark, 'w') as mark, open(log, 'ab') as output:
@@ -47,6 +52,7 @@ class Own(services.Service):
                     start_new_session=True,
                     **programs.account(command),
                 )
+                mark.write(str(self._process.pid))
         except OSError as error:
             raise errors.GuestError(
                 f'{command.argv[0]} cannot be started: {error.strerror or error}'
@@ -60,12 +66,20 @@ class Own(services.Service):
                 os.kill(pid, getattr(signal, self._engine.stop_signal))
 
     def pid(self) -> int:
-        """Return who has our file open, and is not a child of another such process."""
+        """Return the process that was started, if it still has our file open.
+
+        Where the agent was killed before it could write down which that is, it is the
+        one that is not a child of another such process.
+        """
         if self._process is not None:
             if self._process.poll() is None:
                 return self._process.pid
             self._process = None
-        parents = {pid: _parent(pid) for pid in holders.find(self._mark)}
+        found = holders.find(self._mark)
+        kept = files.read(self._mark)
+        if kept:
+            return int(kept) if int(kept) in found else 0
+        parents = {pid: _parent(pid) for pid in found}
         return next((pid for pid in parents if parents[pid] not in parents), 0)
 
     def set_enabled(self, enabled: bool) -> None:

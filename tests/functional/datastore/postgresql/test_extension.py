@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
+import signal
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import psycopg2
 import pytest
+
+from devstack import processes
 
 PASSWORD = 'hunter2 of ann'
 
@@ -24,6 +29,13 @@ def _ask(port: int, statement: str) -> list[Any]:
             return list(cursor.fetchall()) if cursor.description else []
     finally:
         connection.close()
+
+
+def _be_busy(port: int) -> None:
+    """Have the server count for minutes; ends when it is killed."""
+    loop = 'FOR i IN 1..2000000000 LOOP END LOOP'
+    with pytest.raises(psycopg2.OperationalError):
+        _ask(port, f'DO $$ BEGIN {loop}; END $$')
 
 
 def test_a_server_its_backups_and_its_replica(
@@ -73,3 +85,45 @@ def test_a_server_its_backups_and_its_replica(
     assert first.call('status')['state'] == 'healthy'
     assert _ask(first.port, 'SELECT count(*) FROM goods') == [(2,)]
     _ask(first.port, 'INSERT INTO goods VALUES (5)')
+
+
+def test_a_crash_and_a_guest_made_anew(new_guest: Callable[[str], Any]) -> None:
+    guest = new_guest('postgresql')
+    guest.call(
+        'prepare',
+        memory=64,
+        overrides={'work_mem': '7MB'},
+        databases=[{'name': 'shop'}],
+        users=[{'name': 'ann', 'password': PASSWORD, 'databases': ['shop']}],
+    )
+    _ask(guest.port, 'CREATE TABLE goods AS SELECT 1 AS number')
+    # The process of a client that is busy outlives the server's first one.
+    thread = threading.Thread(target=_be_busy, args=(guest.port,))
+    thread.start()
+    processes.wait_for(
+        lambda: guest.query(
+            "SELECT 1 FROM pg_stat_activity WHERE usename = 'ann' AND state = 'active'"
+        ),
+        'a busy client',
+    )
+    pid = guest.call('status')['pid']
+    os.kill(pid, signal.SIGKILL)
+    processes.wait_for(
+        lambda: (
+            guest.call('status')['state'] == 'healthy'
+            and guest.call('status')['pid'] != pid
+        ),
+        'it is started again',
+        60,
+    )
+    thread.join(60)
+    assert not thread.is_alive()
+    assert _ask(guest.port, 'SELECT number FROM goods') == [(1,)]
+
+    guest.call('server_stop')
+    for path in (guest.folder / 'config').iterdir():
+        path.unlink()
+    guest.call('rebuild')
+    assert guest.call('status')['state'] == 'healthy'
+    assert _ask(guest.port, 'SHOW work_mem') == [('7MB',)]
+    assert _ask(guest.port, 'SHOW shared_buffers') == [('16MB',)]
