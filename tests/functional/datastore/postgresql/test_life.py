@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import pathlib
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
 
+import psycopg2
 import pytest
+from guestagent_datastore.engines import postgresql as postgresql_engine
 from guestagent_datastore.engines.postgresql import client, probe
 
 from devstack import processes
@@ -131,6 +135,21 @@ def test_the_operators_text_counts_under_what_we_rely_on(
         made.engine.configure('work_mem 7 of them')
     assert (made.folder / 'config' / 'operator.conf').read_text() == before
     assert [path.name for path in made.folder.glob('config/*trial*')] == []
+
+
+def test_a_server_without_a_network(
+    new_cluster: NewCluster, data: pathlib.Path
+) -> None:
+    made = new_cluster()
+    place = dataclasses.replace(made.engine.place, port=0)
+    made.engine = postgresql_engine.PostgreSQL(place)
+    made.make(data)
+    assert made.query('SHOW listen_addresses') == [('',)]
+    made.engine.enable_root('hunter2 root')
+    with pytest.raises(psycopg2.OperationalError, match='refused'):
+        made.ask('postgres', 'hunter2 root', 'SELECT 1')
+    with pytest.raises(errors.GuestError, match='unix socket alone'):
+        made.engine.replication_account()
 
 
 def test_locales_that_the_guest_lacks_are_left_out(
