@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 PYTHON = .venv/bin/python
 
-.PHONY: help demo test unit functional lint docs man samples soak fuzz bench packages clean
+.PHONY: test-image help demo test unit functional lint docs man samples soak fuzz bench packages clean
 
 help:
 	@echo 'make demo         show everything at work on this machine'
@@ -15,6 +15,7 @@ help:
 	@echo 'make docs         doc/ as HTML into build/doc'
 	@echo 'make man          the manual pages into build/man'
 	@echo 'make samples      etc/guestagent from the options in the code'
+	@echo 'make test-image   an image for Trove, in which the agent is started'
 	@echo 'make packages     Debian packages into build/packages'
 	@echo 'make clean        remove what was built, but not .venv'
 
@@ -61,6 +62,9 @@ fuzz: venv
 
 packages:
 	./packaging/debian/build
+
+test-image: packages
+	./packaging/diskimage-builder/test-image
 
 clean:
 	rm -rf build .mypy_cache .pytest_cache .ruff_cache

@@ -17,6 +17,7 @@ from stevedore import named
 
 from guestagent import errors, extension
 from guestagent.agent import signature
+from guestagent.conf import agent as agent_options
 from guestagent.conf import isolation
 
 LOG = logging.getLogger(__name__)
@@ -219,7 +220,9 @@ class Registry:
                     f"enabled_extensions: the name {name!r} is the agent's own"
                 )
         found = entry_points()
-        self._known = {*wanted, *(entry.name for entry in found)}
+        # A file that came with the agent has sections of its usual extensions.
+        usual = agent_options.EXTENSIONS
+        self._known = {*wanted, *usual, *(entry.name for entry in found)}
         _refuse_conflicts(wanted, found)
 
         def failed(

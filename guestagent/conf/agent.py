@@ -8,6 +8,9 @@ from oslo_config import cfg
 from guestagent.bus import topics
 from guestagent.conf import audit, common, enroll, policy, rabbit, seal
 
+#: The extensions that are loaded unless the configuration says otherwise.
+EXTENSIONS = ('exec', 'monitoring')
+
 OPTIONS = [
     cfg.StrOpt(
         'transport_url',
@@ -46,7 +49,7 @@ OPTIONS = [
     ),
     cfg.ListOpt(
         'enabled_extensions',
-        default=['exec', 'monitoring'],
+        default=list(EXTENSIONS),
         help='The extensions to load, by the names of their entry points in '
         'the group guestagent.extensions. No other is loaded.',
     ),

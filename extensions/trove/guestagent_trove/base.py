@@ -45,7 +45,6 @@ class Base(extension.Extension):
     bare = True
     version = '1.3'
     options = options.OPTIONS
-    needs_root = 'what the extension datastore needs it for'
 
     def __init__(self, name: str, conf: Any, host: extension.Host) -> None:
         super().__init__(name, conf, host)

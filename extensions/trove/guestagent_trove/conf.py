@@ -50,8 +50,8 @@ OPTIONS = [
         default=25,
         min=0.2,
         max=27,
-        help='Seconds between two heartbeats, give or take a tenth. Trove calls an instance ERROR after 90 s '
-        'without one.',
+        help='Seconds between two heartbeats, give or take a tenth. Trove calls an '
+        'instance ERROR after 90 s without one.',
     ),
     cfg.StrOpt(
         'log_file',
