@@ -7,6 +7,7 @@ Trove runs in an environment of its own, because it loads eventlet.
 from __future__ import annotations
 
 import contextlib
+import getpass
 import json
 import os
 import pathlib
@@ -43,6 +44,9 @@ connection = {database}
 driver = messagingv2
 """
 
+#: Of an extension in a process of its own; here none, as the server inherits them.
+LIMITS = ('isolate_memory', 'isolate_cpu', 'isolate_cpu_time', 'isolate_idle')
+
 #: The operator's file for guests; what follows is what a test needs beside it.
 GUEST_CONF = """\
 [DEFAULT]
@@ -50,8 +54,8 @@ transport_url = {url}
 control_exchange = trove
 report_interval = 30
 storage_strategy = file
-[mariadb]
-docker_image = mariadb
+[{manager}]
+docker_image = x
 mount_point = {folder}/volume
 guest_log_exposed_logs = all
 """
@@ -203,18 +207,21 @@ class Guest:
     """An instance of Trove with this agent in it.
 
     :param secure: whether Trove gives it a key.
+    :param manager: what Trove calls its kind of database.
     :ivar id: the instance's.
     """
 
-    def __init__(self, plane: Plane, secure: bool) -> None:
+    def __init__(
+        self, plane: Plane, secure: bool, manager: str = 'mariadb', version: str = '10'
+    ) -> None:
         self.plane, self.secure = plane, secure
         # The server's own user must get in.
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix='guestagent-trove-'))
         self.folder.chmod(0o755)
         (plane.folder / 'guest_config').write_text(
-            GUEST_CONF.format(url=plane.url, folder=self.folder)
+            GUEST_CONF.format(url=plane.url, folder=self.folder, manager=manager)
         )
-        made = plane.ask('create', secure=secure)
+        made = plane.ask('create', secure=secure, manager=manager, version=version)
         self.id: str = made['id']
         self.config = self.folder / 'conf.d'
         self.config.mkdir()
@@ -385,14 +392,15 @@ class Guest:
         """Stop the agent, kill the server, delete all."""
         if self.agent is not None and self.agent.running:
             self.agent.stop()
-        with contextlib.suppress(OSError, ValueError):
-            pid = int((self.folder / 'run' / 'pid').read_text())
-            os.kill(pid, signal.SIGKILL)
+        for path in ('run/pid', 'volume/data/postmaster.pid'):
+            with contextlib.suppress(OSError):
+                pid = (self.folder / path).read_text().split()[0]
+                os.kill(int(pid), signal.SIGKILL)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _write_own(self) -> None:
         """Write what a test needs beside Trove's files: folders of its own."""
-        options: dict[str, dict[str, object]] = {
+        options: dict[str, dict[str, Any]] = {
             'DEFAULT': {'state_dir': self.folder / 'state'},
             'datastore': {
                 'config_folder': self.folder / 'config',
@@ -411,4 +419,9 @@ class Guest:
         }
         if not self.secure:
             options['seal'] = {'allow_plain': True}
+            # As the packages have it: the agent may be anybody, datastore is root's.
+            options['datastore'] |= dict.fromkeys(LIMITS, 0) | {
+                'isolate': True,
+                'isolate_user': getpass.getuser(),
+            }
         stack.write_config(self.own, options)

@@ -56,12 +56,12 @@ def guest(request: pytest.FixtureRequest, plane: bed.Plane) -> Iterator[bed.Gues
 
 
 @pytest.fixture
-def new_guest(plane: bed.Plane) -> Iterator[Callable[[bool], bed.Guest]]:
+def new_guest(plane: bed.Plane) -> Iterator[Callable[..., bed.Guest]]:
     """``new_guest(secure)``: an instance that nobody has prepared, and no agent."""
     made: list[bed.Guest] = []
 
-    def make(secure: bool = True) -> bed.Guest:
-        made.append(bed.Guest(plane, secure))
+    def make(secure: bool = True, *kind: str) -> bed.Guest:
+        made.append(bed.Guest(plane, secure, *kind))
         return made[-1]
 
     yield make

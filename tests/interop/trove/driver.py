@@ -46,7 +46,7 @@ def context(values, notify, traits):
     return made
 
 
-def create(secure):
+def create(secure, manager, version):
     """Make an instance as the API does; return its id and the files for it."""
     CONF.set_override('enable_secure_rpc_messaging', secure)
     made = models.DBInstance.create(
@@ -59,11 +59,11 @@ def create(secure):
         id=made.id,
         tenant_id='tenant-1',
         datastore_registry_ext='',
-        datastore_repl_strategy='MariaDBGTIDReplication',
+        datastore_repl_strategy='Replication',
         db_info=made,
         addresses=[],
     )
-    files = models.BaseInstance.get_injected_files(info, 'mariadb', '10.11')
+    files = models.BaseInstance.get_injected_files(info, manager, version)
     return {'id': made.id, 'files': files}
 
 

@@ -7,7 +7,9 @@ The tests of a guest share its server: each leaves it running and serving.
 from __future__ import annotations
 
 import json
+import os
 import pathlib
+import subprocess
 from collections.abc import Callable
 from typing import Any
 
@@ -98,10 +100,16 @@ def test_an_upgrade_that_cannot_be_leaves_the_server_serving(guest: bed.Guest) -
 
 def test_volumes(guest: bed.Guest) -> None:
     place = {'device_path': '/dev/none', 'mount_point': str(guest.folder / 'volume')}
-    for method, more in (('mount_volume', {}), ('resize_fs', {'online': True})):
-        with pytest.raises(bed.Failed, match='/dev/none'):
-            guest.call(method, **place, **more)
+    with pytest.raises(bed.Failed, match='stop it first'):
+        guest.call('mount_volume', **place)
+    with pytest.raises(bed.Failed, match='/dev/none'):
+        guest.call('resize_fs', online=True, **place)
+    guest.call('stop_db')
+    with pytest.raises(bed.Failed, match='/dev/none'):
+        guest.call('mount_volume', **place)
+    # Nothing is mounted there, as it is wanted.
     guest.call('unmount_volume', **place)
+    guest.call('restart')
 
 
 def test_a_backup_is_restored_into_a_replica(
@@ -249,3 +257,34 @@ def test_a_prepare_that_a_crash_cuts_short_is_failed(new_guest: NewGuest) -> Non
         ),
         'the fault',
     )
+
+
+def test_postgresql(new_guest: NewGuest) -> None:
+    guest = new_guest(True, 'postgresql', '15')
+    anna = {
+        '_name': 'anna',
+        '_password': 'hunter2-anna',
+        '_databases': [{'_name': 'shop'}],
+    }
+    guest.prepare(databases=[{'_name': 'shop'}], users=[anna])
+    guest.start()
+    guest.wait_status('healthy')
+
+    def login(name: str, password: str) -> bool:
+        place = f'postgresql://{name}@127.0.0.1:{guest.port}/shop'
+        done = subprocess.run(
+            ['psql', '--no-psqlrc', '--command=select 1', place],
+            env={**os.environ, 'PGPASSWORD': password},
+            capture_output=True,
+            check=False,
+        )
+        return done.returncode == 0
+
+    guest.wait(lambda: login('anna', 'hunter2-anna'), 'the user')
+    [databases, marker] = guest.call('list_databases')
+    assert ([one['_name'] for one in databases], marker) == (['shop'], None)
+    root = guest.call('enable_root')
+    assert login(root['_name'], root['_password'])
+    guest.call('disable_root')
+    assert guest.call('is_root_enabled') is False
+    assert back_up(guest)[0] == 'COMPLETED'
