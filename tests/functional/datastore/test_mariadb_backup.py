@@ -71,7 +71,8 @@ def test_full_and_incremental_backups_are_restored(
     mariadb.query('INSERT INTO shop.rows_ VALUES (3)')
     back_up(mariadb, first, tmp_path / 'second')
     mariadb.query('INSERT INTO shop.rows_ VALUES (4)')
-    assert int(first['lsn']) > int(full['lsn'])
+    # It is that of the last checkpoint, which the server makes when it likes.
+    assert int(first['lsn']) >= int(full['lsn'])
     assert (tmp_path / 'first').stat().st_size < (tmp_path / 'full').stat().st_size
 
     mariadb.call('server_stop')
