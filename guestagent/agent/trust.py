@@ -57,9 +57,9 @@ class Trust:
             )
         else:
             LOG.warning(
-                'no key is set ([seal] key_file): plain commands that change the guest, '
-                'and all of exec and file, are refused; allow_plain = true would let '
-                'everybody on the bus use them'
+                'no key is set ([seal] key_file): plain commands that change the '
+                'guest, and all of exec and file, are refused; allow_plain = true '
+                'would let everybody on the bus use them'
             )
 
     def stop(self) -> None:
