@@ -74,7 +74,7 @@ def _values(unit: pathlib.Path, account: str | None) -> dict[str, str]:
         'STATE': state,
         'STATE_MODE': service.get('StateDirectoryMode', ''),
         'FOLDERS': f'{state} /run/{service["RuntimeDirectory"]}'.strip(),
-        'USER': account or service.get('User', 'root'),
+        'USER': account or service.get('User') or 'root',
         'DESCRIPTION': parser['Unit']['Description'],
     }
 
