@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
@@ -74,7 +75,7 @@ def run(
 ) -> str:
     """Run it to its end and return what it wrote to standard output.
 
-    :param context: when it is cancelled, the program is killed.
+    :param context: when it is cancelled, the program and what it started are killed.
     :param codes: the exit codes that are no failure.
     :param left: it may go on when the agent is killed, and is not ended by the next.
     :raises guestagent.errors.GuestError: it cannot be run, did not end in time, or
@@ -82,29 +83,14 @@ def run(
     """
     name = command.argv[0]
     mark: int | None = None if left else getattr(_local, 'mark', None)
-    try:
-        process = subprocess.Popen(
-            command.argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=command.folder,
-            env=environment(command),
-            start_new_session=True,
-            pass_fds=() if mark is None else (mark,),
-            text=True,
-            errors='replace',
-            **account(command),
-        )
-    except OSError as error:
-        raise errors.GuestError(f'{name}: {error.strerror or error}') from None
+    process = _start(command, () if mark is None else (mark,))
     with process:
         if context is not None:
-            context.on_cancel(process.kill)
+            context.on_cancel(lambda: _kill(process))
         try:
             output, complaints = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
-            process.kill()
+            _kill(process)
             raise errors.GuestError(f'{name} did not end in {seconds:g} s') from None
     if context is not None:
         context.check()
@@ -112,3 +98,33 @@ def run(
         said = (complaints.strip() or output.strip())[-TAIL:]
         raise errors.GuestError(f'{name} failed ({process.returncode}): {said}')
     return output
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    # Once it was waited for, the number may be another's.
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _start(
+    command: models.Command, inherited: tuple[int, ...]
+) -> subprocess.Popen[str]:
+    try:
+        return subprocess.Popen(
+            command.argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=command.folder,
+            env=environment(command),
+            start_new_session=True,
+            pass_fds=inherited,
+            text=True,
+            errors='replace',
+            **account(command),
+        )
+    except OSError as error:
+        raise errors.GuestError(
+            f'{command.argv[0]}: {error.strerror or error}'
+        ) from None

@@ -232,5 +232,7 @@ def test_programs_that_fail_say_why(tmp_path: pathlib.Path) -> None:
         programs.run(models.Command(('sleep', '600')), seconds=0.1)
     context = extension.Context()
     threading.Timer(0.2, context.cancel, [errors.Cancelled('enough')]).start()
+    # Its child has the pipe open, too: it must go as well.
+    script = models.Command(('sh', '-c', 'sleep 600 & wait'))
     with pytest.raises(errors.Cancelled):
-        programs.run(models.Command(('sleep', '600')), context=context)
+        programs.run(script, context=context)

@@ -69,8 +69,11 @@ class Prepare(
                 self.step(context, 80, 'attaching to the source')
                 self.follow(followed, context)
             self.step(context, 90, 'making databases and users')
-            self.engine.create_databases(wanted_databases)
-            self.engine.create_users(wanted_users)
+            # Not each kind of server has them.
+            if wanted_databases:
+                self.engine.create_databases(wanted_databases)
+            if wanted_users:
+                self.engine.create_users(wanted_users)
             if root_password is not None:
                 self.open_root(root_password)
         return self.status(context)
