@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: What the session starts with, whatever an operator has set for all.
 _SESSION = (
     "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_AUTO_CREATE_USER', "
-    'SESSION lock_wait_timeout = 30'
+    'SESSION lock_wait_timeout = 30, SESSION wait_timeout = 86400'
 )
 
 #: The server's numbers of errors that the caller has made: something is there already
