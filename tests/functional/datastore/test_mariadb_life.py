@@ -130,6 +130,23 @@ def test_an_upgrade_brings_the_data_to_the_new_version(
     assert mariadb.call('status')['state'] == 'healthy'
 
 
+def test_an_upgrade_that_was_cut_short_leaves_no_server_down(
+    mariadb: guests.Guest,
+) -> None:
+    assert mariadb.made is not None
+    # As an agent leaves it that is killed while apt works.
+    mariadb.made.records.begin(records.Operation('upgrade', 1.0))
+    mariadb.made.control.pause()
+    assert mariadb.call('status')['state'] == 'shutdown'
+    mariadb.stop()
+    mariadb.start()
+    mariadb.made.watch()  # type: ignore[attr-defined]
+    status = mariadb.call('status')
+    assert status['state'] == 'healthy'
+    assert status['interrupted']['operation'] == 'upgrade'
+    assert 'the data is whole' in status['interrupted']['found']
+
+
 def test_a_crash_while_there_was_no_agent_is_told_by_the_next(
     mariadb: guests.Guest,
 ) -> None:
