@@ -392,6 +392,7 @@ def test_a_source_and_its_replica_understand_each_other(guest, host):
         'user': 'replica',
         'password': 'hunter2',
         'position': '0-1-5',
+        'tls': True,
         'slot': '',
     }
     snapshot = call(guest, 'get_replication_snapshot', snapshot_info=None)

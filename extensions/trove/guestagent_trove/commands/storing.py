@@ -85,6 +85,7 @@ class Storing(base.Base):
                 # A replica goes on from where its own data ends.
                 'position': '',
                 'slot': log.get('slot') or '',
+                'tls': bool(log.get('tls')),
             }
         except (KeyError, TypeError, ValueError) as error:
             raise errors.InvalidArgument(
@@ -100,7 +101,7 @@ class Storing(base.Base):
                 'port': account['port'],
             },
             'replica_conf': {
-                'log_position': {'slot': account['slot']},
+                'log_position': {'slot': account['slot'], 'tls': account['tls']},
                 'replication_user': {
                     'name': account['user'], 'password': account['password']
                 },
