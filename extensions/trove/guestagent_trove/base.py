@@ -151,7 +151,9 @@ class Base(extension.Extension):
         what, values = work['what'], work['values']
         LOG.error('%s: %s', what or 'a cast', CUT_SHORT)
         if what == 'prepare':
-            self.state.set(phase=states.FAILED)
+            # A server that serves already is not taken back for what lacks in it.
+            if self.state.phase != states.READY:
+                self.state.set(phase=states.FAILED)
         elif what:
             self.conductor.update_backup(what, state='FAILED', success=False)
         if values.get(conductors.NOTIFICATION) is not None:

@@ -239,15 +239,33 @@ def test_the_conductor_and_the_broker_go_and_come(guest: bed.Guest) -> None:
     guest.wait_status('healthy')
 
 
+def wait_begun(guest: bed.Guest, what: str) -> None:
+    """Wait until the agent has noted that it is at this."""
+    state = guest.folder / 'state' / 'trove' / 'state.json'
+
+    def begun() -> bool:
+        found = json.loads(state.read_text())['begun'] if state.exists() else {}
+        return any(work['what'] == what for work in found.values())
+
+    guest.wait(begun, f'{what} begins')
+
+
+@pytest.mark.parametrize('guest', ['secure'], indirect=True)
+def test_a_backup_that_a_crash_cuts_short_is_failed(guest: bed.Guest) -> None:
+    backup = guest.plane.ask('backup', instance=guest.id)
+    guest.cast('create_backup', backup_info=info(backup))
+    wait_begun(guest, backup)
+    guest.kill()
+    guest.start()
+    assert wait_backup(guest, backup)[0] == 'FAILED'
+    guest.wait_status('healthy')
+
+
 def test_a_prepare_that_a_crash_cuts_short_is_failed(new_guest: NewGuest) -> None:
     guest = new_guest()
     guest.prepare()
     guest.start()
-    state = guest.folder / 'state' / 'trove' / 'state.json'
-    guest.wait(
-        lambda: state.exists() and json.loads(state.read_text())['begun'],
-        'the beginning',
-    )
+    wait_begun(guest, 'prepare')
     guest.kill()
     guest.start()
     guest.wait_status('failed to spawn')

@@ -183,6 +183,19 @@ def test_a_prepare_cut_short_ends_as_failed_to_spawn(start, host):
     del left
 
 
+def test_a_server_that_served_when_its_prepare_was_cut_short_stays(start, host):
+    with start() as guest, contextlib.ExitStack() as cut:
+        cut.enter_context(guest.telling(context(), 'prepare'))
+        guest.state.set(phase=states.READY)
+        left = cut.pop_all()
+    with start() as again:
+        again.beat()
+
+    assert host.statuses() == ['healthy']
+    assert len(host.told('notify_exc_info')) == 1
+    del left
+
+
 def test_a_prepare_cut_short_before_it_began_does_too(guest, host):
     guest.interrupted('prepare', 'some-id')
 
