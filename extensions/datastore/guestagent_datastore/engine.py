@@ -101,6 +101,10 @@ class Engine:
         finally:
             self.incomplete.unlink()
 
+    def upgrade_packages(self) -> tuple[str, ...]:
+        """Return what to bring to the newest minor version of the server."""
+        return self.packages
+
     def initialised(self) -> bool:
         """Whether the data folder holds a server's data, and is not being filled."""
         raise NotImplementedError

@@ -95,7 +95,7 @@ class Setup(life.Life, volumes.Volume):
 
     def _upgrade(self, names: list[str] | None, context: extension.Context) -> None:
         self.step(context, 20, 'installing packages')
-        packages.upgrade(names or self.engine.packages, context)
+        packages.upgrade(names or self.engine.upgrade_packages(), context)
         self._version = ''
 
     def mount_volume(

@@ -166,6 +166,18 @@ def test_locales_that_the_guest_lacks_are_left_out(
     engine.configure('fsync = off\n')
 
 
+def test_an_upgrade_stays_within_the_major_version(postgresql: cluster.Cluster) -> None:
+    # The package postgresql has no program, and its version does not change with them.
+    names = postgresql.engine.upgrade_packages()
+    said = subprocess.run(
+        ['dpkg-query', '--search', postgresql.engine.program('postgres')],
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert said.stdout.partition(':')[0] == names[0]
+
+
 def test_the_memory_is_as_before(postgresql: cluster.Cluster) -> None:
     engine = postgresql.engine
     path = postgresql.folder / 'config' / 'memory.conf'

@@ -84,6 +84,11 @@ class Layout(engine.Engine):
             raise errors.GuestError(f'{wanted} is not installed: there is no {name}')
         return str(found[-1])
 
+    def upgrade_packages(self) -> tuple[str, ...]:
+        """Return the packages of this major version: ``postgresql`` only names one."""
+        major = pathlib.Path(self.program('postgres')).parts[-3]
+        return f'postgresql-{major}', f'postgresql-client-{major}'
+
     def check_major(self, major: str) -> None:
         """Refuse data of a major version that is not installed.
 
