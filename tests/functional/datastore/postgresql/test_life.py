@@ -50,6 +50,20 @@ def test_a_server_is_made_from_nothing(new_cluster: NewCluster) -> None:
         made.query('SELECT 1')
 
 
+def test_data_that_was_not_made_in_full_is_made_anew(new_cluster: NewCluster) -> None:
+    made = new_cluster()
+    made.engine.prepare_folders()
+    (made.folder / 'volume' / 'data' / 'in the way').mkdir()
+    with pytest.raises(errors.GuestError, match='not empty'):
+        made.engine.initialise()
+    (made.folder / 'volume' / 'data' / 'in the way').rmdir()
+    # The agent was killed while it was made.
+    made.engine.incomplete.touch()
+    (made.folder / 'volume' / 'data' / 'PG_VERSION').write_text('15\n')
+    made.make()
+    assert made.engine.initialised()
+
+
 def test_securing_again_does_no_harm(postgresql: cluster.Cluster) -> None:
     postgresql.query('ALTER ROLE os_admin NOLOGIN')
     postgresql.engine.close()

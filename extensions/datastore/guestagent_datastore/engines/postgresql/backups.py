@@ -13,6 +13,7 @@ backup of it is a full one.
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 from collections.abc import Callable, Mapping
 
@@ -203,8 +204,8 @@ class Restore(transfer.Restore):
         self._place = engine.place
         self._last: Mapping[str, str] = {}
         self._finished = False
-        engine.prepare_folders()
-        engine.begin_data('restore')
+        self._filling = contextlib.ExitStack()
+        self._filling.enter_context(engine.filling())
 
     def part(self, metadata: Mapping[str, str]) -> models.Command:
         """Return ``tar``; WAL goes where the server looks for it.
@@ -251,14 +252,13 @@ class Restore(transfer.Restore):
         state.wal_kept, state.source, state.is_source = '', {}, False
         engine.keep(state)
         engine.recover_at_start()
-        engine.end_data()
         self._finished = True
 
     def close(self) -> None:
         """Remove what was restored unless it is whole."""
         if not self._finished:
             files.empty(self._place.data)
-            self._engine.end_data()
+        self._filling.close()
 
 
 def _hold_wal(connected: client.Client, since: str) -> None:

@@ -144,50 +144,34 @@ class Layout(engine.Engine):
     def initialised(self) -> bool:
         """Whether a whole cluster is there."""
         whole = (self.place.data / 'global' / 'pg_control').is_file()
-        return whole and not self.file_of_making.exists()
-
-    @property
-    def file_of_making(self) -> pathlib.Path:
-        """Is there while the data folder does not hold a whole cluster."""
-        return self.place.state / 'making'
-
-    def begin_data(self, what: str) -> None:
-        """Note that the data folder is being filled."""
-        files.write(self.file_of_making, what)
-
-    def end_data(self) -> None:
-        """Note that it is whole, or empty."""
-        self.file_of_making.unlink(missing_ok=True)
+        return whole and not self.incomplete.exists()
 
     def recover(self, operation: str) -> str:
         """Empty a data folder that was being filled; else the server gets over it."""
-        what = files.read(self.file_of_making)
-        if not what:
+        if not self.incomplete.exists():
             return f'{operation} was cut short; the data is as the server has it'
         files.empty(self.place.data)
-        self.end_data()
-        return f'{operation} was cut short in {what}; the unfinished data was removed'
+        self.incomplete.unlink()
+        return f'{operation} was cut short; the unfinished data was removed'
 
     def initialise(self) -> None:
         """Make an empty cluster, its files in UTF-8 and with checksums."""
-        self.prepare_folders()
-        self.begin_data('initdb')
-        self.run(
-            'initdb',
-            f'--pgdata={self.place.data}',
-            f'--username={client.BOOTSTRAP}',
-            '--encoding=UTF8',
-            '--locale=C.UTF-8',
-            '--data-checksums',
-            '--auth-local=peer',
-            '--auth-host=scram-sha-256',
-            '--no-instructions',
-            seconds=300,
-        )
+        with self.filling():
+            self.run(
+                'initdb',
+                f'--pgdata={self.place.data}',
+                f'--username={client.BOOTSTRAP}',
+                '--encoding=UTF8',
+                '--locale=C.UTF-8',
+                '--data-checksums',
+                '--auth-local=peer',
+                '--auth-host=scram-sha-256',
+                '--no-instructions',
+                seconds=300,
+            )
         for name in ('postgresql.conf', 'pg_hba.conf', 'pg_ident.conf'):
             # They would only mislead: ours count.
             (self.place.data / name).unlink(missing_ok=True)
-        self.end_data()
 
     def recover_at_start(self) -> None:
         """Have the server read all WAL that is there, then begin a timeline.

@@ -120,7 +120,7 @@ class Replica(replication.Replication):
         """Wind our data back to where the source's parted from it, if it is related."""
         if not self.initialised() or self._own_system() != system:
             return False
-        self.begin_data('pg_rewind')
+        self.incomplete.touch()
         arguments = [f'--target-pgdata={self.place.data}', f'--source-server={words}']
         if int(files.read(self.place.data / 'PG_VERSION')) >= 15:
             arguments.append(f'--config-file={self.file("postgresql.conf")}')
@@ -132,7 +132,7 @@ class Replica(replication.Replication):
             return False
         self._forget_slots()
         self._follow_from(self.place.data)
-        self.end_data()
+        self.incomplete.unlink(missing_ok=True)
         return True
 
     def _clone(self, words: str, slot: str) -> None:
@@ -163,7 +163,7 @@ class Replica(replication.Replication):
         fresh.rename(self.place.data)
         if old.exists():
             shutil.rmtree(old)
-        self.end_data()
+        self.incomplete.unlink(missing_ok=True)
 
     def _follow_from(self, data: pathlib.Path) -> None:
         """Have a server with this data follow a source, whatever it was."""
