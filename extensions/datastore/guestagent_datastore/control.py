@@ -168,6 +168,7 @@ class Control:
         self._leaving = pid
         self._watch.watch(0)
         if pid:
+            self._wait(self._engine.may_stop, 'come to where it can end', context)
             self._engine.close()
             self._service.stop()
             self._wait(lambda: not self._service.pid(), 'end', context)

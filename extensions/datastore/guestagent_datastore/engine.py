@@ -141,6 +141,10 @@ class Engine:
         """
         raise NotImplementedError
 
+    def may_stop(self) -> bool:
+        """Whether the server would follow :attr:`stop_signal` now, or not be there."""
+        return True
+
     def server_pid(self) -> int:
         """Return the process that listens on the socket, or 0.
 

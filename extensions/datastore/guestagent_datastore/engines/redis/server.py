@@ -233,6 +233,20 @@ class Server(engine.Engine):
             return 'running'
         return 'healthy'
 
+    def may_stop(self) -> bool:
+        """False while the log of changes is made anew, e.g. after a restore.
+
+        Until the first one is whole, Redis ignores the signal and forgets it.
+        """
+        try:
+            info = self.client.info('persistence')
+        except errors.GuestError:
+            return True
+        return '1' not in (
+            info.get('aof_rewrite_in_progress'),
+            info.get('aof_rewrite_scheduled'),
+        )
+
     def server_pid(self) -> int:
         """Return who listens on the socket."""
         return peer.listener(self.socket)
