@@ -39,7 +39,13 @@ def check(conductor, guests, marks):
     processes.wait_for(lambda: len(known(guests)) >= len(EVENTS), 'the events')
     assert known(guests) == EVENTS
     assert marks() == ['a']
-    assert guests.conductor.instance_show('vm-1')['dropped'] == 0
+    # A heartbeat tells it.
+    processes.wait_for(lambda: dropped(guests) is not None, 'the count of what was lost')
+    assert dropped(guests) == 0
+
+
+def dropped(guests):
+    return guests.conductor.instance_show('vm-1')['dropped']
 
 
 def known(guests):

@@ -29,7 +29,7 @@ _DROPPED = (
 )
 
 #: Everything that the packages depend on, so that they install without a network.
-INCLUDED = ('adduser', 'python3', 'systemd')
+INCLUDED = ('adduser', 'python3', 'systemd', 'zstd')
 
 _SOURCES = pathlib.Path('/etc/apt')
 
