@@ -4,6 +4,7 @@
 debootstrap makes it once; later runs unpack the archive that is kept below ``build``.
 """
 
+import fcntl
 import hashlib
 import os
 import pathlib
@@ -135,11 +136,15 @@ def make(path: pathlib.Path) -> Tree:
     if os.geteuid() != 0:
         raise Unavailable('making a Debian tree needs root')
     archive = _archive()
-    if not archive.exists():
-        try:
-            _bootstrap(path, archive)
-        finally:
-            shutil.rmtree(path, ignore_errors=True)
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    with open(archive.with_suffix('.lock'), 'w') as lock:
+        # Another worker of the tests makes it just now.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not archive.exists():
+            try:
+                _bootstrap(path, archive)
+            finally:
+                shutil.rmtree(path, ignore_errors=True)
     path.mkdir()
     subprocess.run(['tar', '-xf', archive, '-C', path], check=True)
     return Tree(path)
@@ -200,9 +205,7 @@ def _bootstrap(path: pathlib.Path, archive: pathlib.Path) -> None:
     _run_bounded(
         ['unshare', '--mount', *command, codename(), str(path), addresses[0]], 150
     )
-    archive.parent.mkdir(parents=True, exist_ok=True)
-    # Two workers may come at once: each writes its own, and the last one's stays.
-    partial = archive.with_suffix(f'.{os.getpid()}')
+    partial = archive.with_suffix('.partial')
     subprocess.run(
         ['tar', '-cf', partial, '-C', path, *map('--exclude={}'.format, _DROPPED), '.'],
         check=True,
