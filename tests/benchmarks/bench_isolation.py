@@ -210,7 +210,7 @@ def _use_and_idle(ground: bed.Bed) -> tuple[float, float, float]:
             ground.stock.call(topics.request_topic(agent.instance), 3)
             used = _taken(agent.pid)
             processes.wait_for(
-                lambda: not _children(agent.pid), 'the idle process has gone'
+                lambda: not process.children(agent.pid), 'the idle process has gone'
             )
             time.sleep(2)
             return before, used, _taken(agent.pid)
@@ -233,12 +233,4 @@ def _install(folder: pathlib.Path) -> pathlib.Path:
 
 def _taken(pid: int) -> float:
     """Return the resident memory of a process and all its children, in MiB."""
-    return sum(process.memory(each).rss for each in (pid, *_children(pid)))
-
-
-def _children(pid: int) -> set[int]:
-    found = set()
-    for thread in pathlib.Path(f'/proc/{pid}/task').iterdir():
-        for child in (thread / 'children').read_text().split():
-            found |= {int(child), *_children(int(child))}
-    return found
+    return sum(process.memory(each).rss for each in (pid, *process.children(pid)))

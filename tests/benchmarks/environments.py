@@ -27,6 +27,8 @@ OURS = (
     ROOT / 'extensions' / 'monitoring',
     ROOT / 'tests' / 'benchmarks' / 'echo',
 )
+#: Under Trove.
+TROVE = (ROOT, ROOT / 'extensions' / 'datastore', ROOT / 'extensions' / 'trove')
 #: B cannot do without the extra: oslo.service's threading backend is in it.
 PEERS = {'A': ('oslo.messaging',), 'B': ('oslo.messaging', 'oslo.service[threading]')}
 _CORE_FILES = ('guestagent', 'README.rst', 'pyproject.toml', 'setup.cfg')
@@ -97,30 +99,44 @@ def ours() -> Environment:
 
     :raises BadEnvironment: it cannot be made.
     """
-    path = FOLDER / 'ours-venv'
-    stamp = _digest(OURS)
+    return _installed(
+        'ours-venv',
+        OURS,
+        ('guestagent', 'guestagent-exec', 'guestagent-monitoring', 'guestagent-echo'),
+    )
+
+
+def trove() -> Environment:
+    """Return that of the agent as an image of Trove's has it.
+
+    :raises BadEnvironment: it cannot be made.
+    """
+    return _installed(
+        'trove-venv', TROVE, ('guestagent', 'guestagent-datastore', 'guestagent-trove')
+    )
+
+
+def _installed(
+    name: str, distributions: Sequence[pathlib.Path], has: Sequence[str]
+) -> Environment:
+    """Return an environment with the core, which comes first, and extensions."""
+    path = FOLDER / name
+    stamp = _digest(distributions)
     if _stale(path, stamp):
         # Built from a copy: setuptools leaves folders in the tree that it builds,
         # and would install a module again that is no longer there.
         copies = FOLDER / 'source'
         shutil.rmtree(copies, ignore_errors=True)
         sources = [
-            _copy(source, copies / str(number)) for number, source in enumerate(OURS)
+            _copy(source, copies / str(number))
+            for number, source in enumerate(distributions)
         ]
         # What seals costs nothing where there are no keys.
         wanted = [f'{sources[0]}[seal]', *map(str, sources[1:])]
         _make(path, wanted, stamp)
         shutil.rmtree(copies)
     environment = Environment(path)
-    environment.check(
-        has=(
-            'guestagent',
-            'guestagent-exec',
-            'guestagent-monitoring',
-            'guestagent-echo',
-        ),
-        lacks=('oslo.messaging', 'oslo.service', 'eventlet'),
-    )
+    environment.check(has=has, lacks=('oslo.messaging', 'oslo.service', 'eventlet'))
     return environment
 
 

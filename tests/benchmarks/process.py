@@ -44,6 +44,18 @@ def cpu_ns(pid: int) -> int:
     return time.clock_gettime_ns((~pid << 3) | 2)
 
 
+def children(pid: int) -> set[int]:
+    """Return the processes that ``pid`` has started, and these in turn.
+
+    :raises OSError: there is no such process.
+    """
+    found = set()
+    for thread in pathlib.Path(f'/proc/{pid}/task').iterdir():
+        for child in (thread / 'children').read_text().split():
+            found |= {int(child), *children(int(child))}
+    return found
+
+
 def threads(pid: int) -> int:
     """Return how many threads ``pid`` has."""
     return sum(1 for _ in pathlib.Path(f'/proc/{pid}/task').iterdir())

@@ -78,7 +78,9 @@ def _library() -> Any:
     """
     for name in _LIBRARIES:
         try:
-            library = ctypes.CDLL(name)
+            # Keeps the interpreter's lock: to give it away and get it back takes
+            # longer than what is done meanwhile.
+            library = ctypes.PyDLL(name)
         except OSError:
             continue
         pointer, text, number = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int

@@ -208,13 +208,22 @@ class Guest:
 
     :param secure: whether Trove gives it a key.
     :param manager: what Trove calls its kind of database.
+    :param options: of the agent's own, by section and name; they win over a test's.
+    :param program: the agent; ``None``: that of this environment.
     :ivar id: the instance's.
     """
 
     def __init__(
-        self, plane: Plane, secure: bool, manager: str = 'mariadb', version: str = '10'
+        self,
+        plane: Plane,
+        secure: bool,
+        manager: str = 'mariadb',
+        version: str = '10',
+        options: stack.Options | None = None,
+        program: pathlib.Path | None = None,
     ) -> None:
         self.plane, self.secure = plane, secure
+        self._program = program or stack.script('guestagent')
         # The server's own user must get in.
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix='guestagent-trove-'))
         self.folder.chmod(0o755)
@@ -231,24 +240,29 @@ class Guest:
         (self.folder / 'eth1.json').write_text('{"ipv4_address": "127.0.0.1"}')
         self.own = self.folder / 'agent.conf'
         self.port = processes.free_port()
-        self._write_own()
+        self._write_own(options or {})
         self.agent: processes.Process | None = None
 
-    def start(self) -> None:
-        """Start the agent, and wait until it takes requests."""
+    def launch(self) -> processes.Process:
+        """Start the agent; return at once."""
         self.agent = processes.Process(
             'agent',
             [
-                stack.script('guestagent'),
+                self._program,
                 '--config-file', self.own,
                 '--config-dir', self.config,
             ],
             self.folder / 'agent.log',
         )  # fmt: skip
+        return self.agent
+
+    def start(self) -> None:
+        """Start the agent, and wait until it takes requests."""
+        agent = self.launch()
         queue = f'guestagent.{self.id}'
-        self.agent.wait_for(
+        agent.wait_for(
             lambda: (
-                'connected to RabbitMQ' in self.agent.output()
+                'connected to RabbitMQ' in agent.output()
                 and stack.consumers(self.plane.url, queue)
             ),
             'it takes requests',
@@ -398,7 +412,7 @@ class Guest:
                 os.kill(int(pid), signal.SIGKILL)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _write_own(self) -> None:
+    def _write_own(self, more: stack.Options) -> None:
         """Write what a test needs beside Trove's files: folders of its own."""
         options: dict[str, dict[str, Any]] = {
             'DEFAULT': {'state_dir': self.folder / 'state'},
@@ -424,4 +438,4 @@ class Guest:
                 'isolate': True,
                 'isolate_user': getpass.getuser(),
             }
-        stack.write_config(self.own, options)
+        stack.write_config(self.own, options, more)

@@ -105,6 +105,7 @@ OPERATIONS = {
     'create': create,
     'backup': backup,
     'call': call,
+    'context': lambda: context({}, None, {}).to_dict(),
     'status': status,
 }
 
