@@ -40,7 +40,7 @@ def check(conductor, guests, marks):
     assert known(guests) == EVENTS
     assert marks() == ['a']
     # A heartbeat tells it.
-    processes.wait_for(lambda: dropped(guests) is not None, 'the count of what was lost')
+    processes.wait_for(lambda: dropped(guests) is not None, 'what was lost')
     assert dropped(guests) == 0
 
 
