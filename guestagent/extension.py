@@ -38,7 +38,7 @@ PERIODIC_MARK = '__guestagent_periodic__'
 class CommandInfo:
     """What :func:`command` was told about a method."""
 
-    __slots__ = ('mutates', 'repeatable', 'sensitive', 'timeout')
+    __slots__ = ('inline', 'mutates', 'repeatable', 'sensitive', 'timeout')
 
     def __init__(
         self,
@@ -46,7 +46,9 @@ class CommandInfo:
         timeout: float | None,
         repeatable: bool,
         sensitive: frozenset[str],
+        inline: bool = False,
     ) -> None:
+        self.inline = inline
         self.mutates = mutates
         self.timeout = timeout
         self.repeatable = repeatable
@@ -73,6 +75,7 @@ def command(
     timeout: float | None = 60,
     repeatable: bool = False,
     sensitive: Sequence[str] = (),
+    inline: bool = False,
 ) -> Callable[[Method], Method]:
     """Mark a method as a command that callers may send.
 
@@ -88,8 +91,13 @@ def command(
     :param repeatable: running it once more after a crash does no harm.
     :param sensitive: arguments (and ``'return'``, the result) that must appear in
         no log, journal or error.
+    :param inline: it returns at once what is known, and so waits for no worker; all
+        else that the agent does waits for it.
+    :raises ValueError: it is inline and changes the guest.
     """
-    info = CommandInfo(mutates, timeout, repeatable, frozenset(sensitive))
+    if inline and mutates:
+        raise ValueError('a command that changes the guest cannot be inline')
+    info = CommandInfo(mutates, timeout, repeatable, frozenset(sensitive), inline)
 
     def mark(method: Method) -> Method:
         setattr(method, COMMAND_MARK, info)

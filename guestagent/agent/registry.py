@@ -101,7 +101,10 @@ class Loaded:
             info = getattr(method, extension.COMMAND_MARK, None)
             if info is not None and not name.startswith('_'):
                 self.commands[name] = Command(
-                    f'{kind.__name__}.{name}', getattr(instance, name), info
+                    f'{kind.__name__}.{name}',
+                    getattr(instance, name),
+                    info,
+                    info.inline,
                 )
             period = getattr(method, extension.PERIODIC_MARK, None)
             if period is not None:

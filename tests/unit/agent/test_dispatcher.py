@@ -25,6 +25,10 @@ class Echo(extension.Extension):
     def echo(self, context: extension.Context, value: int = 0) -> int:
         return value
 
+    @extension.command(mutates=False, inline=True)
+    def thread(self, context: extension.Context) -> int:
+        return threading.get_ident()
+
     @extension.command(mutates=True)
     def change(self, context: extension.Context, value: int = 0) -> int:
         self.ran = getattr(self, 'ran', 0) + 1
@@ -150,6 +154,24 @@ def test_a_read_is_acknowledged_before_it_runs(bench):
 
     assert answer(bench, door).result == 3
     assert door.log[0] == 'ack'
+
+
+def test_what_is_inline_is_answered_at_once_though_all_workers_are_busy():
+    bench = Bench(workers=1, backlog=0)
+    gate = threading.Event()
+    bench.pool.submit(lambda _: gate.wait(20), None)
+
+    door = bench.submit('thread')
+    gate.set()
+
+    assert door.log[0] == 'ack'
+    assert door.log[1].result == threading.get_ident()
+    bench.loop.close()
+
+
+def test_what_changes_the_guest_cannot_be_inline():
+    with pytest.raises(ValueError, match='cannot be inline'):
+        extension.command(mutates=True, inline=True)
 
 
 def test_steps_are_asked_in_order_and_finish_in_reverse():
