@@ -32,6 +32,7 @@ POOL_PERCENT = 50
 DEFAULTS_TEXT = """\
 # Written by the guest agent; changes are lost.
 [mariadbd]
+tmpdir = {temporary}
 character_set_server = utf8mb4
 innodb_buffer_pool_size = {pool}M
 skip_name_resolve = 1
@@ -107,11 +108,23 @@ class Server(engine.Engine):
             '--skip-test-db',
             '--skip-name-resolve',
             f'--datadir={self.place.data}',
-            # Any server that starts removes the temporary tables that are in /tmp.
-            f'--tmpdir={self.place.run}',
+            f'--tmpdir={self.temporary}',
         )
         with self.filling():
             programs.run(models.Command(argv, user=self.place.user), seconds=300)
+
+    @property
+    def temporary(self) -> pathlib.Path:
+        """Where temporary tables lie, which may be large.
+
+        Not in /tmp: any server that starts removes those that are there.
+        """
+        return self.place.volume / 'tmp'
+
+    def prepare_folders(self) -> None:
+        """Make the folder of temporary tables too."""
+        super().prepare_folders()
+        files.make_folder(self.temporary, self.place.user)
 
     def configure(self, contents: str | None = None, memory: int = 0) -> None:
         """Write the files.
@@ -124,7 +137,8 @@ class Server(engine.Engine):
             if not self.file(name).exists():
                 files.write(self.file(name), '')
         pool = max(16, self._memory(memory) * POOL_PERCENT // 100)
-        files.write(self.file(DEFAULTS), DEFAULTS_TEXT.format(pool=pool))
+        text = DEFAULTS_TEXT.format(pool=pool, temporary=self.temporary)
+        files.write(self.file(DEFAULTS), text)
         files.write(self.file(OWN), self._own_text())
         account = f'{sql.identifier(client.administrator())}@localhost'
         files.write(self.file('init.sql'), INIT_TEXT.format(account=account))
