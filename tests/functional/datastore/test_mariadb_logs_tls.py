@@ -70,7 +70,9 @@ def test_logs_are_switched_at_once_and_stay_so(mariadb: guests.Guest) -> None:
     mariadb.query("SELECT 'slow'")
     slow = mariadb.folder / 'log' / 'slow.log'
     # It is written when the answer is on its way already.
-    processes.wait_for(lambda: "SELECT 'slow'" in slow.read_text(), 'the slow statement')
+    processes.wait_for(
+        lambda: "SELECT 'slow'" in slow.read_text(), 'the slow statement'
+    )
     mariadb.call('log_disable', name='slow_query')
     with pytest.raises(errors.InvalidArgument, match='no log that is switched'):
         mariadb.call('log_disable', name='error')
