@@ -88,7 +88,10 @@ def test_a_replica_follows_and_takes_over(
         _insert(second, 2)
     shown = first.engine.replication()
     assert (shown.role, shown.replicas, shown.read_only) == ('source', 1, False)
-    assert first.engine.last_transaction() == second.engine.last_transaction()
+    processes.wait_for(
+        lambda: first.engine.last_transaction() == second.engine.last_transaction(),
+        'all that the source has written',
+    )
     with pytest.raises(psycopg2.Error, match='rejects connection'):
         second.ask('far', PASSWORD, 'SELECT 1')
 
