@@ -239,6 +239,8 @@ def _alone(connection: sa.Connection) -> Iterator[None]:
     finally:
         if connection.dialect.name in upsert.MARIADB:
             # It outlives the transaction, and connections are used again.
+            # The version is no DDL: the next one must see it.
+            connection.exec_driver_sql('COMMIT')
             connection.execute(sa.select(sa.func.release_lock(_LOCK_NAME)))
 
 
