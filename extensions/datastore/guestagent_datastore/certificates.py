@@ -8,7 +8,8 @@ import pathlib
 import re
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from guestagent import errors
 from guestagent_datastore import files, models, programs
@@ -89,6 +90,34 @@ def about(certificate: str) -> tuple[int, bool]:
     found = dict(re.findall(r'(\w+)=\s*(.*)', said))
     expires = ssl.cert_time_to_seconds(found['notAfter'])
     return expires, found['subject'] == found['issuer']
+
+
+def to_keep(given: models.TlsFiles, required: bool) -> dict[str, Any]:
+    """Check a certificate; return what an engine keeps of it, as JSON.
+
+    :raises guestagent.errors.InvalidArgument: as :func:`check`.
+    """
+    check(given)
+    return {
+        'certificate': given.certificate,
+        'key': given.key,
+        'ca': given.ca,
+        'required': required,
+    }
+
+
+def shown(kept: Mapping[str, Any]) -> models.Tls:
+    """Return how a server speaks TLS whose engine keeps this; empty: it does not."""
+    if not kept:
+        return models.Tls('off')
+    expires, self_signed = about(kept['certificate'])
+    return models.Tls(
+        mode='required' if kept['required'] else 'on',
+        certificate=kept['certificate'],
+        ca=kept['ca'],
+        expires=expires,
+        self_signed=self_signed,
+    )
 
 
 @contextlib.contextmanager

@@ -35,33 +35,16 @@ class Tls(server.Server):
 
     def tls(self) -> models.Tls:
         """Return how the server speaks TLS."""
-        kept = self._read_tls()
-        if not kept:
-            return models.Tls('off')
-        expires, self_signed = certificates.about(kept['certificate'])
-        return models.Tls(
-            mode='required' if kept['required'] else 'on',
-            certificate=kept['certificate'],
-            ca=kept['ca'],
-            expires=expires,
-            self_signed=self_signed,
-        )
+        return certificates.shown(self._read_tls())
 
     def enable_tls(self, files: models.TlsFiles, required: bool) -> bool:
         """Take this certificate; a server that spoke TLS takes it at once.
 
         :raises guestagent.errors.InvalidArgument: it is none, or the key is another's.
         """
-        certificates.check(files)
+        kept = certificates.to_keep(files, required)
         before = self._read_tls()
-        self._write_tls(
-            {
-                'certificate': files.certificate,
-                'key': files.key,
-                'ca': files.ca,
-                'required': required,
-            }
-        )
+        self._write_tls(kept)
         # Whether it is told where to find what signs clients, is said at a start only.
         if not self._speaks() or bool(before.get('ca')) != bool(files.ca):
             return True
