@@ -24,9 +24,6 @@ from guestagent.agent.journal import states
 #: Takes lines of keys, a transport URL or ``''``, and for how long others go on.
 Rotate = Callable[[list[str], str, float], None]
 
-#: What is answered on the loop.
-_INLINE = ('report', 'list', 'status', 'cancel', 'diagnose')
-
 
 class Core(extension.Extension):
     """No functionality: only what is there, and what it is doing."""
@@ -95,12 +92,12 @@ class Core(extension.Extension):
         """
         self._rotate(keys, transport_url, overlap)
 
-    @extension.command(mutates=False)
+    @extension.command(mutates=False, inline=True)
     def report(self, context: extension.Context) -> None:
         """Report all facts and a heartbeat now; a conductor asks that misses some."""
         self._reports.report_all()
 
-    @extension.command(mutates=False)
+    @extension.command(mutates=False, inline=True)
     def diagnose(self, context: extension.Context) -> dict[str, Any]:
         """Return all that the agent knows of itself: threads, commands, spool, bus.
 
@@ -108,7 +105,7 @@ class Core(extension.Extension):
         """
         return self._diagnosis()
 
-    @extension.command(mutates=False)
+    @extension.command(mutates=False, inline=True)
     def list(self, context: extension.Context) -> builtins.list[dict[str, Any]]:
         """Return the commands in flight, the oldest first.
 
@@ -117,7 +114,7 @@ class Core(extension.Extension):
         """
         return [describe_request(request) for request in self._carrier.in_flight()]
 
-    @extension.command(mutates=False)
+    @extension.command(mutates=False, inline=True)
     def status(
         self, context: extension.Context, command_id: str, caller: str = ''
     ) -> dict[str, Any]:
@@ -142,7 +139,7 @@ class Core(extension.Extension):
             'error': None if outcome.error is None else str(outcome.error),
         }
 
-    @extension.command(mutates=False)
+    @extension.command(mutates=False, inline=True)
     def cancel(
         self, context: extension.Context, command_id: str, caller: str | None = None
     ) -> dict[str, int]:
@@ -168,18 +165,18 @@ class Core(extension.Extension):
 def register(known: registry.Registry, core: Core) -> None:
     """Serve ``agent``, and oslo.messaging's ping in no namespace."""
     loaded = registry.Loaded('agent', core)
+    for command in loaded.commands.values():
+        command.quiet = command.info.inline
     loaded.commands['audit'].quiet = True
-    for name in _INLINE:
-        loaded.commands[name].inline = loaded.commands[name].quiet = True
     known.add('agent', loaded)
     ping = registry.Loaded('')
     ping.version = '1.0'
     ping.commands['oslo_rpc_server_ping'] = registry.Command(
         'PingEndpoint.oslo_rpc_server_ping',
         _ping,
-        extension.CommandInfo(False, None, True, frozenset()),
-        inline=True,
+        extension.CommandInfo(False, None, True, frozenset(), inline=True),
     )
+    ping.commands['oslo_rpc_server_ping'].quiet = True
     known.add(None, ping)
 
 

@@ -81,10 +81,10 @@ class Dispatcher:
         command = request.command
         if command is None or not command.info.mutates:
             request.acknowledge()
-        if command is not None and command.inline:
+        if command is not None and command.info.inline:
             outcome = self._call(request)
             self.counts.end(outcome.status)
-            request.door.answer(request, outcome)
+            self._answer(request, outcome)
             return
         self.watch.add(request)
         if not self._hand_on(request):

@@ -32,24 +32,18 @@ class Command:
     """A command that can be called.
 
     :ivar function: called with (context, **arguments).
-    :ivar inline: it runs on the loop's thread and so waits for no worker.
     :ivar quiet: its outcome is reported to nobody.
     :raises TypeError: its annotations cannot be checked.
     """
 
-    __slots__ = ('function', 'info', 'inline', 'quiet', 'signature')
+    __slots__ = ('function', 'info', 'quiet', 'signature')
 
     def __init__(
-        self,
-        name: str,
-        function: Callable[..., Any],
-        info: extension.CommandInfo,
-        inline: bool = False,
+        self, name: str, function: Callable[..., Any], info: extension.CommandInfo
     ) -> None:
         self.function = function
         self.info = info
-        self.inline = inline
-        self.quiet = inline
+        self.quiet = False
         self.signature = signature.Signature(name, function)
 
 
@@ -101,10 +95,7 @@ class Loaded:
             info = getattr(method, extension.COMMAND_MARK, None)
             if info is not None and not name.startswith('_'):
                 self.commands[name] = Command(
-                    f'{kind.__name__}.{name}',
-                    getattr(instance, name),
-                    info,
-                    info.inline,
+                    f'{kind.__name__}.{name}', getattr(instance, name), info
                 )
             period = getattr(method, extension.PERIODIC_MARK, None)
             if period is not None:

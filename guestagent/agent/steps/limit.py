@@ -24,7 +24,7 @@ class Limit(steps.Step):
         :raises guestagent.errors.Busy: all workers and the backlog are full.
         :raises guestagent.errors.Stopping: the agent takes no more.
         """
-        if request.command is not None and request.command.inline:
+        if request.command is not None and request.command.info.inline:
             return
         if self.stopping:
             raise errors.Stopping(

@@ -272,6 +272,9 @@ def test_an_answer_that_nobody_waits_for_is_reported(bench):
     bench.wait(lambda: bench.reported)
     assert bench.reported[0]['result'] == 1
 
+    bench.submit('thread', door=Cast())
+    assert bench.reported[1]['result'] == threading.get_ident()
+
 
 def test_many_callers_each_get_their_own_answer():
     bench = Bench(workers=4, backlog=1000)

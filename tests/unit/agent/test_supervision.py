@@ -115,9 +115,9 @@ def test_the_ping_passes_the_steps_and_the_pool():
     command = registry.Command(
         'ping',
         lambda context: 'pong',
-        extension.CommandInfo(False, None, True, frozenset()),
-        inline=True,
+        extension.CommandInfo(False, None, True, frozenset(), inline=True),
     )
+    command.quiet = True
     known.commands['oslo_rpc_server_ping'] = command
 
     class Find(steps.Step):
