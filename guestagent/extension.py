@@ -302,7 +302,8 @@ class Extension:
         those of control planes are that know none; of one in an agent at most.
     :cvar version: ``major.minor`` of the commands: a caller's request is served
         when it names the same major and no later minor.
-    :cvar options: oslo.config options, registered in the section ``[<name>]``.
+    :cvar options: oslo.config options, registered in the section ``[<name>]``; see
+        :meth:`list_options`.
     :cvar needs_root: what of it works as root only, in a few words; ``''``: nothing.
     :ivar name: the entry point's name.
     :ivar conf: the section ``[<name>]`` of the configuration.
@@ -318,13 +319,18 @@ class Extension:
         self.conf = conf
         self._host = host
 
+    @classmethod
+    def list_options(cls) -> Sequence[cfg.Opt]:
+        """Return the options; override it to import oslo.config only here."""
+        return cls.options
+
     def start(self) -> None:
         """Get ready to serve; an exception marks the extension as failed."""
 
     def stop(self) -> None:
         """Let go of everything; called once, after the last command ended."""
 
-    def open(self, args: Any, values: Mapping[str, Any]) -> Opened | None:
+    def unseal(self, args: Any, values: Mapping[str, Any]) -> Opened | None:
         """Open a request without a namespace, where its control plane seals these.
 
         Called on the agent's loop, so it must not wait, nor read what follows from the
@@ -345,6 +351,13 @@ class Extension:
     def health(self) -> str:
         """Return ``'ok'`` or, in one sentence, what is wrong; must not block."""
         return 'ok'
+
+    def busy(self) -> bool:
+        """Whether it holds what outlives a command: an open file, a program that runs.
+
+        Its process, if it has one of its own, stays as long; must not block.
+        """
+        return False
 
     def report_facts(self, facts: Mapping[str, Any]) -> None:
         """Report the present values of facts; only what changed is sent.

@@ -352,9 +352,10 @@ class Registry:
                 isinstance(plugin, type) and issubclass(plugin, extension.Extension)
             ):
                 raise TypeError(f'{source} is no guestagent.extension.Extension')
-            if plugin.options:
-                self._conf.register_opts(plugin.options, group=name)
-            section = self._conf[name] if plugin.options else None
+            options = plugin.list_options()
+            if options:
+                self._conf.register_opts(options, group=name)
+            section = self._conf[name] if options else None
             instance = plugin(name, section, self._host)
             loaded = Loaded(name, instance, **about)
         except Exception as error:

@@ -266,7 +266,7 @@ def _configuration(
     options_of_agent.register(conf)
     conf([], project='guestagent', default_config_files=[], default_config_dirs=[])
     for name, kind in extensions.items():
-        conf.register_opts(kind.options, group=name)
+        conf.register_opts(kind.list_options(), group=name)
     conf.set_override('instance_id', instance)
     conf.set_override('state_dir', state_dir)
     # Who tests an extension asks in plain.

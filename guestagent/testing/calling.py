@@ -38,12 +38,13 @@ def started(
     called = name or re.sub(r'\W', '', kind.__name__).lower()
     conf = cfg.ConfigOpts()
     conf([], project='guestagent', default_config_files=[], default_config_dirs=[])
-    conf.register_opts(kind.options, group=called)
+    offered = kind.list_options()
+    conf.register_opts(offered, group=called)
     for option, value in (options or {}).items():
         conf.set_override(option, value, group=called)
     made = kind(
         called,
-        conf[called] if kind.options else None,
+        conf[called] if offered else None,
         hosts.Host() if host is None else host,
     )
     made.start()

@@ -75,7 +75,7 @@ class Base(extension.Extension):
             self._give_up(work)
             self.state.end(number)
 
-    def open(self, args: Any, values: Mapping[str, Any]) -> extension.Opened | None:
+    def unseal(self, args: Any, values: Mapping[str, Any]) -> extension.Opened | None:
         """See the base class."""
         return None if self._seal is None else self._seal.open(args, values)
 

@@ -30,7 +30,7 @@ imports.defer('netaddr', 'rfc3986')
 
 LOG = logging.getLogger(__name__)
 
-#: How often its health is asked for, where it has something to say of it.
+#: How often it is asked for its health and whether it is busy, if it ever says so.
 _HEALTH_SECONDS = 5.0
 #: Seconds that it may take to stop.
 _STOP_SECONDS = 10.0
@@ -95,8 +95,12 @@ class Child:
         self._made: extension.Extension | None = None
         self._started: extension.Extension | None = None
         self._health = 'ok'
-        # It has no health to speak of: to ask for it would be a part of each call.
-        self._silent = kind.health is extension.Extension.health
+        # It has nothing to say of itself: to ask for it would be a part of each call.
+        self._silent = (
+            kind.health is extension.Extension.health
+            and kind.busy is extension.Extension.busy
+        )
+        self._holds = False
         self._line_max = stdio.LINE_MAX
         self._contexts: dict[int, extension.Context] = {}
         self._ids = itertools.count(1)
@@ -110,7 +114,7 @@ class Child:
             self._stirred.wait(None if self._silent else _HEALTH_SECONDS)
             self._stirred.clear()
             self._watch()
-            self._tell_health()
+            self._tell_state()
         # Where the agent has gone nobody else ends what does not stop.
         last = threading.Timer(_STOP_SECONDS, os._exit, (1,))
         last.daemon = True
@@ -251,8 +255,9 @@ class Child:
                 LOG.exception('%s failed', message.get('method', message['type']))
             answer = {'type': 'error', 'id': number, **stdio.failure(error)}
             line = stdio.encode(answer)
+        # First that it must stay: what was opened would be lost with it.
+        self._tell_state()
         self._write(line)
-        self._tell_health()
 
     def _line(self, number: int, result: Any) -> bytes:
         """Return the line that carries a result.
@@ -299,17 +304,22 @@ class Child:
         finally:
             del self._contexts[number]
 
-    def _tell_health(self) -> None:
-        """Tell the agent of the extension's health if it has changed."""
-        if self._started is not None and not self._silent:
-            try:
-                health = str(self._started.health())
-            except Exception as error:
-                LOG.exception('health() failed')
-                health = f'health() failed: {error}'
-            if health != self._health:
-                self._health = health
-                self.send({'type': 'health', 'text': health})
+    def _tell_state(self) -> None:
+        """Tell the agent of its health, and whether it is busy, where these changed."""
+        if self._started is None or self._silent:
+            return
+        try:
+            holds = bool(self._started.busy())
+            health = str(self._started.health())
+        except Exception as error:
+            LOG.exception('busy() or health() failed')
+            holds, health = False, f'busy() or health() failed: {error}'
+        if holds != self._holds:
+            self._holds = holds
+            self.send({'type': 'busy', 'busy': holds})
+        if health != self._health:
+            self._health = health
+            self.send({'type': 'health', 'text': health})
 
 
 class _Asked:

@@ -38,7 +38,7 @@ def describe(kind: type[extension.Extension]) -> dict[str, Any]:
         'needs_root': kind.needs_root,
         'commands': commands,
         'periodics': periodics,
-        'options': {option.dest: _option(option) for option in kind.options},
+        'options': {option.dest: _option(option) for option in kind.list_options()},
     }
 
 
@@ -49,13 +49,14 @@ def section(
 
     :raises guestagent.errors.ConfigError: one of them makes no sense.
     """
-    if not kind.options:
+    options = kind.list_options()
+    if not options:
         return None
     from oslo_config import cfg  # an extension without options does without
 
     conf = cfg.ConfigOpts()
     conf([], project='guestagent', default_config_files=[], default_config_dirs=[])
-    conf.register_opts(kind.options, group=name)
+    conf.register_opts(options, group=name)
     for option, text in texts.items():
         try:
             conf.set_override(option, text, group=name)

@@ -179,7 +179,7 @@ class Keeper:
             return
         try:
             left = self._used + self._plan.idle - time.monotonic()
-            if left > 0 or not running.close():
+            if left > 0 or running.busy or not running.close():
                 wait = max(left, 1.0)
                 running.at(wait, lambda: self._look(running))
             elif self._session is running:

@@ -93,6 +93,8 @@ class Session:
         self._asked = threading.BoundedSemaphore(ASKED)
         #: What the extension said last of its health.
         self.health = 'ok'
+        #: Whether it holds what outlives a command.
+        self.busy = False
         self._process = process.Process(name, argv, bounds, self._take, self._ended)
 
     def open(self) -> hello.Hello:
@@ -240,6 +242,8 @@ class Session:
             self._note_progress(message)
         elif kind == 'health':
             self.health = str(message.get('text', 'ok'))
+        elif kind == 'busy':
+            self.busy = bool(message.get('busy'))
         elif kind == 'call':
             self._call(message)
         else:

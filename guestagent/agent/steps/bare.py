@@ -42,7 +42,7 @@ class Bare(steps.Step):
             return
         request.namespace = home.name
         try:
-            opened = home.instance.open(request.args, request.values)
+            opened = home.instance.unseal(request.args, request.values)
         except errors.Refused as error:
             raise steps.Unanswered(UNOPENED, str(error)) from None
         if opened is None:

@@ -16,7 +16,7 @@ class Odd(extension.Extension):
     bare = True
     version = '1.3'
 
-    def open(self, args, values):
+    def unseal(self, args, values):
         if values.get('seal') == 'none':
             return None
         if values.get('seal') != 'good':

@@ -83,6 +83,16 @@ def test_a_process_is_there_while_it_is_used(load, tmp_path):
     assert marks.read_text().split() == ['start', 'stop'] * 2
 
 
+def test_a_process_that_holds_something_stays(load):
+    kind = load(kind='Holding', isolate_idle=0.1)
+    with testing.started(kind, name='isolated', options={'colour': 'blue'}) as made:
+        began = time.monotonic()
+        pid, colour = testing.call(made, 'hold', seconds=1.5)
+        bed.wait(lambda: not bed.alive(pid), 'the end of the idle process')
+        assert time.monotonic() - began >= 1.5
+        assert colour == 'blue'
+
+
 def test_one_that_is_never_idle_starts_with_the_agent_and_again(load, tmp_path):
     marks = tmp_path / 'marks'
     kind = load(isolate_idle=0)

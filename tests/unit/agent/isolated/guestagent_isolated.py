@@ -200,6 +200,26 @@ class Moody(extension.Extension):
         threading.Timer(0.1, setattr, (self, 'well', well)).start()
 
 
+class Holding(extension.Extension):
+    """Holds something open for as long as it is told; options on demand."""
+
+    held = False
+
+    @classmethod
+    def list_options(cls) -> list[cfg.Opt]:
+        return [cfg.StrOpt('colour', default='red')]
+
+    def busy(self) -> bool:
+        return self.held
+
+    @extension.command(mutates=False)
+    def hold(self, context: extension.Context, seconds: float) -> list[Any]:
+        """Hold it for so long; return the process and an option."""
+        self.held = True
+        threading.Timer(seconds, setattr, (self, 'held', False)).start()
+        return [os.getpid(), self.conf.colour]
+
+
 class BadAnnotation(extension.Extension):
     """Has an annotation that JSON cannot carry."""
 
