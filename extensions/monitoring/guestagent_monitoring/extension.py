@@ -3,16 +3,20 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from guestagent import errors, extension
-from guestagent_monitoring import conf as options
-from guestagent_monitoring import steady, watch
-from guestagent_monitoring.collectors import filesystems, memory, nics, system
+from guestagent_monitoring import facts as catalogue
+from guestagent_monitoring import steady
+
+if TYPE_CHECKING:
+    from oslo_config import cfg
+
+    from guestagent_monitoring import watch
 
 LOG = logging.getLogger(__name__)
 
@@ -23,36 +27,30 @@ class Monitoring(extension.Extension):
     :ivar collectors: for each fact, by name, what tells its present value.
     """
 
-    version = '1.0'
-    options = options.OPTIONS
+    version = '1.1'
 
     def __init__(self, name: str, conf: Any, host: extension.Host) -> None:
         super().__init__(name, conf, host)
-        self.collectors: dict[str, Callable[[], Any]] = {
-            'hostname': system.hostname,
-            'os': system.operating_system,
-            'kernel': system.kernel,
-            'architecture': system.architecture,
-            'cpus': system.cpus,
-            'boot_time': system.boot_time,
-            'memory': memory.memory,
-            'swap': memory.swap,
-            'nics': functools.partial(nics.nics, conf.ignored_interfaces),
-            'filesystems': functools.partial(
-                filesystems.filesystems,
-                ignored_mounts=conf.ignored_mounts,
-                ignored_types=conf.ignored_filesystem_types,
-            ),
-        }
-        # One look at a time, or an older one could be reported last.
-        self._lock = threading.Lock()
+        self.collectors = catalogue.collectors(conf)
+        # One look at a fact at a time, or an older one could be reported last.
+        self._locks: dict[str, threading.Lock] = {}
         self._reported: dict[str, Any] = {}
         self._problems: dict[str, str] = {}
+        self._problems_lock = threading.Lock()
         self._watch: watch.Watch | None = None
+
+    @classmethod
+    def list_options(cls) -> Sequence[cfg.Opt]:
+        """Return the options; the agent of one channel has no oslo.config."""
+        from guestagent_monitoring import conf as options
+
+        return options.OPTIONS
 
     def start(self) -> None:
         """Begin to listen for what the kernel announces."""
         if self.conf.watch_changes:
+            from guestagent_monitoring import watch
+
             self._watch = watch.Watch(
                 watch.open_sources(), self._report, self.conf.change_delay
             )
@@ -77,9 +75,9 @@ class Monitoring(extension.Extension):
     ) -> dict[str, Any]:
         """Return the facts as they are now; nothing is reported.
 
-        Only those whose names begin with ``prefix`` and, if given, are among
-        ``names``.  The result is ``{facts: {name: value}, problems: {name: text}}``;
-        the second says which could not be told.
+        Those that are reported by themselves, or those among ``names``, if given; and
+        only such whose names begin with ``prefix``.  The result is ``{facts: {name:
+        value}, problems: {name: text}}``; the second says which could not be told.
 
         :raises guestagent.errors.InvalidArgument: there is no such fact.
         """
@@ -89,21 +87,22 @@ class Monitoring(extension.Extension):
                     f'names: there is no fact {name!r}, but '
                     f'{", ".join(self.collectors)}'
                 )
-        with self._lock:
-            return self._look(
-                name
-                for name in self.collectors
-                if name.startswith(prefix) and (names is None or name in names)
-            )
+        wanted = self._own() if names is None else names
+        return self._look(
+            name
+            for name in self.collectors
+            if name in wanted and name.startswith(prefix)
+        )
 
     @extension.command(mutates=False, timeout=30)
     def refresh(self, context: extension.Context) -> dict[str, Any]:
-        """Look at everything now, report what changed, however little; return it all.
+        """Look at all that is reported, report what changed, however little; return it.
 
         The result is that of ``facts``.
         """
-        with self._lock:
-            seen = self._look(self.collectors)
+        names = self._own()
+        with self._held(names):
+            seen = self._look(names)
             self._reported.update(seen['facts'])
             self.report_facts(seen['facts'])
         return seen
@@ -111,11 +110,24 @@ class Monitoring(extension.Extension):
     @extension.periodic(spacing=60, option='period')
     def collect(self) -> None:
         """Look at everything and report what changed."""
-        self._report(self.collectors)
+        self._report(self._own())
 
-    def _report(self, names: Iterable[str]) -> None:
+    def _own(self) -> list[str]:
+        """Return the facts that are reported by themselves."""
+        return [name for name in self.collectors if name not in catalogue.ON_DEMAND]
+
+    @contextlib.contextmanager
+    def _held(self, names: Iterable[str]) -> Iterator[None]:
+        """Keep all others from looking at these facts to report them."""
+        with contextlib.ExitStack() as stack:
+            # In one order, so that no two wait for each other.
+            for name in sorted(names):
+                stack.enter_context(self._locks.setdefault(name, threading.Lock()))
+            yield
+
+    def _report(self, names: Sequence[str]) -> None:
         """Look at some facts and report those that moved enough to be told."""
-        with self._lock:
+        with self._held(names):
             settled = {
                 name: steady.RULES.get(name, steady.plain)(
                     self._reported.get(name), value
@@ -136,11 +148,14 @@ class Monitoring(extension.Extension):
                 problems[name] = f'{type(error).__name__}: {error}'
                 if name not in self._problems:
                     LOG.warning('%s cannot be told: %s', name, problems[name])
-        # Replaced, never changed: health() reads it from other threads.
-        self._problems = {
-            **{
-                name: text for name, text in self._problems.items() if name not in facts
-            },
-            **problems,
-        }
+        with self._problems_lock:
+            # Replaced, never changed: health() reads it from other threads.
+            self._problems = {
+                **{
+                    name: text
+                    for name, text in self._problems.items()
+                    if name not in facts
+                },
+                **problems,
+            }
         return {'facts': facts, 'problems': problems}

@@ -63,20 +63,6 @@ MOUNTS = r"""
 
 
 @pytest.fixture
-def tree(tmp_path):
-    """``tree({path: content, ...})``: makes these files below a root, and names it."""
-
-    def plant(files):
-        for path, text in files.items():
-            file = tmp_path / path
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return str(tmp_path)
-
-    return plant
-
-
-@pytest.fixture
 def touched(monkeypatch):
     """The paths whose figures are asked for; all have the same."""
     paths = []

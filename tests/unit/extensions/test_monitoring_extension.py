@@ -7,6 +7,7 @@ import time
 
 import pytest
 from guestagent_monitoring import extension as monitoring_extension
+from guestagent_monitoring import facts
 
 from guestagent import errors, extension
 from guestagent.agent import registry
@@ -103,8 +104,8 @@ def test_facts_can_be_chosen(made, arguments, wanted):
 
 
 def test_a_fact_that_is_not_there_is_named(made):
-    with pytest.raises(errors.InvalidArgument, match="no fact 'disks', but hostname"):
-        made.facts(extension.Context(), names=['memory', 'disks'])
+    with pytest.raises(errors.InvalidArgument, match="no fact 'drives', but hostname"):
+        made.facts(extension.Context(), names=['memory', 'drives'])
 
 
 @pytest.mark.parametrize(
@@ -131,6 +132,19 @@ def test_a_collector_that_fails_concerns_no_other(scripted, host, caplog, error)
     scripted.collect()
     assert scripted.health() == 'ok'
     assert 'memory' in host.facts[-1]
+
+
+def test_what_is_told_on_demand_is_told_by_name_only(made, host):
+    made.collect()
+    made.refresh(extension.Context())
+    asked = sorted(facts.ON_DEMAND)
+
+    seen = made.facts(extension.Context(), names=asked)
+
+    assert sorted(seen['facts']) == asked
+    assert seen['problems'] == {}
+    json.dumps(seen)
+    assert all(not set(reported) & set(asked) for reported in host.facts)
 
 
 def test_one_look_at_a_time(scripted, host):
@@ -213,3 +227,35 @@ def test_an_idle_agent_imports_nothing_else_for_them():
     )
 
     assert done.stdout.split() == []
+
+
+#: The agent of a single channel has an object for options, and pays for what it asks.
+BARE = """
+import sys, types
+from guestagent import extension
+from guestagent_monitoring.extension import Monitoring
+conf = types.SimpleNamespace(
+    watch_changes=False, ignored_interfaces=['lo'], ignored_mounts=[],
+    ignored_filesystem_types=[])
+monitoring = Monitoring('monitoring', conf, extension.Host())
+heavy = {'oslo_config', 'ctypes', 'socket', 'select', 'subprocess', 'json', 'queue'}
+print(*sorted(heavy & set(sys.modules)), end=';')
+seen = monitoring.facts(extension.Context(), names=['load', 'uname'])
+assert len(seen['facts']) == 2, seen
+print(*sorted(heavy & set(sys.modules)), end=';')
+seen = monitoring.facts(extension.Context(), names=['interfaces', 'mounts', 'users'])
+assert len(seen['facts']) == 3, seen
+print(*sorted({'oslo_config', 'ctypes'} & set(sys.modules)))
+"""
+
+
+def test_it_works_without_oslo_config_and_imports_what_it_is_asked_for():
+    done = subprocess.run(
+        [sys.executable, '-c', BARE],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (done.stderr, done.stdout) == ('', ';;\n')

@@ -159,7 +159,7 @@ class Host(extension.Host):
         reports.put(facts)
 
 conf = cfg.ConfigOpts()
-conf.register_opts(Monitoring.options, group='monitoring')
+conf.register_opts(Monitoring.list_options(), group='monitoring')
 conf([], default_config_files=[], default_config_dirs=[])
 for option, value in (('change_delay', 0.1), ('ignored_interfaces', []),
                       ('ignored_filesystem_types', [])):

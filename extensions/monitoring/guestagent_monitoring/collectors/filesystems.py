@@ -2,7 +2,8 @@
 """Filesystems and how full they are.
 
 statvfs(2) of a filesystem whose server has gone may never return, and so may the way
-to a mount point below it.  Such filesystems are named, but never touched.
+to a mount point below it.  Such filesystems are named, but never touched; the others
+are asked on a thread that is not waited for for ever.
 """
 
 from __future__ import annotations
@@ -13,6 +14,10 @@ import re
 from collections.abc import Collection, Iterable
 from typing import Any
 
+from guestagent_monitoring import bounded
+
+#: How long a filesystem may take to tell how full it is.
+SECONDS = 5.0
 #: Types that need somebody else to answer; besides fuse.*.
 REMOTE = frozenset(
     (
@@ -68,6 +73,15 @@ class Mount:
         """Whether another machine, or a program, must answer for it."""
         return self.type in REMOTE or self.type.startswith('fuse.')
 
+    def describe(self) -> dict[str, Any]:
+        """Return ``{mount_point, device, type, read_only}``."""
+        return {
+            'mount_point': _text(self.mount_point),
+            'device': _text(self.device),
+            'type': self.type,
+            'read_only': self.read_only,
+        }
+
 
 def filesystems(
     root: str = '/',
@@ -78,14 +92,35 @@ def filesystems(
 
     Each is ``{mount_point, device, type, read_only, total, used, free}``, in bytes;
     ``free`` is what users may still fill.  The last three are ``None`` where asking
-    for them might hang.  A filesystem that is mounted more than once is named once.
+    for them might hang, or did.  A filesystem that is mounted more than once is named
+    once.
+    """
+    wanted, figures = look(root, ignored_mounts, ignored_types, distinct=True)
+    return sorted(
+        (
+            {**mount.describe(), **_amounts(figures.get(mount.mount_point))}
+            for mount in wanted
+        ),
+        key=lambda item: str(item['mount_point']),
+    )
+
+
+def look(
+    root: str = '/',
+    ignored_mounts: Collection[str] = (),
+    ignored_types: Collection[str] = (),
+    distinct: bool = False,
+) -> tuple[list[Mount], dict[str, os.statvfs_result]]:
+    """Return the mounts that store something, and the figures of those that tell.
+
+    :param distinct: each filesystem once, not each of its mounts.
     """
     mounts = _visible(_read_lines(root, 'proc/self/mountinfo'))
-    remote = [
+    remote = tuple(
         mount.mount_point.rstrip('/') + '/'
         for mount in mounts
         if mount.is_remote and mount.mount_point != '/'
-    ]
+    )
     stores = _block_types(root) | NODEV_STORES
     wanted = [
         mount
@@ -94,32 +129,32 @@ def filesystems(
         and not _matches(mount.type, ignored_types)
         and not _matches(mount.mount_point, ignored_mounts)
     ]
-    return sorted(
-        (_describe(mount, remote) for mount in _distinct(wanted)),
-        key=lambda item: str(item['mount_point']),
+    if distinct:
+        wanted = _distinct(wanted)
+    harmless = (
+        mount.mount_point
+        for mount in wanted
+        if not mount.is_remote and not mount.mount_point.startswith(remote)
     )
+    return wanted, _STATVFS.ask(harmless)
 
 
-def _describe(mount: Mount, remote: list[str]) -> dict[str, Any]:
-    total = used = free = None
-    if not mount.is_remote and not mount.mount_point.startswith(tuple(remote)):
-        try:
-            figures = os.statvfs(mount.mount_point)
-        except OSError:
-            pass  # unmounted meanwhile, or hidden from us: what is known is told
-        else:
-            unit = figures.f_frsize
-            total = figures.f_blocks * unit
-            used = (figures.f_blocks - figures.f_bfree) * unit
-            free = figures.f_bavail * unit
+def _statvfs(path: str) -> os.statvfs_result:
+    return os.statvfs(path)
+
+
+#: Even a disk of this machine may never answer: its cable, or its server, is gone.
+_STATVFS = bounded.Asker(_statvfs, SECONDS)
+
+
+def _amounts(figures: os.statvfs_result | None) -> dict[str, int | None]:
+    if figures is None:
+        return dict.fromkeys(('total', 'used', 'free'))
+    unit = figures.f_frsize
     return {
-        'mount_point': _text(mount.mount_point),
-        'device': _text(mount.device),
-        'type': mount.type,
-        'read_only': mount.read_only,
-        'total': total,
-        'used': used,
-        'free': free,
+        'total': figures.f_blocks * unit,
+        'used': (figures.f_blocks - figures.f_bfree) * unit,
+        'free': figures.f_bavail * unit,
     }
 
 

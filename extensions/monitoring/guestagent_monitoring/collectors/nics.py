@@ -17,6 +17,7 @@ _LINK = struct.Struct('=BxHiII')
 _ADDRESS = struct.Struct('=BBBBI')
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_OPERSTATE = 1, 3, 4, 16
+_IFLA_STATS64 = 23
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 #: Types of links whose hardware address is one that people know: Ethernet and what
 #: looks like it, InfiniBand.
@@ -31,6 +32,8 @@ _STATES = (
     'dormant',
     'up',
 )
+#: The beginning of struct rtnl_link_stats64.
+_STATISTICS = struct.Struct('=16Q')
 _FAMILIES = {socket.AF_INET: 'inet', socket.AF_INET6: 'inet6'}
 
 
@@ -47,6 +50,23 @@ def nics(ignored: Collection[str] = ()) -> list[dict[str, Any]]:
     return describe(
         links, netlink.dump(netlink.GET_ADDRESS, netlink.NEW_ADDRESS), ignored
     )
+
+
+def interfaces() -> list[dict[str, Any]]:
+    """Return all interfaces, those too that are not reported.
+
+    Each is what :func:`nics` has, with ``index``, ``hardware_address`` (of any kind
+    of link, ``None`` where there is none) and ``counters``: ``{rx_bytes, rx_packets,
+    rx_errs, rx_dropped, tx_bytes, tx_packets, tx_errs, tx_dropped}`` since the start,
+    as in /proc/net/dev.
+
+    :raises OSError: the kernel does not answer.
+    """
+    links = netlink.dump(netlink.GET_LINK, netlink.NEW_LINK)
+    found = describe(links, netlink.dump(netlink.GET_ADDRESS, netlink.NEW_ADDRESS))
+    for body, nic in zip(links, found, strict=True):
+        nic.update(_details(body))
+    return found
 
 
 def describe(
@@ -81,6 +101,29 @@ def _link(body: bytes) -> tuple[int, dict[str, Any]]:
         'mtu': int.from_bytes(fields[_IFLA_MTU], netlink.BYTE_ORDER),
         'state': _STATES[state] if state < len(_STATES) else 'unknown',
         'addresses': [],
+    }
+
+
+def _details(body: bytes) -> dict[str, Any]:
+    fields = netlink.attributes(body[_LINK.size :])
+    figures = netlink.unpack(_STATISTICS, fields[_IFLA_STATS64])
+    received, sent = figures[0:8:2], figures[1:8:2]
+    rx_packets, rx_bytes, rx_errs, rx_dropped = received
+    tx_packets, tx_bytes, tx_errs, tx_dropped = sent
+    return {
+        'index': netlink.unpack(_LINK, body)[2],
+        'hardware_address': fields.get(_IFLA_ADDRESS, b'').hex(':') or None,
+        'counters': {
+            'rx_bytes': rx_bytes,
+            'rx_packets': rx_packets,
+            'rx_errs': rx_errs,
+            # With those that the device itself had no room for.
+            'rx_dropped': rx_dropped + figures[15],
+            'tx_bytes': tx_bytes,
+            'tx_packets': tx_packets,
+            'tx_errs': tx_errs,
+            'tx_dropped': tx_dropped,
+        },
     }
 
 

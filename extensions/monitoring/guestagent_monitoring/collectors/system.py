@@ -6,12 +6,14 @@ from __future__ import annotations
 import os
 import re
 
+from guestagent_monitoring import files
+
 _ESCAPED = re.compile(r'\\(["\'$`\\])')
 
 
 def hostname(root: str = '/') -> str:
     """Return the name that the guest has given itself."""
-    return _read(root, 'proc/sys/kernel/hostname').strip()
+    return files.read(root, 'proc/sys/kernel/hostname').strip()
 
 
 def operating_system(root: str = '/') -> dict[str, str | None] | None:
@@ -20,24 +22,31 @@ def operating_system(root: str = '/') -> dict[str, str | None] | None:
     ``version`` is ``None`` for a rolling distribution; the value is ``None`` in a
     guest without the file.
     """
+    fields = read_os_release(root)
+    if fields is None:
+        return None
+    name = fields.get('NAME', 'Linux')
+    return {
+        'id': fields.get('ID', 'linux'),
+        'name': name,
+        'version': fields.get('VERSION_ID'),
+        'pretty': fields.get('PRETTY_NAME', name),
+    }
+
+
+def read_os_release(root: str = '/') -> dict[str, str] | None:
+    """Return the fields of os-release(5); ``None`` in a guest without the file."""
     for path in ('etc/os-release', 'usr/lib/os-release'):
         try:
-            fields = _os_release(_read(root, path))
+            return _os_release(files.read(root, path))
         except FileNotFoundError:
             continue
-        name = fields.get('NAME', 'Linux')
-        return {
-            'id': fields.get('ID', 'linux'),
-            'name': name,
-            'version': fields.get('VERSION_ID'),
-            'pretty': fields.get('PRETTY_NAME', name),
-        }
     return None
 
 
 def kernel(root: str = '/') -> str:
     """Return the release of the running kernel."""
-    return _read(root, 'proc/sys/kernel/osrelease').strip()
+    return files.read(root, 'proc/sys/kernel/osrelease').strip()
 
 
 def architecture() -> str:
@@ -52,7 +61,7 @@ def cpus() -> int:
 
 def boot_time(root: str = '/') -> int:
     """Return when the guest was started, in UNIX seconds of its own clock."""
-    for line in _read(root, 'proc/stat').splitlines():
+    for line in files.read(root, 'proc/stat').splitlines():
         if line.startswith('btime '):
             return int(line.split()[1])
     raise LookupError('/proc/stat has no line "btime"')
@@ -68,8 +77,3 @@ def _os_release(text: str) -> dict[str, str]:
                 value = value[1:-1]
             fields[name] = _ESCAPED.sub(r'\1', value)
     return fields
-
-
-def _read(root: str, path: str) -> str:
-    with open(os.path.join(root, path), encoding='utf-8', errors='replace') as file:
-        return file.read()
