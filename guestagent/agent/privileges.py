@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from guestagent import errors
-from guestagent.agent import instance, machine, registry
+from guestagent.agent import finding, instance, machine, registry
 from guestagent.conf import config, isolation
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def _orders(conf: Any, own: launcher.Account) -> dict[str, launcher.Order]:
     """
     from guestagent.agent.isolation import launcher, loading
 
-    sources = {entry.name: entry.value for entry in registry.entry_points()}
+    sources = {entry.name: entry.value for entry in finding.entry_points()}
     orders = {}
     for name in conf.enabled_extensions:
         if name in registry.RESERVED:

@@ -1,28 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find, load and start extensions: those that are enabled, and no others.
+"""Load and start extensions: those that are enabled, and no others.
 
-stevedore loads them, except those that run in a process of their own.  The list of
-entry points is read here, once, so that each extension's distribution is known and no
-cache file is written into a home folder.
+stevedore loads them, except those that run in a process of their own.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
+import threading
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
-
-from stevedore import named
+from typing import TYPE_CHECKING, Any
 
 from guestagent import errors, extension
-from guestagent.agent import signature
+from guestagent.agent import finding, signature
 from guestagent.conf import agent as agent_options
 from guestagent.conf import isolation
 
-LOG = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    import importlib.metadata
 
-GROUP = 'guestagent.extensions'
+LOG = logging.getLogger(__name__)
 
 #: Names that the agent and the wire keep for themselves.
 RESERVED = ('agent', 'sealed')
@@ -123,39 +120,18 @@ class Loaded:
         }
 
 
-class _Manager(named.NamedExtensionManager[Any]):
-    """stevedore's manager on a list of entry points that was read already."""
-
-    def __init__(
-        self,
-        names: list[str],
-        found: list[importlib.metadata.EntryPoint],
-        failed: Callable[[Any, Any, BaseException], None],
-    ) -> None:
-        self._found = found
-        super().__init__(
-            GROUP,
-            names,
-            name_order=False,
-            on_load_failure_callback=failed,
-            on_missing_entrypoints_callback=None,
-        )
-
-    def list_entry_points(self) -> list[importlib.metadata.EntryPoint]:
-        """Return the list that was given."""
-        return self._found
-
-
 class Registry:
     """What this agent can do: extensions by the namespace that they serve."""
 
     def __init__(self, conf: Any, host: extension.Host) -> None:
         self._conf = conf
         self._host = host
+        # Replaced, never changed: who looks while others are loaded sees one of both.
         self._served: dict[str | None, Loaded] = {}
         self._failed: dict[str, Loaded] = {}
         self._known: set[str] = set()
         self._bare: str | None = None
+        self._loading = threading.Lock()
 
     def find(self, namespace: str | None) -> Loaded | None:
         """Return what serves a namespace, or ``None``."""
@@ -173,7 +149,7 @@ class Registry:
 
     def add(self, namespace: str | None, loaded: Loaded) -> None:
         """Serve a namespace; the agent's own have no entry point."""
-        self._served[namespace] = loaded
+        self._served = {**self._served, namespace: loaded}
 
     def extensions(self) -> list[Loaded]:
         """Return all enabled extensions, those that failed too, by name."""
@@ -192,12 +168,16 @@ class Registry:
             for verb in sorted(loaded.commands)
         ]
 
-    def unread_sections(self) -> set[str]:
+    def unread_sections(self, wanted: Iterable[str] = ()) -> set[str]:
         """Return the sections of extensions that are installed or wanted, not loaded.
 
         Such a section may stay in the configuration: it is for another day.
+
+        :param wanted: those that are wanted now, if others than before.
         """
-        return self._known - {name for name in self._served if name is not None}
+        return {*self._known, *wanted} - {
+            name for name in self._served if name is not None
+        }
 
     def load(self, names: Iterable[str], required: bool) -> None:
         """Load and register the named extensions.
@@ -207,28 +187,47 @@ class Registry:
             requests without a namespace; a name is reserved, or a required one cannot
             be loaded.
         """
-        wanted = list(dict.fromkeys(names))
+        for loaded in self._load(list(dict.fromkeys(names))):
+            self.add(loaded.name, loaded)
+        if required:
+            self._require()
+
+    def load_more(self, names: Iterable[str]) -> list[Loaded]:
+        """Load and start those that do not serve yet, or failed; return these.
+
+        What is named no more goes on until the agent ends.  Others may ask meanwhile;
+        it may take seconds.
+
+        :raises guestagent.errors.ConfigError: as :meth:`load` does.
+        """
+        with self._loading:
+            wanted = [name for name in dict.fromkeys(names) if name not in self._served]
+            self._failed = {
+                name: loaded
+                for name, loaded in self._failed.items()
+                if name not in wanted
+            }
+            started = [made for made in self._load(wanted) if self._start(made)]
+            for loaded in started:
+                self.add(loaded.name, loaded)
+            return started
+
+    def look_around(self) -> None:
+        """Learn which extensions are installed by now."""
+        self._known.update(entry.name for entry in finding.entry_points())
+
+    def _load(self, wanted: list[str]) -> list[Loaded]:
+        """Return what could be made of those that are wanted."""
         for name in wanted:
             if name in RESERVED:
                 raise errors.ConfigError(
                     f"enabled_extensions: the name {name!r} is the agent's own"
                 )
-        found = entry_points()
+        found = finding.entry_points()
         # A file that came with the agent has sections of its usual extensions.
         usual = agent_options.EXTENSIONS
-        self._known = {*wanted, *usual, *(entry.name for entry in found)}
-        _refuse_conflicts(wanted, found)
-
-        def failed(
-            _manager: Any, entry: importlib.metadata.EntryPoint, error: BaseException
-        ) -> None:
-            LOG.debug('loading %s', entry.value, exc_info=error)
-            self._fail(
-                entry.name,
-                f'cannot be loaded from {entry.value}: {type(error).__name__}: {error}',
-                _distribution(entry),
-            )
-
+        self._known.update((*wanted, *usual, *(entry.name for entry in found)))
+        finding.refuse_conflicts(wanted, found)
         sources = {entry.name: entry for entry in found}
         for name in wanted:
             isolation.register(self._conf, name, name in sources)
@@ -238,31 +237,43 @@ class Registry:
             if isolation.is_apart(self._conf, name, name in sources)
         }
         here = [name for name in wanted if name not in apart]
-        manager = _Manager(here, found, failed)
+        manager = finding.Manager(here, found, self._note_broken)
         plugins = {plugin.name: plugin for plugin in manager.extensions}
+        made: list[Loaded | None] = []
         for name in wanted:
             if name in apart:
-                self._load_apart(name, sources.get(name))
+                made.append(self._load_apart(name, sources.get(name)))
             elif name in plugins:
                 entry = plugins[name].entry_point
-                self.make(name, plugins[name].plugin, entry.value, _distribution(entry))
+                about = finding.distribution(entry)
+                made.append(self._make(name, plugins[name].plugin, entry.value, about))
             elif name not in self._failed:
                 self._fail(
                     name,
                     f'no installed package has the entry point {name!r} '
-                    f'in the group {GROUP}',
+                    f'in the group {finding.GROUP}',
                     {},
                 )
-        if required:
-            self._require()
+        return [loaded for loaded in made if loaded is not None]
+
+    def _note_broken(
+        self, _manager: Any, entry: importlib.metadata.EntryPoint, error: BaseException
+    ) -> None:
+        """Take note of an entry point that cannot be loaded."""
+        LOG.debug('loading %s', entry.value, exc_info=error)
+        self._fail(
+            entry.name,
+            f'cannot be loaded from {entry.value}: {type(error).__name__}: {error}',
+            finding.distribution(entry),
+        )
 
     def _load_apart(
         self, name: str, entry: importlib.metadata.EntryPoint | None
-    ) -> None:
+    ) -> Loaded | None:
         """Ask the process of an extension what it is, and make what stands for it."""
         from guestagent.agent.isolation import loading  # few agents have one
 
-        about = _distribution(entry) if entry is not None else {}
+        about = finding.distribution(entry) if entry is not None else {}
         try:
             value = entry.value if entry is not None else None
             argv = loading.program(name, self._conf, value)
@@ -270,23 +281,31 @@ class Registry:
         except Exception as error:
             LOG.debug('loading extension %s', name, exc_info=True)
             self._fail(name, str(error), about)
-        else:
-            self.make(name, plugin, ' '.join(argv), about)
+            return None
+        return self._make(name, plugin, ' '.join(argv), about)
 
     def start(self, required: bool) -> None:
         """Start the extensions, in the order in which they were named."""
-        for name, loaded in list(self._served.items()):
-            if name is None or loaded.instance is None:
-                continue
-            try:
-                loaded.instance.start()
-            except Exception as error:
-                loaded.problem = f'failed to start: {error}'
-                LOG.exception('extension %s: %s', name, loaded.problem)
-                del self._served[name]
-                self._failed[name] = loaded
+        for name, loaded in self._served.items():
+            if name is not None and not self._start(loaded):
+                self._served = {
+                    key: other for key, other in self._served.items() if key != name
+                }
         if required:
             self._require()
+
+    def _start(self, loaded: Loaded) -> bool:
+        """Start an extension; return whether it serves."""
+        if loaded.instance is None:
+            return True
+        try:
+            loaded.instance.start()
+        except Exception as error:
+            loaded.problem = f'failed to start: {error}'
+            LOG.exception('extension %s: %s', loaded.name, loaded.problem)
+            self._failed = {**self._failed, loaded.name: loaded}
+            return False
+        return True
 
     def stop(self) -> None:
         """Stop the extensions, in the reverse order."""
@@ -331,22 +350,29 @@ class Registry:
         command.signature.check(dict(arguments))
         return command.function(context or extension.Context(), **arguments)
 
-    def make(
+    def make(self, name: str, plugin: type[extension.Extension], source: str) -> None:
+        """Make an extension of its class and serve it.
+
+        :param source: where the class is from, for messages.
+        :raises guestagent.errors.ConfigError: another one answers, as it does, requests
+            without a namespace.
+        """
+        loaded = self._make(name, plugin, source, {})
+        if loaded is not None:
+            self.add(name, loaded)
+
+    def _make(
         self,
         name: str,
         plugin: type[extension.Extension],
         source: str,
-        about: Mapping[str, Any] | None = None,
-    ) -> None:
+        about: Mapping[str, Any],
+    ) -> Loaded | None:
         """Make an extension of its class; what an author may get wrong is said here.
 
-        :param source: where the class is from, for messages.
         :param about: its distribution and that one's version, as :class:`Loaded`
             takes them.
-        :raises guestagent.errors.ConfigError: another one answers, as it does, requests
-            without a namespace.
         """
-        about = about or {}
         try:
             if not (
                 isinstance(plugin, type) and issubclass(plugin, extension.Extension)
@@ -361,10 +387,10 @@ class Registry:
         except Exception as error:
             LOG.debug('making extension %s', name, exc_info=True)
             self._fail(name, f'{type(error).__name__}: {error}', about)
-        else:
-            self._served[name] = loaded
-            if instance.bare:
-                self._choose_bare(name)
+            return None
+        if instance.bare:
+            self._choose_bare(name)
+        return loaded
 
     def _choose_bare(self, name: str) -> None:
         if self._bare is not None:
@@ -376,7 +402,7 @@ class Registry:
 
     def _fail(self, name: str, problem: str, about: Mapping[str, Any]) -> None:
         LOG.error('extension %s: %s', name, problem)
-        self._failed[name] = Loaded(name, problem=problem, **about)
+        self._failed = {**self._failed, name: Loaded(name, problem=problem, **about)}
 
     def _require(self) -> None:
         if self._failed:
@@ -386,33 +412,3 @@ class Registry:
             raise errors.ConfigError(
                 f'require_extensions is set, and not all could be loaded: {what}'
             )
-
-
-def entry_points() -> list[importlib.metadata.EntryPoint]:
-    """Return the group's entry points; one that is found twice counts once."""
-    found: dict[tuple[str, str, str], importlib.metadata.EntryPoint] = {}
-    for entry in importlib.metadata.entry_points(group=GROUP):
-        owner = entry.dist.name if entry.dist is not None else ''
-        found.setdefault((entry.name, entry.value, owner), entry)
-    return list(found.values())
-
-
-def _refuse_conflicts(
-    wanted: list[str], found: list[importlib.metadata.EntryPoint]
-) -> None:
-    for name in wanted:
-        claims = [entry for entry in found if entry.name == name]
-        if len(claims) > 1:
-            both = ' and '.join(
-                f'{entry.value} (of {entry.dist.name if entry.dist else "?"})'
-                for entry in claims
-            )
-            raise errors.ConfigError(
-                f'extension {name!r} is claimed by {both}; uninstall one of them'
-            )
-
-
-def _distribution(entry: importlib.metadata.EntryPoint) -> dict[str, str]:
-    if entry.dist is None:
-        return {}
-    return {'distribution': entry.dist.name, 'distribution_version': entry.dist.version}

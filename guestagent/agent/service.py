@@ -241,14 +241,14 @@ class Service:
 
     def _check(self) -> None:
         """Judge the configuration, now that all options are registered."""
-        found = check.names(self._conf, *self._unregistered())
+        found = check.names(
+            self._conf,
+            self.registry.unread_sections(),
+            factory.library_options(self._conf),
+        )
         for warning in found.warnings:
             LOG.warning('%s', warning)
         check.enforce([*check.values(self._conf), *found.problems])
-
-    def _unregistered(self) -> tuple[set[str], list[tuple[str, list[Any]]]]:
-        """Return what may stand in the files though it is not registered."""
-        return self.registry.unread_sections(), factory.library_options(self._conf)
 
     def _serve_metrics(self) -> None:
         """Listen where ``[metrics] listen`` says.
@@ -273,12 +273,46 @@ class Service:
         """Take over what may change; each option's place is named in its help."""
         from guestagent.conf import reload  # few agents are ever asked to
 
-        if reload.reload(self._conf, *self._unregistered()):
+        self.registry.look_around()
+
+        def spare(fresh: Any) -> set[str]:
+            return self.registry.unread_sections(fresh.enabled_extensions)
+
+        if reload.reload(self._conf, spare, factory.library_options(self._conf)):
             logs.set_level(self._conf.debug)
             self.reporter.set_interval(self._conf.reports.heartbeat_interval)
             self._periodics.respace()
             self._reload_policy()
             self.path.trust.reload()
+            self.pool.urge(self._load_more, self._conf.enabled_extensions)
+
+    def _load_more(self, names: list[str]) -> None:
+        """Load the extensions that are enabled by now; on a thread of its own."""
+        try:
+            loaded = self.registry.load_more(names)
+        except errors.ConfigError as error:
+            LOG.error('no extension was loaded: %s', error)
+            return
+        for one in self.registry.extensions():
+            if one.name not in names:
+                LOG.warning(
+                    '%s is enabled no more, but goes on until the end', one.name
+                )
+        if loaded:
+            self.loop.call_soon(self._take_on, loaded)
+
+    def _take_on(self, loaded: list[registry.Loaded]) -> None:
+        """Do for extensions what the start does for others; on the loop."""
+        LOG.info('loaded and started: %s', ', '.join(one.name for one in loaded))
+        for problem in check.values(self._conf):
+            LOG.error('%s', problem)
+        for note in privileges.notes(self._conf, loaded):
+            LOG.warning('%s', note)
+        for one in loaded:
+            self._periodics.start(one)
+        if self._conf.policy.file:
+            self._reload_policy()  # its rules may name what they have brought
+        self.reporter.report_all()
 
     def _reload_policy(self) -> None:
         try:

@@ -50,8 +50,11 @@ OPTIONS = [
     cfg.ListOpt(
         'enabled_extensions',
         default=list(EXTENSIONS),
+        mutable=True,
         help='The extensions to load, by the names of their entry points in '
-        'the group guestagent.extensions. No other is loaded.',
+        'the group guestagent.extensions. No other is loaded. One that is added is '
+        'loaded when the agent is told to read its files again; one that is taken '
+        'away goes on until the agent ends.',
     ),
     cfg.BoolOpt(
         'require_extensions',

@@ -84,8 +84,22 @@ class Config(cfg.ConfigOpts):
         """As oslo.config does; with what another's files have said of it before."""
         added: bool = super().register_opt(opt, group, *args, **kwargs)
         name = group if group is None or isinstance(group, str) else group.name
+        if self._mutable_ns is not None and not opt.mutable:
+            self._update(opt, name)
         self._take_over(name, opt.dest)
         return added
+
+    def _update(self, opt: Any, group: str | None) -> None:
+        """Let an option that comes after a reload say what the files say since.
+
+        oslo.config would look into those that were read first.
+
+        :raises oslo_config.cfg.Error: the value is wrong.
+        """
+        self.clear_override(opt.dest, group)
+        value, where = self._do_get(opt.dest, group, self._mutable_ns)
+        if where is not None and where.location is cfg.Locations.user:
+            self.set_override(opt.dest, value, group)
 
     def _adopt(self, found: foreign_files.Found | None) -> None:
         if found is None:

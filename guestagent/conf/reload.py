@@ -6,7 +6,7 @@ options that are ``mutable``), and say by name what needs a restart.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from oslo_config import cfg
@@ -19,21 +19,23 @@ LOG = logging.getLogger(__name__)
 
 def reload(
     conf: config.Config,
-    spare: Iterable[str] = (),
+    spare: Callable[[config.Config], Iterable[str]] = lambda fresh: (),
     others: Iterable[tuple[str | None, Iterable[Any]]] = (),
 ) -> bool:
     """Bring ``conf`` up to date; return whether it could be read.
 
     A configuration with a mistake changes nothing: each mistake is logged.
 
-    :param spare: as in :func:`guestagent.conf.check.names`, as is ``others``.
+    :param spare: returns, of what the files say now, the sections that may stand there
+        though nobody reads them.
+    :param others: as in :func:`guestagent.conf.check.names`.
     """
     try:
         fresh = conf.again()
     except (cfg.Error, errors.ConfigError, OSError) as error:
         LOG.error('the configuration stays as it was: %s', error)
         return False
-    names = check.names(fresh, spare, others)
+    names = check.names(fresh, spare(fresh), others)
     problems = [*check.values(fresh), *names.problems]
     for problem in problems:
         LOG.error('the configuration stays as it was: %s', problem)

@@ -2,12 +2,13 @@
 """SIGHUP: what may change while agent and conductor run."""
 
 import os
+import shutil
 import signal
 
 import pytest
 
 from devstack import processes
-from tests.functional import operating
+from tests.functional import conftest, operating
 
 pytestmark = pytest.mark.functional
 
@@ -72,6 +73,72 @@ def test_sighup_changes_how_often_the_heart_beats_and_periods(
 
     guest.wait_for(lambda: operating.metrics(port)[beats] >= 4, 'more are sent')
     guest.wait_for((tmp_path / 'marks').exists, 'the periodic method ran')
+
+
+LATE = """
+from oslo_config import cfg
+from guestagent import extension
+
+
+class Late(extension.Extension):
+    options = (cfg.StrOpt('colour', default='red'), cfg.FloatOpt('period', default=0.1))
+    ticks = 0
+
+    @extension.command(mutates=False)
+    def seen(self, context: extension.Context) -> list[object]:
+        return [self.conf.colour, self.ticks > 0]
+
+    @extension.periodic(spacing=60, option='period')
+    def tick(self) -> None:
+        self.ticks += 1
+"""
+
+
+def test_an_extension_that_is_installed_later_is_loaded_on_sighup(
+    agent, conductor, stock_client, guestctl, tmp_path
+):
+    conductor()
+    packages = tmp_path / 'packages'
+    shutil.copytree(conftest.PROBE, packages)
+    guest = agent(extensions='exec,late', packages=packages)
+    guest.wait_line('extension late: no installed package has the entry point')
+    before = guest.config.read_text()
+
+    (packages / 'late.py').write_text(LATE)
+    about = packages / 'late-1.0.dist-info'
+    about.mkdir()
+    (about / 'METADATA').write_text('Metadata-Version: 2.1\nName: late\nVersion: 1.0\n')
+    (about / 'entry_points.txt').write_text(
+        '[guestagent.extensions]\nlate = late:Late\nlost = nowhere:Lost\n'
+    )
+    guest.config.write_text(
+        before.replace('exec,late', 'late,lost')
+        + '[late]\ncolour = blue\nperiod = soon\n[lost]\na = 1\n'
+    )
+    os.kill(guest.pid, signal.SIGHUP)
+
+    guest.wait_line(
+        'extension late: ConfigFileValueError: .* period from .* is not valid'
+    )
+    good = guest.config.read_text().replace('period = soon\n', '')
+    guest.config.write_text(good)
+    os.kill(guest.pid, signal.SIGHUP)
+
+    guest.wait_line('extension lost: cannot be loaded from nowhere:Lost')
+    guest.wait_line('exec is enabled no more, but goes on until the end')
+    guest.wait_line('loaded and started: late$')
+    late = stock_client(guest.instance, namespace='late')
+    processes.wait_for(
+        lambda: late.call({}, 'seen') == ['blue', True], 'its periodic method ran'
+    )
+    processes.wait_for(
+        lambda: (
+            '"late"'
+            in guestctl('instance', 'show', guest.instance, '-f', 'json').stdout
+        ),
+        'the conductor knows it',
+    )
+    assert guest.stop() == 0
 
 
 def test_sighup_reloads_the_conductor(conductor):
