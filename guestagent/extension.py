@@ -294,6 +294,14 @@ class Host:
         """
         raise errors.ExtensionUnavailable(f'extension {extension!r} is not loaded')
 
+    def own_paths(self) -> Sequence[str]:
+        """Return the full paths of what is the agent's own, its keys among it.
+
+        An extension that gives callers files must not give them these, nor what is
+        within.
+        """
+        return ()
+
 
 class Extension:
     """Base class of all extensions; every method here may be overridden.

@@ -22,12 +22,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from guestagent import errors, extension, logs, systemd
+from guestagent import errors, logs, systemd
 from guestagent import loop as loops
 from guestagent.agent import (
     casting,
     core,
     dispatcher,
+    hosting,
     identity,
     instance,
     machine,
@@ -55,46 +56,6 @@ CANCEL_SECONDS = 3.0
 REPORT_SECONDS = 2.0
 
 
-class _Host(extension.Host):
-    """What extensions are given: the reporter, and each other."""
-
-    def __init__(self, service: Service) -> None:
-        self._service = service
-
-    def report_facts(self, extension: str, facts: Mapping[str, Any]) -> None:
-        """See the base class."""
-        self._service.reporter.report_facts(extension, facts)
-
-    def report_event(self, extension: str, name: str, data: Mapping[str, Any]) -> None:
-        """See the base class."""
-        self._service.reporter.report_event(extension, name, data)
-
-    def cast(
-        self,
-        topic: str,
-        method: str,
-        args: Mapping[str, Any],
-        *,
-        context: Mapping[str, Any],
-        version: str,
-        latest: bool,
-    ) -> None:
-        """See the base class."""
-        self._service.casts.cast(
-            casting.Cast(topic, method, version, dict(args), dict(context), latest)
-        )
-
-    def call(
-        self,
-        extension: str,
-        method: str,
-        arguments: Mapping[str, Any],
-        context: extension.Context | None,
-    ) -> Any:
-        """See the base class."""
-        return self._service.registry.call(extension, method, arguments, context)
-
-
 class Service:
     """An agent, made of its parts.
 
@@ -116,7 +77,7 @@ class Service:
         self._conf = conf
         self.instance_id = instance.find(conf.instance_id)
         self.loop = loops.Loop()
-        host = _Host(self)
+        host = hosting.Host(self, conf)
         self.registry = registry.Registry(conf, host)
         self.bus = make_bus(conf, self.loop, self.instance_id)
         self.reporter = reporter.Reporter(

@@ -96,7 +96,7 @@ def wrap(fields: Mapping[str, Any]) -> str:
 
     :raises TypeError, ValueError, RecursionError: they are not JSON.
     """
-    return _dumps({'oslo.version': VERSION, 'oslo.message': _dumps(fields)})
+    return jsontext.written(fields, _enveloped)
 
 
 def unique_id() -> str:
@@ -197,6 +197,10 @@ def cast(
     fields = {f'{_CONTEXT}{key}': value for key, value in context.items()}
     fields.update(method=method, version=version, args=args, _unique_id=unique)
     return wrap(fields)
+
+
+def _enveloped(fields: Mapping[str, Any]) -> str:
+    return _dumps({'oslo.version': VERSION, 'oslo.message': _dumps(fields)})
 
 
 def _load(text: str | bytes) -> dict[str, Any]:

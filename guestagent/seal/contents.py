@@ -80,7 +80,8 @@ def write_result(command_id: str, result: Any) -> bytes:
 
     :raises TypeError, ValueError, RecursionError: it is not JSON.
     """
-    return _dumps({'id': command_id, 'result': result}).encode()
+    fields = {'id': command_id, 'result': result}
+    return jsontext.written(fields, _dumps).encode()
 
 
 def write_failure(command_id: str, failure: Mapping[str, Any]) -> bytes:

@@ -15,7 +15,7 @@ import binascii
 import os
 from typing import Any, NamedTuple
 
-from guestagent import digest
+from guestagent import digest, jsontext
 from guestagent.seal import cipher
 
 VERSION = b'\x01'
@@ -93,7 +93,7 @@ def load() -> Any:
 
 def encode(sealed: bytes) -> str:
     """Return a sealed value as the text that travels."""
-    return binascii.b2a_base64(sealed, newline=False).decode('ascii')
+    return jsontext.Verbatim(binascii.b2a_base64(sealed, newline=False), 'ascii')
 
 
 def take_apart(text: Any) -> Sealed:

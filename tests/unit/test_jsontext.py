@@ -26,3 +26,22 @@ def test_it_reads_what_json_reads(value, before, behind):
 def test_what_is_no_json_is_refused(text):
     with pytest.raises(json.JSONDecodeError):
         jsontext.loads(text)
+
+
+def _twice(fields):
+    return json.dumps({'inside': json.dumps(fields)})
+
+
+@given(VALUES, st.text(alphabet='ABCxyz019+/=', max_size=20), st.booleans())
+def test_what_goes_in_verbatim_is_what_the_encoder_would_write(value, text, alone):
+    def fields(data):
+        return {'id': value, 'result': data if alone else {'a': value, 'data': data}}
+
+    for encode in (json.dumps, _twice):
+        written = jsontext.written(fields(jsontext.Verbatim(text)), encode)
+        assert written == encode(fields(text))
+
+
+def test_what_is_not_verbatim_is_escaped():
+    fields = {'result': {'data': 'a"b\\'}}
+    assert json.loads(jsontext.written(fields, json.dumps)) == fields

@@ -19,7 +19,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from guestagent import errors, extension, imports
@@ -64,6 +64,10 @@ class _Host(extension.Host):
         """See the base class."""
         return self._child.ask(extension, method, arguments, context)
 
+    def own_paths(self) -> Sequence[str]:
+        """See the base class."""
+        return self._child.own_paths
+
 
 class Child:
     """Serves one extension on two descriptors.
@@ -102,6 +106,8 @@ class Child:
         )
         self._holds = False
         self._line_max = stdio.LINE_MAX
+        #: What is the agent's own, as it says.
+        self.own_paths: list[str] = []
         self._contexts: dict[int, extension.Context] = {}
         self._ids = itertools.count(1)
         self._asked: dict[int, _Asked] = {}
@@ -281,6 +287,7 @@ class Child:
         kind = message['type']
         if kind == 'configure':
             self._line_max = message['line_max']
+            self.own_paths = message.get('own_paths', [])
             section = description.section(self._name, self._kind, message['options'])
             self._made = self._kind(self._name, section, _Host(self))
             return None

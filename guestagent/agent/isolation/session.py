@@ -115,9 +115,12 @@ class Session:
         :raises guestagent.errors.ExtensionDied: it does not answer.
         :raises: what it raises.
         """
-        steps: list[tuple[str, dict[str, Any]]] = [
-            ('configure', {'options': options, 'line_max': stdio.LINE_MAX})
-        ]
+        about = {
+            'options': options,
+            'own_paths': list(self._host.own_paths()),
+            'line_max': stdio.LINE_MAX,
+        }
+        steps: list[tuple[str, dict[str, Any]]] = [('configure', about)]
         if start:
             steps.append(('start', {}))
         for kind, fields in steps:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from guestagent import errors
+from guestagent import errors, jsontext
 
 #: The version of the protocol.
 PROTOCOL = 1
@@ -90,7 +90,7 @@ def encode(message: Mapping[str, Any]) -> bytes:
 
     :raises TypeError, ValueError, RecursionError: JSON cannot carry it.
     """
-    return _encode(message).encode() + b'\n'
+    return jsontext.written(message, _encode).encode() + b'\n'
 
 
 def failure(error: BaseException) -> Message:
