@@ -5,6 +5,19 @@ from typing import Any
 
 from oslo_config import cfg
 
+
+def _period(name: str, default: float, what: str) -> cfg.FloatOpt:
+    return cfg.FloatOpt(
+        name,
+        default=default,
+        min=0,
+        max=86400,
+        mutable=True,
+        help=f'How many seconds lie between two looks at {what}. 0: never, and '
+        'nothing is spent on it.',
+    )
+
+
 OPTIONS = [
     cfg.FloatOpt(
         'period',
@@ -12,14 +25,23 @@ OPTIONS = [
         min=1,
         max=86400,
         mutable=True,
-        help='How many seconds lie between two looks at everything. Only '
-        'what has changed is sent.',
+        help='How many seconds lie between two looks at what has no period of '
+        'its own. Only what has changed is sent.',
+    ),
+    _period('load_period', 60, 'the load and the use of processors'),
+    _period('rates_period', 60, "memory's and the network's rates"),
+    _period('users_period', 60, 'users and sessions'),
+    cfg.ListOpt(
+        'unreported_facts',
+        default=[],
+        help='Facts that are not reported, by name; they are still told to those '
+        'who ask for them.',
     ),
     cfg.BoolOpt(
         'watch_changes',
         default=True,
-        help='Whether to look at network interfaces, mounts and the hostname '
-        'as soon as the kernel announces a change of them.',
+        help='Whether to look at network interfaces, mounts, disks, sessions and '
+        'the hostname as soon as the kernel announces a change of them.',
     ),
     cfg.FloatOpt(
         'change_delay',

@@ -49,10 +49,10 @@ class Monitoring(extension.Extension):
     def start(self) -> None:
         """Begin to listen for what the kernel announces."""
         if self.conf.watch_changes:
-            from guestagent_monitoring import watch
+            from guestagent_monitoring import sources, watch
 
             self._watch = watch.Watch(
-                watch.open_sources(), self._report, self.conf.change_delay
+                sources.open_sources(self._own()), self._report, self.conf.change_delay
             )
             self._watch.start()
 
@@ -109,12 +109,34 @@ class Monitoring(extension.Extension):
 
     @extension.periodic(spacing=60, option='period')
     def collect(self) -> None:
-        """Look at everything and report what changed."""
-        self._report(self._own())
+        """Look at what has no period of its own, and report what changed."""
+        self._collect('period')
+
+    @extension.periodic(spacing=60, option='load_period')
+    def collect_load(self) -> None:
+        """The same for the load and what processors do."""
+        self._collect('load_period')
+
+    @extension.periodic(spacing=60, option='rates_period')
+    def collect_rates(self) -> None:
+        """The same for memory's and the network's rates."""
+        self._collect('rates_period')
+
+    @extension.periodic(spacing=60, option='users_period')
+    def collect_users(self) -> None:
+        """The same for users and their sessions."""
+        self._collect('users_period')
+
+    def _collect(self, option: str) -> None:
+        """Look at the facts of one period that are reported."""
+        group = catalogue.REPORTED[option]
+        self._report([name for name in self._own() if name in group])
 
     def _own(self) -> list[str]:
         """Return the facts that are reported by themselves."""
-        return [name for name in self.collectors if name not in catalogue.ON_DEMAND]
+        return [
+            name for name in catalogue.reported(self.conf) if name in self.collectors
+        ]
 
     @contextlib.contextmanager
     def _held(self, names: Iterable[str]) -> Iterator[None]:
@@ -129,13 +151,17 @@ class Monitoring(extension.Extension):
         """Look at some facts and report those that moved enough to be told."""
         with self._held(names):
             settled = {
-                name: steady.RULES.get(name, steady.plain)(
-                    self._reported.get(name), value
-                )
+                name: self._settle(name, value)
                 for name, value in self._look(names)['facts'].items()
             }
             self._reported.update(settled)
             self.report_facts(settled)
+
+    def _settle(self, name: str, value: Any) -> Any:
+        """Return what was reported last where a value has moved a little only."""
+        if value is None:
+            return None
+        return steady.RULES.get(name, steady.plain)(self._reported.get(name), value)
 
     def _look(self, names: Iterable[str]) -> dict[str, Any]:
         """Ask the collectors; one that fails does not concern the others."""

@@ -6,60 +6,106 @@ So an agent that is idle, or that serves only some of them, pays for no other.
 
 from __future__ import annotations
 
-import functools
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-#: For each fact the module in ``collectors`` and its function.  These are reported.
-REPORTED = {
-    'hostname': ('system', 'hostname'),
-    'os': ('system', 'operating_system'),
-    'kernel': ('system', 'kernel'),
-    'architecture': ('system', 'architecture'),
-    'cpus': ('system', 'cpus'),
-    'boot_time': ('system', 'boot_time'),
-    'memory': ('memory', 'memory'),
-    'swap': ('memory', 'swap'),
-    'nics': ('nics', 'nics'),
-    'filesystems': ('filesystems', 'filesystems'),
+#: The facts that are reported, by the option that says how often they are looked at;
+#: for each the module in ``collectors`` and its function, or its class.
+REPORTED: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    'period': {
+        'hostname': ('system', 'hostname'),
+        'fqdn': ('naming', 'fqdn'),
+        'os': ('system', 'operating_system'),
+        'kernel': ('system', 'kernel'),
+        'architecture': ('system', 'architecture'),
+        'cpus': ('system', 'cpus'),
+        'boot_time': ('system', 'boot_time'),
+        'time_zone': ('naming', 'time_zone'),
+        'memory': ('memory', 'memory'),
+        'swap': ('memory', 'swap'),
+        'nics': ('nics', 'nics'),
+        'filesystems': ('filesystems', 'filesystems'),
+        'disk_serials': ('disks', 'disk_serials'),
+    },
+    'load_period': {'load': ('counters', 'load'), 'cpu_usage': ('rates', 'CpuUsage')},
+    'rates_period': {
+        'memory_rates': ('rates', 'MemoryRates'),
+        'traffic': ('rates', 'Traffic'),
+    },
+    'users_period': {'users': ('users', 'users'), 'sessions': ('users', 'sessions')},
 }
 #: These are told only to those who ask for them by name.
 ON_DEMAND = {
     'cpu_stats': ('counters', 'cpu_stats'),
-    'disk_serials': ('disks', 'disk_serials'),
     'disk_stats': ('counters', 'disk_stats'),
     'disks': ('disks', 'disks'),
-    'fqdn': ('naming', 'fqdn'),
     'interfaces': ('nics', 'interfaces'),
-    'load': ('counters', 'load'),
+    'memory_counters': ('rates', 'memory_counters'),
     'mounts': ('mounts', 'mounts'),
     'os_release': ('naming', 'os_release'),
     'routes': ('routes', 'routes'),
-    'sessions': ('users', 'sessions'),
-    'time_zone': ('naming', 'time_zone'),
     'uname': ('naming', 'uname'),
-    'users': ('users', 'users'),
+}
+#: The arguments of collectors that are options.
+_ARGUMENTS = {
+    'nics': {'ignored': 'ignored_interfaces'},
+    'traffic': {'ignored': 'ignored_interfaces'},
+    'filesystems': {
+        'ignored_mounts': 'ignored_mounts',
+        'ignored_types': 'ignored_filesystem_types',
+    },
 }
 
-Collector = Callable[[], Any]
+
+class Collector:
+    """Tells the present value of a fact.
+
+    :param module: of ``guestagent_monitoring.collectors``.
+    :param name: of its function, or of a class whose one object tells.
+    :param arguments: the options that it takes, by the names of its arguments.
+    """
+
+    def __init__(
+        self, conf: Any, module: str, name: str, arguments: Mapping[str, str]
+    ) -> None:
+        self._conf = conf
+        self._module = module
+        self._name = name
+        self._arguments = arguments
+        self._tell: Callable[..., Any] | None = None
+
+    def __call__(self) -> Any:
+        """Return the value; ``None``: the guest has no such thing."""
+        if self._tell is None:
+            module = importlib.import_module(
+                f'guestagent_monitoring.collectors.{self._module}'
+            )
+            found = getattr(module, self._name)
+            self._tell = found() if isinstance(found, type) else found
+        return self._tell(
+            **{
+                argument: getattr(self._conf, option)
+                for argument, option in self._arguments.items()
+            }
+        )
 
 
-def collectors(conf: Any) -> dict[str, Collector]:
+def collectors(conf: Any) -> dict[str, Callable[[], Any]]:
     """Return for each fact, by name, what tells its present value."""
-    options: dict[str, dict[str, Any]] = {
-        'nics': {'ignored': conf.ignored_interfaces},
-        'filesystems': {
-            'ignored_mounts': conf.ignored_mounts,
-            'ignored_types': conf.ignored_filesystem_types,
-        },
-    }
-    return {
-        name: functools.partial(_tell, *where, **options.get(name, {}))
-        for name, where in (REPORTED | ON_DEMAND).items()
-    }
+    found: dict[str, Callable[[], Any]] = {}
+    for group in (*REPORTED.values(), ON_DEMAND):
+        for name, (module, attribute) in group.items():
+            found[name] = Collector(conf, module, attribute, _ARGUMENTS.get(name, {}))
+    return found
 
 
-def _tell(module: str, function: str, **options: Any) -> Any:
-    collector = importlib.import_module(f'guestagent_monitoring.collectors.{module}')
-    return getattr(collector, function)(**options)
+def reported(conf: Any) -> list[str]:
+    """Return the facts that are reported: those with a period, that are not named."""
+    return [
+        name
+        for option, group in REPORTED.items()
+        if getattr(conf, option)
+        for name in group
+        if name not in conf.unreported_facts
+    ]

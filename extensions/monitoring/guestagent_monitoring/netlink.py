@@ -24,6 +24,7 @@ _INTERRUPTED = 0x10
 _TYPE_MASK = 0x3FFF
 #: RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR.
 _CHANGES = 0x1 | 0x10 | 0x100
+_KOBJECT_UEVENT = 15
 _SOCKET = socket.SOCK_RAW | socket.SOCK_CLOEXEC
 #: The kernel never fills more at once.
 BUFFER = 64 * 1024
@@ -59,15 +60,20 @@ def subscribe() -> socket.socket:
 
     :raises OSError: the kernel refuses.
     """
-    channel = socket.socket(
-        socket.AF_NETLINK, _SOCKET | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
-    )
-    try:
-        channel.bind((0, _CHANGES))
-    except OSError:
-        channel.close()
-        raise
-    return channel
+    return _listen(socket.NETLINK_ROUTE, _CHANGES)
+
+
+def subscribe_devices() -> socket.socket:
+    """Return a socket that becomes readable when a device comes, changes or goes.
+
+    :raises OSError: the kernel refuses.
+    """
+    return _listen(_KOBJECT_UEVENT, 1)
+
+
+def is_of_a_disk(message: bytes) -> bool:
+    """Whether what was announced of devices is about a disk or a partition; no I/O."""
+    return b'\0SUBSYSTEM=block\0' in message
 
 
 def messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
@@ -111,6 +117,16 @@ def _pieces(data: bytes, header: struct.Struct) -> Iterator[tuple[int, int]]:
             raise ValueError('an answer of netlink is cut short')
         yield start, length
         start += (length + 3) & ~3
+
+
+def _listen(protocol: int, groups: int) -> socket.socket:
+    channel = socket.socket(socket.AF_NETLINK, _SOCKET | socket.SOCK_NONBLOCK, protocol)
+    try:
+        channel.bind((0, groups))
+    except OSError:
+        channel.close()
+        raise
+    return channel
 
 
 def _collect(

@@ -19,6 +19,22 @@ FILESYSTEM_SHARE = 0.01
 #: being corrected.
 BOOT_TIME_SECONDS = 10
 
+#: How far a load, a share or a rate may move: so much, or this share of what it was.
+RATE_SHARE = 0.5
+LOAD = {'load1m': 0.5, 'load5m': 0.5, 'load15m': 0.5}
+CPU_PERCENT = 10.0
+MEMORY_RATES = {'swap_in': 50, 'swap_out': 50, 'faults': 2000, 'major_faults': 20}
+TRAFFIC = {
+    'rx_bytes': 16384,
+    'tx_bytes': 16384,
+    'rx_packets': 100,
+    'tx_packets': 100,
+    'rx_errs': 1,
+    'tx_errs': 1,
+    'rx_dropped': 10,
+    'tx_dropped': 10,
+}
+
 Settle = Callable[[Any, Any], Any]
 
 
@@ -58,6 +74,55 @@ def filesystems(
     return settled
 
 
+def load(
+    last: Mapping[str, float] | None, now: Mapping[str, float]
+) -> Mapping[str, float]:
+    """Return ``last`` unless an average has moved."""
+    return last if last is not None and _near(last, now, LOAD) else now
+
+
+def cpu_usage(
+    last: Mapping[str, float] | None, now: Mapping[str, float]
+) -> Mapping[str, float]:
+    """Return ``last`` unless a share has moved."""
+    floors = dict.fromkeys(now, CPU_PERCENT)
+    return last if last is not None and _near(last, now, floors, 0) else now
+
+
+def memory_rates(
+    last: Mapping[str, float] | None, now: Mapping[str, float]
+) -> Mapping[str, float]:
+    """Return ``last`` unless a rate has moved."""
+    return last if last is not None and _near(last, now, MEMORY_RATES) else now
+
+
+def traffic(
+    last: Mapping[str, Mapping[str, float]] | None,
+    now: Mapping[str, Mapping[str, float]],
+) -> dict[str, Mapping[str, float]]:
+    """Return ``now``, with ``last``'s rates for each interface that has not moved."""
+    known = last or {}
+    return {
+        name: known[name]
+        if name in known and _near(known[name], rates, TRAFFIC)
+        else rates
+        for name, rates in now.items()
+    }
+
+
+def _near(
+    last: Mapping[str, float],
+    now: Mapping[str, float],
+    floors: Mapping[str, float],
+    share: float = RATE_SHARE,
+) -> bool:
+    """Whether no number has moved by more than its floor, and by more than a share."""
+    return last.keys() == now.keys() and all(
+        abs(number - last[name]) <= max(floors[name], share * abs(last[name]))
+        for name, number in now.items()
+    )
+
+
 def _alike(
     last: Mapping[str, Any],
     now: Mapping[str, Any],
@@ -84,4 +149,8 @@ RULES: dict[str, Settle] = {
     'memory': memory,
     'swap': memory,
     'filesystems': filesystems,
+    'load': load,
+    'cpu_usage': cpu_usage,
+    'memory_rates': memory_rates,
+    'traffic': traffic,
 }

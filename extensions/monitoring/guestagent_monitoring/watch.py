@@ -1,71 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hears from the kernel that something has changed, asleep until then.
 
-The kernel announces changes of links and addresses on a netlink socket, of mounts by
-a priority event on /proc/self/mountinfo (proc(5)), and of the hostname by one on its
-file in /proc/sys.  One thread sleeps in one poll on all of them.
+One thread sleeps in one poll on all the sources.
 """
 
 from __future__ import annotations
 
-import functools
 import logging
 import select
 import socket
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from guestagent_monitoring import netlink
+from guestagent_monitoring.sources import Source
 
 LOG = logging.getLogger(__name__)
 
 #: Seconds that a look which has begun may take to end when the agent stops.
 STOP_SECONDS = 1.0
-
-
-class Source:
-    """Something that the kernel announces changes of; owns its file.
-
-    :ivar fact: what to look at then.
-    """
-
-    def __init__(self, fact: str, file: Any, events: int) -> None:
-        self.fact = fact
-        self.file = file
-        self.events = events
-
-    def drain(self) -> None:
-        """Take what was announced: it only matters that something was."""
-        try:
-            while isinstance(self.file, socket.socket):
-                self.file.recv(netlink.BUFFER)
-        except OSError:
-            pass  # no more is there, or more was announced than fits
-
-
-def open_sources() -> list[Source]:
-    """Return what this kernel lets us watch; the others are logged and left out."""
-    makers: tuple[tuple[str, Callable[[], Any], int], ...] = (
-        ('nics', netlink.subscribe, select.POLLIN),
-        (
-            'filesystems',
-            functools.partial(open, '/proc/self/mountinfo', 'rb', 0),
-            select.POLLPRI,
-        ),
-        (
-            'hostname',
-            functools.partial(open, '/proc/sys/kernel/hostname', 'rb', 0),
-            select.POLLPRI,
-        ),
-    )
-    sources = []
-    for fact, make, events in makers:
-        try:
-            sources.append(Source(fact, make(), events))
-        except OSError as error:
-            LOG.warning('changes of %s are noticed only periodically: %s', fact, error)
-    return sources
 
 
 class Watch:
@@ -120,9 +72,12 @@ class Watch:
             # A poll takes a file's notice away, so both count.
             noticed += self._poll.poll(0)
             sources = {self._sources[fd] for fd, _events in noticed}
-            for source in sources:
-                source.drain()
+            facts = {
+                fact for source in sources if source.drain() for fact in source.facts
+            }
+            if not facts:
+                continue
             try:
-                self._callback(sorted(source.fact for source in sources))
+                self._callback(sorted(facts))
             except Exception:
                 LOG.exception('a look at what has changed failed')

@@ -14,16 +14,21 @@ from guestagent.agent import registry
 
 NAMES = [
     'hostname',
+    'fqdn',
     'os',
     'kernel',
     'architecture',
     'cpus',
     'boot_time',
+    'time_zone',
     'memory',
     'swap',
     'nics',
     'filesystems',
+    'disk_serials',
 ]
+#: Those that have a period of their own.
+OTHERS = ['load', 'cpu_usage', 'memory_rates', 'traffic', 'users', 'sessions']
 
 
 @pytest.fixture
@@ -91,10 +96,11 @@ def test_facts_are_those_of_now_and_nothing_is_reported(scripted, host):
 @pytest.mark.parametrize(
     ('arguments', 'wanted'),
     [
-        ({}, NAMES),
+        ({}, NAMES + OTHERS),
         ({'prefix': 'h'}, ['hostname']),
         ({'names': ['swap', 'memory']}, ['memory', 'swap']),
         ({'prefix': 'm', 'names': ['swap', 'memory']}, ['memory']),
+        ({'prefix': 'c', 'names': ['cpu_stats', 'swap']}, ['cpu_stats']),
         ({'names': []}, []),
         ({'prefix': 'x'}, []),
     ],
@@ -192,6 +198,38 @@ def test_options_choose_what_is_left_out(make):
     }
 
 
+def test_each_period_looks_at_its_own(made, host):
+    made.collect_load()
+    made.collect_rates()
+    made.collect_users()
+
+    assert [list(facts) for facts in host.facts] == [
+        ['load', 'cpu_usage'],
+        ['memory_rates', 'traffic'],
+        ['users', 'sessions'],
+    ]
+
+
+def test_what_is_off_is_not_looked_at(make, host):
+    made = make(
+        monitoring_extension.Monitoring,
+        'monitoring',
+        load_period=0,
+        unreported_facts=['os', 'users'],
+    )
+
+    made.collect()
+    made.collect_users()
+    seen = made.refresh(extension.Context())['facts']
+
+    assert list(host.facts[0]) == [name for name in NAMES if name != 'os']
+    assert list(host.facts[1]) == ['sessions']
+    assert not {'os', 'users', 'load'} & set(seen)
+    assert set(
+        made.facts(extension.Context(), names=['os', 'users', 'load'])['facts']
+    ) == {'os', 'users', 'load'}
+
+
 def test_the_agent_can_check_and_call_it(made):
     loaded = registry.Loaded('monitoring', made)
 
@@ -199,10 +237,13 @@ def test_the_agent_can_check_and_call_it(made):
         name: command.info.mutates for name, command in loaded.commands.items()
     } == {'facts': False, 'refresh': False}
     loaded.commands['facts'].signature.check({'prefix': 'm', 'names': ['memory']})
-    ((method, info),) = loaded.periodics
-    assert method == made.collect
-    assert (info.option, info.immediately) == ('period', True)
-    assert info.jitter > 0
+    assert {info.option: method for method, info in loaded.periodics} == {
+        'period': made.collect,
+        'load_period': made.collect_load,
+        'rates_period': made.collect_rates,
+        'users_period': made.collect_users,
+    }
+    assert all(info.immediately and info.jitter > 0 for _, info in loaded.periodics)
 
 
 #: Modules that an idle agent must not have because of these two extensions.

@@ -11,7 +11,9 @@ import sys
 import threading
 
 import pytest
-from guestagent_monitoring import netlink, watch
+from guestagent_monitoring import netlink, sources, watch
+
+from devstack import processes
 
 
 @pytest.fixture
@@ -23,7 +25,7 @@ def kernel():
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         theirs.setblocking(False)
         ends.append(ours)
-        return ours, watch.Source(fact, theirs, select.POLLIN)
+        return ours, sources.Source((fact,), theirs, select.POLLIN)
 
     yield announce
     for end in ends:
@@ -121,12 +123,50 @@ def test_what_the_kernel_does_not_let_us_watch_is_left_out(monkeypatch, caplog):
 
     monkeypatch.setattr(netlink, 'subscribe', refuse)
 
-    sources = watch.open_sources()
-    for source in sources:
+    opened = sources.open_sources(['filesystems', 'nics', 'hostname'])
+    for source in opened:
         source.file.close()
 
-    assert [source.fact for source in sources] == ['filesystems', 'hostname']
+    assert [source.facts for source in opened] == [('filesystems',), ('hostname',)]
     assert 'nics are noticed only periodically' in caplog.text
+
+
+def test_what_does_not_matter_is_taken_and_not_told(kernel, start):
+    devices, source = kernel('disk_serials')
+    told = queue.Queue()
+    source._matters = netlink.is_of_a_disk
+    start([source], told.put)
+
+    devices.send(b'add@/devices/virtual/net/veth0\0ACTION=add\0SUBSYSTEM=net\0')
+    devices.send(b'add@/devices/x/block/vdb\0ACTION=add\0SUBSYSTEM=block\0SEQNUM=1\0')
+    assert told.get(timeout=10) == ['disk_serials']
+    devices.send(b'add@/devices/virtual/net/veth1\0ACTION=add\0SUBSYSTEM=net\0')
+    processes.wait_for(
+        lambda: not select.select([source.file], [], [], 0)[0], 'all is taken'
+    )
+    assert told.empty()
+
+
+def test_sessions_that_come_and_go_are_heard_of(tmp_path, monkeypatch, start):
+    monkeypatch.setattr(sources, 'SESSIONS', str(tmp_path))
+    told = queue.Queue()
+    opened = sources.open_sources(['sessions'])
+    start(opened, told.put)
+
+    (tmp_path / '.new').write_text('UID=0')
+    assert told.get(timeout=10) == ['sessions']
+    (tmp_path / '.new').rename(tmp_path / 'c1')
+    assert told.get(timeout=10) == ['sessions']
+    (tmp_path / 'c1').unlink()
+    assert told.get(timeout=10) == ['sessions']
+
+
+def test_a_guest_without_logind_has_no_sessions_to_watch(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, 'SESSIONS', str(tmp_path / 'none'))
+
+    assert sources.open_sources(['sessions', 'users']) == []
+    with pytest.raises(FileNotFoundError):
+        sources.watch_folder(str(tmp_path / 'none'))
 
 
 def test_a_refused_subscription_leaves_no_socket(monkeypatch):
