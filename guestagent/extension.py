@@ -38,7 +38,7 @@ PERIODIC_MARK = '__guestagent_periodic__'
 class CommandInfo:
     """What :func:`command` was told about a method."""
 
-    __slots__ = ('inline', 'mutates', 'repeatable', 'sensitive', 'timeout')
+    __slots__ = ('inline', 'mutates', 'repeatable', 'sensitive', 'timeout', 'urgent')
 
     def __init__(
         self,
@@ -47,8 +47,10 @@ class CommandInfo:
         repeatable: bool,
         sensitive: frozenset[str],
         inline: bool = False,
+        urgent: bool = False,
     ) -> None:
         self.inline = inline
+        self.urgent = urgent
         self.mutates = mutates
         self.timeout = timeout
         self.repeatable = repeatable
@@ -76,6 +78,7 @@ def command(
     repeatable: bool = False,
     sensitive: Sequence[str] = (),
     inline: bool = False,
+    urgent: bool = False,
 ) -> Callable[[Method], Method]:
     """Mark a method as a command that callers may send.
 
@@ -93,11 +96,15 @@ def command(
         no log, journal or error.
     :param inline: it returns at once what is known, and so waits for no worker; all
         else that the agent does waits for it.
+    :param urgent: it must get through when nothing else does, as what thaws a disk: it
+        has a thread of its own, and may use room that is kept back.
     :raises ValueError: it is inline and changes the guest.
     """
     if inline and mutates:
         raise ValueError('a command that changes the guest cannot be inline')
-    info = CommandInfo(mutates, timeout, repeatable, frozenset(sensitive), inline)
+    info = CommandInfo(
+        mutates, timeout, repeatable, frozenset(sensitive), inline, urgent
+    )
 
     def mark(method: Method) -> Method:
         setattr(method, COMMAND_MARK, info)
@@ -294,6 +301,21 @@ class Host:
         """
         raise errors.ExtensionUnavailable(f'extension {extension!r} is not loaded')
 
+    def hold_storage(
+        self, extension: str, devices: Sequence[str], seconds: float
+    ) -> bool:
+        """Write nothing of the agent's own to these devices: they will be frozen.
+
+        :param devices: ``major:minor`` of each, as in ``/proc/self/mountinfo``.
+        :param seconds: when they are thawed at the latest.
+        :returns: whether the agent's files are on one of them.
+        :raises guestagent.errors.StorageError: that cannot be: do not freeze them.
+        """
+        return False
+
+    def release_storage(self, extension: str) -> None:
+        """Take note that what this extension has named is thawed."""
+
     def own_paths(self) -> Sequence[str]:
         """Return the full paths of what is the agent's own, its keys among it.
 
@@ -377,6 +399,20 @@ class Extension:
     def report_event(self, name: str, data: Mapping[str, Any]) -> None:
         """Report that something happened, as the event ``<extension>.<name>``."""
         self._host.report_event(self.name, name, data)
+
+    def hold_storage(self, devices: Sequence[str], seconds: float) -> bool:
+        """Have the agent write nothing of its own to these devices; then freeze them.
+
+        :param devices: ``major:minor`` of each, as in ``/proc/self/mountinfo``.
+        :param seconds: when they are thawed at the latest.
+        :returns: whether the agent's files are on one of them.
+        :raises guestagent.errors.StorageError: that cannot be: do not freeze them.
+        """
+        return self._host.hold_storage(self.name, devices, seconds)
+
+    def release_storage(self) -> None:
+        """Say that what was named is thawed."""
+        self._host.release_storage(self.name)
 
     def cast(
         self,

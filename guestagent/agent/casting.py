@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from guestagent import errors, logs
 from guestagent import loop as loops
+from guestagent.agent import disk as disks
 from guestagent.agent import spool, spoolfile, spooling
 from guestagent.bus import base, envelope
 
@@ -62,12 +63,13 @@ class Caster:
         path: str,
         count: int,
         size: int,
+        disk: disks.Disk | None = None,
     ) -> None:
         self._loop = loop
         self._bus = bus
         self._spool = spool.Spool(count, size)
         self._keeper = spooling.Keeper(loop, self._spool, self._send)
-        self._keeper.start(spoolfile.SpoolFile(path), {'instance': instance})
+        self._keeper.start(spoolfile.SpoolFile(path, disk), {'instance': instance})
         self._on_way = 0
         self._wait = RETRY
         self._timer: loops.Timer | None = None
@@ -160,9 +162,15 @@ class Casts:
     """
 
     def __init__(
-        self, conf: Any, loop: loops.Loop, bus: base.Bus, instance: str
+        self,
+        conf: Any,
+        loop: loops.Loop,
+        bus: base.Bus,
+        instance: str,
+        disk: disks.Disk | None = None,
     ) -> None:
         self._conf = conf
+        self._disk = disk or disks.Disk()
         self._loop = loop
         self._bus = bus
         self._instance = instance
@@ -181,7 +189,7 @@ class Casts:
 
     def restore(self) -> None:
         """Take up what a process before has left."""
-        if os.path.exists(self._path):
+        if self._disk.exists(self._path):
             self._make()
 
     def connected(self) -> None:
@@ -211,5 +219,6 @@ class Casts:
                 self._path,
                 limits.max_reports,
                 limits.max_size,
+                self._disk,
             )
         return self._caster

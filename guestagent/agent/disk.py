@@ -10,6 +10,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import threading
+from typing import BinaryIO
 
 from guestagent import errors
 
@@ -17,13 +19,43 @@ from guestagent import errors
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+class AreaFull(OSError):
+    """The area that stands in the place of a frozen disk is full."""
+
+    def __init__(self, area: str) -> None:
+        super().__init__(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.area = area
+
+
+class _Urgency(threading.local):
+    urgent = False
+
+
+#: Whether what this thread writes may use the room that is kept back (``urgent``).
+URGENCY = _Urgency()
+
+
 class Disk:
-    """Each method is one or two system calls and raises what they raise: OSError."""
+    """Each method is one or two system calls and raises what they raise: OSError.
+
+    :cvar held: whether something else stands in the place of the disk for a while, and
+        what only makes a file smaller should wait.
+    """
+
+    held = False
 
     def read(self, path: str) -> bytes:
         """Return all that is in a file."""
         with open(path, 'rb') as file:
             return file.read()
+
+    def exists(self, path: str) -> bool:
+        """Whether there is such a file."""
+        return os.path.exists(path)
+
+    def stream(self, path: str) -> BinaryIO:
+        """Return what reads a file from its beginning, to be closed."""
+        return open(path, 'rb')
 
     def open(self, path: str) -> int:
         """Open a file that is there, to write and to read."""
@@ -36,6 +68,10 @@ class Disk:
     def close(self, fd: int) -> None:
         """Close a file."""
         os.close(fd)
+
+    def size(self, fd: int) -> int:
+        """Return how many bytes a file has."""
+        return os.fstat(fd).st_size
 
     def write(self, fd: int, data: bytes, offset: int) -> None:
         """Write all of ``data`` at ``offset``; when it raises, a part may be there."""
@@ -77,7 +113,11 @@ class Disk:
 
         :raises BlockingIOError: another process holds it.
         """
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        try:
+            # To ask for a file to be made waits for a frozen disk though it is there.
+            fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -88,6 +128,12 @@ class Disk:
 
 def explain(error: OSError, path: str) -> errors.StorageError:
     """Return an error that says what is wrong with a file, and what to do."""
+    if isinstance(error, AreaFull):
+        return errors.DiskFull(
+            f'the file system of {path} is frozen, and the area that stands in its '
+            f'place is full ({error.area}): wait until it is thawed, or raise [freeze] '
+            f'size'
+        )
     if error.errno in FULL:
         return errors.DiskFull(
             f'there is no room for {path} ({error.strerror}): free some'

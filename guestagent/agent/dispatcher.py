@@ -22,6 +22,7 @@ from typing import Any, Protocol
 from guestagent import errors, logs
 from guestagent import loop as loops
 from guestagent.agent import batches, counts, outcomes, steps, watch
+from guestagent.agent import disk as disks
 from guestagent.agent import pool as pools
 from guestagent.agent import request as requests
 from guestagent.bus import base
@@ -189,6 +190,9 @@ class Dispatcher:
 
     def _hand_on(self, request: requests.Request) -> bool:
         """Have a worker take care of a request; return whether there is room."""
+        if request.command is not None and request.command.info.urgent:
+            self._pool.urge(self._run_urgent, request)
+            return True
         if not request.mutates:
             return self._pool.submit(self._run, request)
         if not self._pool.enter():
@@ -201,6 +205,11 @@ class Dispatcher:
         """Accept, run and settle one request; on a worker."""
         for accepted in self._accept_all([request]):
             self._run_accepted(accepted)
+
+    def _run_urgent(self, request: requests.Request) -> None:
+        """Accept, run and settle one that must get through; on a thread of its own."""
+        disks.URGENCY.urgent = True
+        self._run(request)
 
     def _take_in(self, _: None) -> None:
         """Accept what has arrived, as far as workers are free for it; on a worker."""

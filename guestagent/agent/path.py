@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from guestagent import loop as loops
-from guestagent.agent import pool, recordfile, registry, steps, trust
+from guestagent.agent import disk, pool, recordfile, registry, steps, trust
 from guestagent.agent import request as requests
 from guestagent.agent.audit import making as auditing
 from guestagent.agent.journal import journal as journals
@@ -32,6 +32,7 @@ class Path:
 
     :param conf: with the options of :mod:`guestagent.conf.agent` registered.
     :param tell: takes (name, data) of an event of the agent's own.
+    :param held: the disk of the files.
     :ivar trust: whose word counts.
     :ivar limit: refuses when no worker is free.
     :ivar journal: the commands that change the guest.
@@ -47,13 +48,14 @@ class Path:
         known: registry.Registry,
         instance_id: str,
         tell: Callable[[str, Mapping[str, Any]], None],
+        held: disk.Disk,
     ) -> None:
         self._conf = conf
         self._known = known
-        self.trust = trust.Trust(conf, loop, instance_id)
+        self.trust = trust.Trust(conf, loop, instance_id, held)
         self.limit = limit.Limit(lambda: workers.has_room)
-        self.journal = _journal(conf, instance_id, tell)
-        self.audit = auditing.make(conf, loop, workers, tell)
+        self.journal = _journal(conf, instance_id, tell, held)
+        self.audit = auditing.make(conf, loop, workers, tell, held)
         self._bare = bare.Bare(known, conf.dispatcher.max_result_size)
         self._version = version.Version(known)
         self._policy = policy.Policy()
@@ -115,12 +117,15 @@ class Path:
 
 
 def _journal(
-    conf: Any, instance_id: str, tell: Callable[[str, Mapping[str, Any]], None]
+    conf: Any,
+    instance_id: str,
+    tell: Callable[[str, Mapping[str, Any]], None],
+    held: disk.Disk,
 ) -> journals.Journal:
     options = conf.journal
     path = os.path.join(conf.state_dir, 'journal')
     return journals.Journal(
-        recordfile.RecordFile(path, records.KIND, records.VERSION),
+        recordfile.RecordFile(path, records.KIND, records.VERSION, held),
         instance_id,
         states.Bounds(options.max_commands, options.max_size, options.retention),
         tell,

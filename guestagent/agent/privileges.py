@@ -138,6 +138,7 @@ def _hand_over(conf: Any, account: launcher.Account) -> None:
     :raises guestagent.errors.ConfigError: that cannot be.
     """
     _hand_over_folder(conf.state_dir, account)
+    _prepare_area(conf.freeze.folder, account)
     files = {'[seal] key_file': conf.seal.key_file, '[DEFAULT] log_file': conf.log_file}
     for option, path in files.items():
         try:
@@ -153,7 +154,9 @@ def _hand_over(conf: Any, account: launcher.Account) -> None:
 
 def _hand_over_folder(folder: str, account: launcher.Account) -> None:
     try:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
+        # One that is there may be on a frozen disk, for which its making would wait.
+        if not os.path.isdir(folder):
+            os.makedirs(folder, mode=0o700)
         for _, folders, files, fd in os.fwalk(folder):
             for name in (*folders, *files):
                 _give(name, fd, account)
@@ -162,6 +165,19 @@ def _hand_over_folder(folder: str, account: launcher.Account) -> None:
         raise errors.ConfigError(
             f'[DEFAULT] state_dir: {folder}: {error.strerror or error}'
         ) from None
+
+
+def _prepare_area(folder: str, account: launcher.Account) -> None:
+    """Have a folder in which the agent may write while its disk is frozen.
+
+    Without it the agent does as well, but its disk cannot be frozen.
+    """
+    with contextlib.suppress(OSError):  # who wants to freeze it is told
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        for _, folders, files, fd in os.fwalk(folder):
+            for name in (*folders, *files):
+                _give(name, fd, account)
+        _give(folder, None, account)
 
 
 def _give(name: str, folder: int | None, account: launcher.Account) -> None:

@@ -91,6 +91,11 @@ class RecordFile:
         return self._reserved - self._end
 
     @property
+    def held(self) -> bool:
+        """Whether to make it smaller should wait."""
+        return self._disk.held
+
+    @property
     def broken(self) -> bool:
         """Whether it must be rewritten before anything can be appended."""
         return self._broken

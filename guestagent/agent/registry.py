@@ -317,6 +317,13 @@ class Registry:
             except Exception:
                 LOG.exception('extension %s failed to stop', name)
 
+    def rouse(self, name: str) -> None:
+        """Have the process of an extension start, if it has one of its own."""
+        loaded = self._served.get(name)
+        rouse = getattr(loaded.instance, 'rouse', None) if loaded is not None else None
+        if rouse is not None:
+            rouse()
+
     def tell_interrupted(self, command: str, command_id: str) -> None:
         """Tell an extension that a command of its was cut short."""
         name, _, method = command.partition('.')

@@ -95,7 +95,8 @@ class ReplayFile:
         A disk that does not take it is logged, and tried again with the next one.
         """
         try:
-            if self._broken or self._count > max(RECORDS_MAX, 2 * len(self._window)):
+            large = self._count > max(RECORDS_MAX, 2 * len(self._window))
+            if self._broken or (large and not self._file.held):
                 self._rewrite()  # the command is among what the window knows
                 return
             self._file.append(self._window.record(seal))

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import guestagent
 from guestagent import errors, logs
 from guestagent import loop as loops
+from guestagent.agent import disk as disks
 from guestagent.agent import identity, machine, pace, spool, spoolfile, spooling
 from guestagent.bus import base, envelope, topics
 
@@ -98,10 +99,10 @@ class Reporter:
         self.sent = dict.fromkeys(spool.KINDS, 0)
         self.unsent: dict[str, int] = {}
 
-    def restore(self, path: str) -> None:
+    def restore(self, path: str, disk: disks.Disk | None = None) -> None:
         """Keep in this file what waits, and take what waits there from before."""
         here = machine.read()
-        before = self._keeper.start(spoolfile.SpoolFile(path), self._owner(here))
+        before = self._keeper.start(spoolfile.SpoolFile(path, disk), self._owner(here))
         if before is not None and before['instance'] == self._who.instance:
             self._compare(before, here)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from guestagent import errors, keyfile
 from guestagent import loop as loops
+from guestagent.agent import disk as disks
 from guestagent.agent import machine, recordfile, replayfile
 from guestagent.seal import guest, keys, window
 
@@ -24,17 +25,20 @@ class Sealing:
     """All that an agent with keys has beside one without.
 
     :param conf: with the section ``[seal]``.
+    :param disk: of the file that remembers former commands.
     :raises guestagent.errors.ConfigError: the keys cannot be read, or PyNaCl is not
         there.
     """
 
-    def __init__(self, conf: Any, loop: loops.Loop, instance: str) -> None:
+    def __init__(
+        self, conf: Any, loop: loops.Loop, instance: str, disk: disks.Disk | None = None
+    ) -> None:
         self._options = options = conf.seal
         limits = window.Limits(options.max_age * 1000, options.clock_skew * 1000)
         self._guest = guest.Guest(instance, read(options), limits)
         path = os.path.join(conf.state_dir, 'replay')
         self._file = replayfile.ReplayFile(
-            recordfile.RecordFile(path, replayfile.KIND, replayfile.VERSION),
+            recordfile.RecordFile(path, replayfile.KIND, replayfile.VERSION, disk),
             self._guest.window,
             loop,
             instance,

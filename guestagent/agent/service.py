@@ -43,6 +43,7 @@ from guestagent.agent import (
     state,
 )
 from guestagent.agent import request as requests
+from guestagent.agent.holding import storage
 from guestagent.bus import base, factory
 from guestagent.conf import check, listen
 
@@ -64,6 +65,7 @@ class Service:
     :param notifier: who tells systemd; ``None``: one of its own.
     :ivar casts: what extensions cast.
     :ivar path: the steps of a request, and what they keep.
+    :ivar storage: keeps off the disk while it is frozen.
     :ivar selfwatch: what the agent knows of itself.
     :raises guestagent.errors.ConfigError: the configuration makes no sense.
     """
@@ -77,6 +79,9 @@ class Service:
         self._conf = conf
         self.instance_id = instance.find(conf.instance_id)
         self.loop = loops.Loop()
+        self.storage = storage.Storage(
+            conf.state_dir, conf.freeze.folder, conf.freeze.size, self.loop
+        )
         host = hosting.Host(self, conf)
         self.registry = registry.Registry(conf, host)
         self.bus = make_bus(conf, self.loop, self.instance_id)
@@ -94,13 +99,21 @@ class Service:
             ),
             self._summaries,
         )
-        self.casts = casting.Casts(conf, self.loop, self.bus, self.instance_id)
+        self.casts = casting.Casts(
+            conf, self.loop, self.bus, self.instance_id, self.storage.disk
+        )
         self._snapshots = machine.Watch(self.loop, self._note_snapshot)
         self.loop.stood_still.append(self._note_standstill)
         self.started = time.monotonic()
         self.pool = pool.Pool(conf.dispatcher.workers, conf.dispatcher.backlog)
         self.path = path.Path(
-            conf, self.loop, self.pool, self.registry, self.instance_id, self._tell
+            conf,
+            self.loop,
+            self.pool,
+            self.registry,
+            self.instance_id,
+            self._tell,
+            self.storage.disk,
         )
         self.reporter.audit = self.path.audit
         self.reporter.seal = self.path.trust.report
@@ -136,6 +149,8 @@ class Service:
         :raises guestagent.errors.ConfigError: an extension that is required, or two
             that claim one name, stop the start.
         """
+        # Before anything is written: the disk may be frozen.
+        self.storage.open()
         self.load()
         self.loop.catch_signals(
             (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2), self._signal
@@ -171,7 +186,9 @@ class Service:
             LOG.warning('%s', note)
         state.prepare(self._conf.state_dir)
         self.path.open()
-        self.reporter.restore(os.path.join(self._conf.state_dir, 'spool'))
+        self.reporter.restore(
+            os.path.join(self._conf.state_dir, 'spool'), self.storage.disk
+        )
         self.casts.restore()
         self._snapshots.start()
         # The connection is made meanwhile; nothing is taken before the loop runs.
@@ -180,6 +197,8 @@ class Service:
         for loaded in self.registry.extensions():
             if not loaded.problem:
                 self._periodics.start(loaded)
+        for name in self.storage.holders:
+            self.registry.rouse(name)
         self.path.recover(self._resume, self.reporter.report_outcome)
         self.reporter.start()
         self.selfwatch.start()
@@ -284,6 +303,10 @@ class Service:
     def _rotate(self, keys: list[str], url: str, overlap: float) -> None:
         from guestagent.agent import rotation  # few agents ever get other keys
 
+        if self.storage.disk.held:
+            raise errors.Transient(
+                'the file system of the keys is frozen: repeat it when it is thawed'
+            )
         used = rotation.rotate(self._conf, keys, url, overlap)
         self.path.trust.reload()
         if used:
@@ -332,6 +355,7 @@ class Service:
         self.reporter.close()
         self.casts.close()
         self.path.close()
+        self.storage.close()
         if self._http is not None:
             self._http.close()
         self.loop.close()

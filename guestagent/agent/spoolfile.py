@@ -78,6 +78,11 @@ class SpoolFile:
         """Bytes in use, those of what is done with too."""
         return self._file.size
 
+    @property
+    def held(self) -> bool:
+        """Whether to make it smaller should wait."""
+        return self._file.held
+
     def open(self) -> Found:
         """Open the file, or make it."""
         replay = self._file.open()

@@ -163,7 +163,9 @@ class Keeper:
         """Return whether to write the file anew, and what is to be written."""
         spool = self._spool
         live = sum(one.size + spoolfile.OVERHEAD for one in spool.saved.values())
-        anew = self._broken or self._file.size - live > max(WASTE_MAX, live)
+        waste = self._file.size - live
+        large = waste > max(WASTE_MAX, live) and not self._file.held
+        anew = self._broken or large
         reports = list(spool.unsaved.values())
         if anew:
             reports += spool.saved.values()

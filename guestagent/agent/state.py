@@ -14,7 +14,9 @@ def prepare(folder: str) -> None:
     :raises guestagent.errors.ConfigError: it cannot be made, or not be written.
     """
     try:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
+        # One that is there may be on a frozen disk, for which its making would wait.
+        if not os.path.isdir(folder):
+            os.makedirs(folder, mode=0o700, exist_ok=True)
     except OSError as error:
         raise _unusable(folder, error.strerror or str(error)) from error
     if not os.access(folder, os.W_OK | os.X_OK):

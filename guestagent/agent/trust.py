@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from guestagent import loop as loops
+from guestagent.agent import disk as disks
 from guestagent.agent import steps
 from guestagent.agent.steps import plain
 
@@ -26,7 +27,9 @@ class Trust:
     :raises guestagent.errors.ConfigError: the keys cannot be used.
     """
 
-    def __init__(self, conf: Any, loop: loops.Loop, instance: str) -> None:
+    def __init__(
+        self, conf: Any, loop: loops.Loop, instance: str, disk: disks.Disk | None = None
+    ) -> None:
         self.unseal: list[steps.Step] = []
         self.refuse: list[steps.Step] = []
         self._allow_plain = conf.seal.allow_plain
@@ -36,7 +39,7 @@ class Trust:
             from guestagent.agent import sealing
             from guestagent.agent.steps import unseal
 
-            self._sealing = sealing.Sealing(conf, loop, instance)
+            self._sealing = sealing.Sealing(conf, loop, instance, disk)
             self.unseal.append(
                 unseal.Unseal(self._sealing, conf.dispatcher.max_result_size)
             )

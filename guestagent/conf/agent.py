@@ -219,6 +219,23 @@ BUS = [
     ),
 ]
 
+FREEZE = [
+    cfg.StrOpt(
+        'folder',
+        default='/run/guestagent/held',
+        help='Where the agent writes while the file system of state_dir is frozen: a '
+        'folder in memory (tmpfs), made if it is missing.',
+    ),
+    cfg.IntOpt(
+        'size',
+        default=16 * 1024 * 1024,
+        min=1024 * 1024,
+        max=1024 * 1024 * 1024,
+        help='How many bytes that may take. When it is full, commands that change the '
+        'guest are refused until the thaw, and reports wait in memory.',
+    ),
+]
+
 SECTIONS: list[tuple[str, list[Any]]] = [
     ('dispatcher', DISPATCHER),
     ('reports', REPORTS),
@@ -226,6 +243,7 @@ SECTIONS: list[tuple[str, list[Any]]] = [
     ('spool', SPOOL),
     ('policy', policy.OPTIONS),
     ('audit', audit.OPTIONS),
+    ('freeze', FREEZE),
     ('bus', BUS),
     (seal.SECTION, seal.AGENT),
     (enroll.SECTION, enroll.AGENT),

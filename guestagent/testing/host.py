@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from guestagent import extension
@@ -20,6 +20,7 @@ class Host(extension.Host):
     :ivar facts: the present facts, ``{'<extension>.<key>': value}``.
     :ivar events: what happened, ``[('<extension>.<name>', data)]``, the oldest first.
     :ivar casts: what was cast, ``{topic, method, args, context, version, latest}``.
+    :ivar holds: what is frozen, ``{'<extension>': [device, ...]}``.
     :ivar answers: what other extensions' commands do, ``{'exec.run': function}``.
     """
 
@@ -27,6 +28,7 @@ class Host(extension.Host):
         self.facts: dict[str, Any] = {}
         self.events: list[tuple[str, dict[str, Any]]] = []
         self.casts: list[dict[str, Any]] = []
+        self.holds: dict[str, list[str]] = {}
         self.answers: dict[str, Answer] = dict(answers or {})
         self._lock = threading.Lock()
 
@@ -90,6 +92,17 @@ class Host(extension.Host):
         if answer is None:
             return super().call(extension, method, arguments, context)
         return answer(**arguments)
+
+    def hold_storage(
+        self, extension: str, devices: Sequence[str], seconds: float
+    ) -> bool:
+        """Note it; the agent has no files here."""
+        self.holds[extension] = list(devices)
+        return False
+
+    def release_storage(self, extension: str) -> None:
+        """Forget it."""
+        self.holds.pop(extension, None)
 
 
 def _sent(values: Mapping[str, Any]) -> dict[str, Any]:

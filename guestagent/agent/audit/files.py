@@ -7,6 +7,7 @@ is removed can still be followed.  Not safe for threads.
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -79,7 +80,7 @@ class Files:
         try:
             if self._fd < 0:
                 self._open()
-            if self._end >= self._size:
+            if self._end >= self._size and not self._disk.held:
                 self._rotate()
             self._write(records)
         except OSError as error:
@@ -121,7 +122,7 @@ class Files:
                 after = found[index + 1][0] if index + 1 < len(found) else None
                 if after is not None and after <= offset + 1:
                     continue
-                with open(path, encoding='utf-8', errors='surrogateescape') as file:
+                with self._lines(path) as file:
                     for number, line in enumerate(file, first):
                         if number > offset and line.endswith('\n'):
                             yield line[:-1]
@@ -158,7 +159,7 @@ class Files:
         """Return how a file ends."""
         fd = self._disk.open(path)
         try:
-            size = os.fstat(fd).st_size
+            size = self._disk.size(fd)
             start = max(0, size - _LINE_MAX)
             data = self._disk.read_at(fd, size - start, start)
         finally:
@@ -188,7 +189,7 @@ class Files:
         self.close()
         for number in range(COUNT - 1, 0, -1):
             older = f'{self._path}.{number - 1}' if number > 1 else self._path
-            if os.path.exists(older):
+            if self._disk.exists(older):
                 self._disk.rename(older, f'{self._path}.{number}')
         self._create()
 
@@ -206,12 +207,17 @@ class Files:
     def _paths(self) -> list[str]:
         """Return the files that are there, the oldest first."""
         names = [f'{self._path}.{number}' for number in range(COUNT - 1, 0, -1)]
-        return [path for path in (*names, self._path) if os.path.exists(path)]
+        return [path for path in (*names, self._path) if self._disk.exists(path)]
 
-    @staticmethod
-    def _first(path: str) -> int:
+    def _lines(self, path: str) -> io.TextIOWrapper:
+        """Open a file to read its lines."""
+        return io.TextIOWrapper(
+            self._disk.stream(path), encoding='utf-8', errors='surrogateescape'
+        )
+
+    def _first(self, path: str) -> int:
         """Return the number of a file's first record."""
-        with open(path, encoding='utf-8', errors='replace') as file:
+        with self._lines(path) as file:
             try:
                 return chain.read(file.readline().rstrip('\n')).head.length
             except chain.Broken:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from guestagent import loop as loops
+from guestagent.agent import disk as disks
 from guestagent.agent import pool as pools
 from guestagent.agent import request as requests
 from guestagent.agent.audit import files, log
@@ -17,11 +18,13 @@ from guestagent.agent.steps import audit as steps
 from guestagent.conf import audit as options
 
 
-def make(conf: Any, loop: loops.Loop, pool: pools.Pool, tell: log.Tell) -> log.Log:
+def make(
+    conf: Any, loop: loops.Loop, pool: pools.Pool, tell: log.Tell, disk: disks.Disk
+) -> log.Log:
     """Return the log that the configuration asks for; it is not open yet."""
     path = os.path.join(conf.state_dir, 'audit.log')
     return log.Log(
-        files.Files(path, conf.audit.max_size),
+        files.Files(path, conf.audit.max_size, disk),
         loop,
         pool,
         conf.audit.on_failure == options.REFUSE,

@@ -64,6 +64,19 @@ class _Host(extension.Host):
         """See the base class."""
         return self._child.ask(extension, method, arguments, context)
 
+    def hold_storage(
+        self, extension: str, devices: Sequence[str], seconds: float
+    ) -> bool:
+        """See the base class."""
+        fields = {'type': 'hold', 'devices': list(devices), 'seconds': seconds}
+        # What this process imports would leave its compiled form on the disk.
+        sys.dont_write_bytecode = True
+        return bool(self._child.request(fields))
+
+    def release_storage(self, extension: str) -> None:
+        """See the base class."""
+        self._child.request({'type': 'release'})
+
     def own_paths(self) -> Sequence[str]:
         """See the base class."""
         return self._child.own_paths
@@ -206,19 +219,25 @@ class Child:
 
         :raises: what that raises.
         """
-        number = next(self._ids)
-        asked = self._asked[number] = _Asked()
         running = (key for key, one in list(self._contexts.items()) if one is context)
-        self.send(
+        return self.request(
             {
                 'type': 'call',
-                'id': number,
                 'extension': name,
                 'method': method,
                 'args': dict(arguments),
                 'for': next(running, 0),
             }
         )
+
+    def request(self, fields: Mapping[str, Any]) -> Any:
+        """Ask the agent for something, and wait for the answer.
+
+        :raises: what the agent answers.
+        """
+        number = next(self._ids)
+        asked = self._asked[number] = _Asked()
+        self.send({**fields, 'id': number})
         # If it is the thread that reads which asks, it could not read the answer.
         self._hand_over(self._turn)
         asked.done.wait()

@@ -21,6 +21,7 @@ _TAKEN = {name for name in dir(extension.Extension) if not name.startswith('_')}
     'isolated_process',
     'name',
     'plan',
+    'rouse',
 }
 
 
@@ -114,6 +115,7 @@ def _command(name: str, about: Mapping[str, Any]) -> Command:
         None if about.get('timeout', 60) is None else _number(about, 'timeout', 60),
         _get(about, 'repeatable', bool, False),
         frozenset(map(str, _get(about, 'sensitive', list, []))),
+        urgent=_get(about, 'urgent', bool, False),
     )
     arguments = [_argument(each) for each in _get(about, 'arguments', list, [])]
     # Python's own rule, and a reader's: what may be left out comes last.

@@ -85,6 +85,12 @@ class Keeper:
         finally:
             self._used = time.monotonic()
 
+    def rouse(self) -> None:
+        """Start the process although nobody uses it; does not wait."""
+        threading.Thread(
+            target=self._revive, name=f'rouse {self._name}', daemon=True
+        ).start()
+
     def stop(self) -> None:
         """End the process; the last thing to do."""
         self._stopping = True
@@ -201,7 +207,8 @@ class Keeper:
             'crashed',
             {'reason': end.reason, 'stderr': end.stderr, 'failures': self._failures},
         )
-        if not self._plan.idle and not self._stopping:
+        # What it held, and nobody else knows of, is found again by its start.
+        if (not self._plan.idle or ended.busy) and not self._stopping:
             self._timer = threading.Timer(
                 self._not_before - time.monotonic(), self._revive
             )

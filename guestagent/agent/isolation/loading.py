@@ -39,6 +39,10 @@ class Isolated(extension.Extension):
         """Start what is never idle; anything else starts when it is used."""
         self._keeper.begin()
 
+    def rouse(self) -> None:
+        """Start the process now, as when it is used."""
+        self._keeper.rouse()
+
     def stop(self) -> None:
         """End the process."""
         self._keeper.stop()

@@ -247,7 +247,7 @@ class Session:
             self.health = str(message.get('text', 'ok'))
         elif kind == 'busy':
             self.busy = bool(message.get('busy'))
-        elif kind == 'call':
+        elif kind in ('call', 'hold', 'release'):
             self._call(message)
         else:
             LOG.debug('extension %s: unknown message %r', self._name, kind)
@@ -264,7 +264,7 @@ class Session:
             waiter.context.report_progress(percent, str(message.get('text', '')))
 
     def _call(self, message: stdio.Message) -> None:
-        """Run another extension's command on a thread of its own: it may take long."""
+        """Do what it asks of us on a thread of its own: it may take long."""
         if self._asked.acquire(blocking=False):
             threading.Thread(
                 target=self._answer, args=(message,), name='asked', daemon=True
@@ -275,16 +275,9 @@ class Session:
         self._process.send(answer)
 
     def _answer(self, message: stdio.Message) -> None:
-        """Run another extension's command, and tell the process what came of it."""
-        number = message.get('for')
-        asker = self._waiting.get(number) if isinstance(number, int) else None
+        """Do what it asks of us, and tell the process what came of it."""
         try:
-            result = self._host.call(
-                str(message.get('extension')),
-                str(message.get('method')),
-                _object(message, 'args'),
-                asker.context if asker is not None else None,
-            )
+            result = self._do(message)
             answer = {'type': 'result', 'id': message.get('id'), 'result': result}
             self._process.send(answer)
         except Exception as error:  # noqa: BLE001 (the process is told)
@@ -292,6 +285,25 @@ class Session:
             self._process.send(answer)
         finally:
             self._asked.release()
+
+    def _do(self, message: stdio.Message) -> Any:
+        if message['type'] == 'hold':
+            devices, seconds = message.get('devices'), message.get('seconds')
+            if not isinstance(devices, list) or type(seconds) not in (int, float):
+                raise ValueError('hold takes devices, a list, and seconds, a number')
+            return self._host.hold_storage(
+                self._name, [str(each) for each in devices], float(seconds or 0)
+            )
+        if message['type'] == 'release':
+            return self._host.release_storage(self._name)
+        number = message.get('for')
+        asker = self._waiting.get(number) if isinstance(number, int) else None
+        return self._host.call(
+            str(message.get('extension')),
+            str(message.get('method')),
+            _object(message, 'args'),
+            asker.context if asker is not None else None,
+        )
 
     def _ended(self, end: process.End) -> None:
         """Answer all who wait; on the thread that listened."""

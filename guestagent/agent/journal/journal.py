@@ -352,7 +352,9 @@ class Journal:
 
     def _look_at_waste(self) -> None:
         waste = self._file.size - self._states.size
-        if waste <= max(WASTE_MAX, self._states.size) or self._file.broken:
+        if waste <= max(WASTE_MAX, self._states.size):
+            return
+        if self._file.broken or self._file.held:
             return
         with self._lock:
             if self._compaction is not None:

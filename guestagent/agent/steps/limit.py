@@ -19,7 +19,7 @@ class Limit(steps.Step):
         self.stopping = False
 
     def admit(self, request: requests.Request) -> None:
-        """Let it pass if there is room; what needs no worker always passes.
+        """Let it pass if there is room; what needs no worker of the pool always passes.
 
         :raises guestagent.errors.Busy: all workers and the backlog are full.
         :raises guestagent.errors.Stopping: the agent takes no more.
@@ -30,6 +30,8 @@ class Limit(steps.Step):
             raise errors.Stopping(
                 'the agent is stopping; repeat the request when it is back'
             )
+        if request.command is not None and request.command.info.urgent:
+            return
         if not self._has_room():
             raise errors.Busy(
                 'all workers of the agent are busy and its backlog is '

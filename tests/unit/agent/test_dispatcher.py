@@ -9,6 +9,7 @@ import pytest
 
 from guestagent import errors, extension
 from guestagent import loop as loops
+from guestagent.agent import disk as disks
 from guestagent.agent import dispatcher, pool, recordfile, registry, steps
 from guestagent.agent import request as requests
 from guestagent.agent.journal import journal, records, states
@@ -33,6 +34,10 @@ class Echo(extension.Extension):
     def change(self, context: extension.Context, value: int = 0) -> int:
         self.ran = getattr(self, 'ran', 0) + 1
         return self.ran
+
+    @extension.command(mutates=True, urgent=True)
+    def thaw(self, context: extension.Context) -> bool:
+        return disks.URGENCY.urgent
 
     @extension.command(mutates=True, timeout=0.2)
     def hang(self, context: extension.Context) -> None:
@@ -166,6 +171,19 @@ def test_what_is_inline_is_answered_at_once_though_all_workers_are_busy():
 
     assert door.log[0] == 'ack'
     assert door.log[1].result == threading.get_ident()
+    bench.loop.close()
+
+
+def test_what_is_urgent_gets_through_though_all_workers_are_busy():
+    bench = Bench(workers=1, backlog=0)
+    gate = threading.Event()
+    bench.pool.submit(lambda _: gate.wait(20), None)
+
+    door = bench.submit('thaw', command_id='urgent')
+
+    assert answer(bench, door).result is True
+    assert bench.journal.find('', 'urgent').ended >= 0
+    gate.set()
     bench.loop.close()
 
 

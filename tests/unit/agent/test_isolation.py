@@ -2,6 +2,7 @@
 """Extensions in processes of their own: what works as it does in the agent."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -41,6 +42,7 @@ def test_the_stand_in_says_what_the_class_would(load):
             )
         assert other.info.mutates == command.info.mutates
         assert other.info.timeout == command.info.timeout
+        assert other.info.urgent == command.info.urgent
         assert other.info.sensitive == command.info.sensitive
         assert other.function.__doc__ == command.function.__doc__
     [(_, here_info)], [(_, there_info)] = here.periodics, there.periodics
@@ -91,6 +93,33 @@ def test_a_process_that_holds_something_stays(load):
         bed.wait(lambda: not bed.alive(pid), 'the end of the idle process')
         assert time.monotonic() - began >= 1.5
         assert colour == 'blue'
+
+
+def test_what_it_will_freeze_is_kept_off_in_its_own_name(load, guestagent_host):
+    with testing.started(load(), name='isolated', host=guestagent_host) as made:
+        testing.call(made, 'freeze', devices=['7:0', '7:1'])
+        assert guestagent_host.holds == {'isolated': ['7:0', '7:1']}
+        testing.call(made, 'freeze', devices=[])
+        assert guestagent_host.holds == {}
+
+
+def test_one_that_must_start_is_roused(load, tmp_path):
+    marks = tmp_path / 'marks'
+    with testing.started(
+        load(), name='isolated', options={'marks': str(marks)}
+    ) as made:
+        assert not marks.exists()
+        made.rouse()
+        bed.wait(lambda: made.isolated_process() is not None, 'its start')
+        bed.wait(marks.exists, 'its mark')
+
+
+def test_one_that_dies_while_it_holds_something_starts_again(load):
+    kind = load(kind='Holding', isolate_idle=60)
+    with testing.started(kind, name='isolated') as made:
+        pid, _ = testing.call(made, 'hold', seconds=60)
+        os.kill(pid, signal.SIGKILL)
+        bed.wait(lambda: (made.isolated_process() or {'pid': pid})['pid'] != pid)
 
 
 def test_one_that_is_never_idle_starts_with_the_agent_and_again(load, tmp_path):

@@ -9,6 +9,7 @@ def test_state_keys_policy_and_configuration_are_the_agents_own(tmp_path, monkey
     file.write_text(
         f'[DEFAULT]\nstate_dir = {tmp_path}/state\n'
         f'[seal]\nkey_file = keys\n[policy]\nfile = /etc/policy.conf\n'
+        f'[freeze]\nfolder = /run/held\n'
     )
     conf = config.Config()
     agent.register(conf)
@@ -16,6 +17,6 @@ def test_state_keys_policy_and_configuration_are_the_agents_own(tmp_path, monkey
         ['--config-file', str(file)], prog='guestagent', name='agent', description=''
     )
 
-    assert ownpaths.find(conf) == sorted(
-        ['/etc/policy.conf', f'{tmp_path}/keys', f'{tmp_path}/state', str(file)]
-    )
+    expected = ['/etc/policy.conf', '/run/held', str(file)]
+    expected += [f'{tmp_path}/keys', f'{tmp_path}/state']
+    assert ownpaths.find(conf) == sorted(expected)

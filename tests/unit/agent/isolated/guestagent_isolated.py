@@ -49,6 +49,14 @@ class Isolated(extension.Extension):
         """Return the value."""
         return value
 
+    @extension.command(mutates=True, urgent=True)
+    def freeze(self, context: extension.Context, devices: list[str]) -> bool:
+        """Have the agent keep off them, or on again if there are none."""
+        if devices:
+            return self.hold_storage(devices, 30)
+        self.release_storage()
+        return False
+
     @extension.command(mutates=True, timeout=7, sensitive=('return',))
     def seen(
         self,
