@@ -31,6 +31,7 @@ OPTIONS = [
     _period('load_period', 60, 'the load and the use of processors'),
     _period('rates_period', 60, "memory's and the network's rates"),
     _period('users_period', 60, 'users and sessions'),
+    _period('applications_period', 600, 'what is installed'),
     cfg.ListOpt(
         'unreported_facts',
         default=[],

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from guestagent import errors, extension
 from guestagent_monitoring import facts as catalogue
-from guestagent_monitoring import steady
+from guestagent_monitoring import spread, steady
 
 if TYPE_CHECKING:
     from oslo_config import cfg
@@ -37,6 +37,7 @@ class Monitoring(extension.Extension):
         self._reported: dict[str, Any] = {}
         self._problems: dict[str, str] = {}
         self._problems_lock = threading.Lock()
+        self._spread = spread.Spread()
         self._watch: watch.Watch | None = None
 
     @classmethod
@@ -103,8 +104,7 @@ class Monitoring(extension.Extension):
         names = self._own()
         with self._held(names):
             seen = self._look(names)
-            self._reported.update(seen['facts'])
-            self.report_facts(seen['facts'])
+            self._publish(seen['facts'])
         return seen
 
     @extension.periodic(spacing=60, option='period')
@@ -126,6 +126,11 @@ class Monitoring(extension.Extension):
     def collect_users(self) -> None:
         """The same for users and their sessions."""
         self._collect('users_period')
+
+    @extension.periodic(spacing=600, option='applications_period')
+    def collect_applications(self) -> None:
+        """The same for what is installed."""
+        self._collect('applications_period')
 
     def _collect(self, option: str) -> None:
         """Look at the facts of one period that are reported."""
@@ -154,8 +159,23 @@ class Monitoring(extension.Extension):
                 name: self._settle(name, value)
                 for name, value in self._look(names)['facts'].items()
             }
-            self._reported.update(settled)
-            self.report_facts(settled)
+            self._publish(settled)
+
+    def _publish(self, facts: dict[str, Any]) -> None:
+        """Report facts; with what is installed go the facts that it is spread over."""
+        more: dict[str, Any] = {}
+        event: dict[str, Any] = {}
+        known = self._reported.get('applications')
+        if facts.get('applications', known) != known:
+            told = self._look(['application_list'])['facts']
+            if told:
+                more, event = self._spread.move(told['application_list'])
+            else:  # it has changed again meanwhile, and cannot be told: the next time
+                facts = {key: facts[key] for key in facts if key != 'applications'}
+        self._reported.update(facts)
+        self.report_facts({**facts, **more})
+        if event:
+            self.report_event('applications', event)
 
     def _settle(self, name: str, value: Any) -> Any:
         """Return what was reported last where a value has moved a little only."""

@@ -34,9 +34,11 @@ REPORTED: Mapping[str, Mapping[str, tuple[str, str]]] = {
         'traffic': ('rates', 'Traffic'),
     },
     'users_period': {'users': ('users', 'users'), 'sessions': ('users', 'sessions')},
+    'applications_period': {'applications': ('applications', 'applications')},
 }
 #: These are told only to those who ask for them by name.
 ON_DEMAND = {
+    'application_list': ('applications', 'application_list'),
     'cpu_stats': ('counters', 'cpu_stats'),
     'disk_stats': ('counters', 'disk_stats'),
     'disks': ('disks', 'disks'),

@@ -28,7 +28,15 @@ NAMES = [
     'disk_serials',
 ]
 #: Those that have a period of their own.
-OTHERS = ['load', 'cpu_usage', 'memory_rates', 'traffic', 'users', 'sessions']
+OTHERS = [
+    'load',
+    'cpu_usage',
+    'memory_rates',
+    'traffic',
+    'users',
+    'sessions',
+    'applications',
+]
 
 
 @pytest.fixture
@@ -242,6 +250,7 @@ def test_the_agent_can_check_and_call_it(made):
         'load_period': made.collect_load,
         'rates_period': made.collect_rates,
         'users_period': made.collect_users,
+        'applications_period': made.collect_applications,
     }
     assert all(info.immediately and info.jitter > 0 for _, info in loaded.periodics)
 
