@@ -67,17 +67,22 @@ isolate_cpu = 0
 isolate_cpu_time = 0
 isolate_files = {files}
 """
-_EXEC = _ROOTS.format(
-    name='exec',
-    more='Whoever wants exec to have fewer rights names another isolate_user.',
-    files=8192,
-)
-_DATASTORE = (
-    _ROOTS.format(
-        name='datastore', more='It stays there, to watch the server.', files=65536
+_SHORT = 'Its process is there while something is done.'
+_SECTIONS = {
+    name: _ROOTS.format(name=name, more=more, files=files)
+    for name, more, files in (
+        ('accounts', _SHORT, 8192),
+        ('datastore', 'It stays there, to watch the server.', 65536),
+        (
+            'exec',
+            'Whoever wants exec to have fewer rights names another isolate_user.',
+            8192,
+        ),
+        ('hardware', _SHORT, 8192),
+        ('power', _SHORT, 8192),
     )
-    + 'isolate_idle = 0\n'
-)
+}
+_SECTIONS['datastore'] += 'isolate_idle = 0\n'
 
 #: What extensions run, and not every system has.
 _PROGRAMS = {'datastore': ('zstd',)}
@@ -241,15 +246,17 @@ def _add_drop_in(package: deb.Package, service: str, name: str) -> None:
 def _agent_options() -> str:
     """Return the sample with what the package sets: least rights."""
     text = (_SAMPLES / 'agent.conf').read_text()
-    for before, after in (
-        ('\n#user =\n', '\nuser = guestagent\n'),
-        ('\n[exec]\n', f'\n[exec]\n{_EXEC}'),
-        ('\n[datastore]\n', f'\n[datastore]\n{_DATASTORE}'),
-    ):
-        if before not in text:
-            raise bundle.BundleError(f'agent.conf has no line {before.strip()!r}')
-        # The first: extensions have users, too, and [DEFAULT] is before them.
-        text = text.replace(before, after, 1)
+    before = '\n#user =\n'
+    if before not in text:
+        raise bundle.BundleError(f'agent.conf has no line {before.strip()!r}')
+    # The first: extensions have users, too, and [DEFAULT] is before them.
+    text = text.replace(before, '\nuser = guestagent\n', 1)
+    for name, options in _SECTIONS.items():
+        header = f'\n[{name}]\n'
+        if header not in text:
+            # An extension without options of its own is not in the sample.
+            text += f'\n{header}'
+        text = text.replace(header, f'{header}{options}', 1)
     return text
 
 

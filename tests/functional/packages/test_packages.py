@@ -113,11 +113,11 @@ def test_what_an_installation_leaves(pristine: conftest.Installed) -> None:
         assert words[5:] == [f'/var/lib/{user}', '/usr/sbin/nologin']
     assert owner_and_mode(tree, '/etc/default/guestagent-hub') == 'root:root 644'
     assert tree.run('id', '-un', 'guestagent-hub') == 'guestagent-hub\n'
-    # The agent is a user of its own; exec and datastore are not.
+    # The agent is a user of its own; what must act as root does.
     options = configparser.ConfigParser(interpolation=None)
     options.read(tree.path / 'etc/guestagent/agent.conf')
     assert dict(options.defaults()) == {'user': 'guestagent'}
-    for name in ('exec', 'datastore'):
+    for name in ('accounts', 'datastore', 'exec', 'hardware', 'power'):
         assert options[name]['isolate_user'] == 'root'
         assert options[name].getboolean('isolate')
     # Services are enabled and started through Debian's own helpers.
