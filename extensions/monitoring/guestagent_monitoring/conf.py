@@ -31,7 +31,10 @@ OPTIONS = [
     _period('load_period', 60, 'the load and the use of processors'),
     _period('rates_period', 60, "memory's and the network's rates"),
     _period('users_period', 60, 'users and sessions'),
+    _period('services_period', 120, "systemd's services"),
+    _period('listeners_period', 120, 'the ports that something listens on'),
     _period('applications_period', 600, 'what is installed'),
+    _period('reboot_period', 600, 'whether the guest should be started anew'),
     cfg.ListOpt(
         'unreported_facts',
         default=[],

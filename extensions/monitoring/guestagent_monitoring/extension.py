@@ -127,10 +127,25 @@ class Monitoring(extension.Extension):
         """The same for users and their sessions."""
         self._collect('users_period')
 
+    @extension.periodic(spacing=120, option='services_period')
+    def collect_services(self) -> None:
+        """The same for services."""
+        self._collect('services_period')
+
+    @extension.periodic(spacing=120, option='listeners_period')
+    def collect_listeners(self) -> None:
+        """The same for ports that something listens on."""
+        self._collect('listeners_period')
+
     @extension.periodic(spacing=600, option='applications_period')
     def collect_applications(self) -> None:
         """The same for what is installed."""
         self._collect('applications_period')
+
+    @extension.periodic(spacing=600, option='reboot_period')
+    def collect_reboot(self) -> None:
+        """The same for whether the guest should be started anew."""
+        self._collect('reboot_period')
 
     def _collect(self, option: str) -> None:
         """Look at the facts of one period that are reported."""

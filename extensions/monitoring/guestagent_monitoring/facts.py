@@ -21,6 +21,7 @@ REPORTED: Mapping[str, Mapping[str, tuple[str, str]]] = {
         'architecture': ('system', 'architecture'),
         'cpus': ('system', 'cpus'),
         'boot_time': ('system', 'boot_time'),
+        'virtualization': ('machine', 'virtualization'),
         'time_zone': ('naming', 'time_zone'),
         'memory': ('memory', 'memory'),
         'swap': ('memory', 'swap'),
@@ -34,7 +35,10 @@ REPORTED: Mapping[str, Mapping[str, tuple[str, str]]] = {
         'traffic': ('rates', 'Traffic'),
     },
     'users_period': {'users': ('users', 'users'), 'sessions': ('users', 'sessions')},
+    'services_period': {'services': ('services', 'services')},
+    'listeners_period': {'listeners': ('listeners', 'Listeners')},
     'applications_period': {'applications': ('applications', 'applications')},
+    'reboot_period': {'reboot_required': ('machine', 'reboot_required')},
 }
 #: These are told only to those who ask for them by name.
 ON_DEMAND = {

@@ -20,6 +20,7 @@ NAMES = [
     'architecture',
     'cpus',
     'boot_time',
+    'virtualization',
     'time_zone',
     'memory',
     'swap',
@@ -35,7 +36,10 @@ OTHERS = [
     'traffic',
     'users',
     'sessions',
+    'services',
+    'listeners',
     'applications',
+    'reboot_required',
 ]
 
 
@@ -250,6 +254,9 @@ def test_the_agent_can_check_and_call_it(made):
         'load_period': made.collect_load,
         'rates_period': made.collect_rates,
         'users_period': made.collect_users,
+        'services_period': made.collect_services,
+        'listeners_period': made.collect_listeners,
+        'reboot_period': made.collect_reboot,
         'applications_period': made.collect_applications,
     }
     assert all(info.immediately and info.jitter > 0 for _, info in loaded.periodics)
