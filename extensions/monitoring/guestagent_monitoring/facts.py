@@ -48,6 +48,7 @@ ON_DEMAND = {
     'disks': ('disks', 'disks'),
     'interfaces': ('nics', 'interfaces'),
     'memory_counters': ('rates', 'memory_counters'),
+    'memory_details': ('memory', 'details'),
     'mounts': ('mounts', 'mounts'),
     'os_release': ('naming', 'os_release'),
     'routes': ('routes', 'routes'),

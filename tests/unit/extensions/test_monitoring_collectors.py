@@ -18,6 +18,7 @@ MemTotal:        2030720 kB
 MemFree:          184356 kB
 MemAvailable:    1439844 kB
 Buffers:           10000 kB
+Cached:           700000 kB
 SwapTotal:        975868 kB
 SwapFree:         900000 kB
 HugePages_Total:       3
@@ -198,6 +199,14 @@ def test_memory_and_swap_of_a_sample(tree):
         'available': 1439844 * 1024,
     }
     assert memory.swap(root) == {'total': 975868 * 1024, 'free': 900000 * 1024}
+    assert memory.details(root) == {
+        'total': 2030720 * 1024,
+        'free': 184356 * 1024,
+        'buffers': 10000 * 1024,
+        'cached': 700000 * 1024,
+        'swap_total': 975868 * 1024,
+        'swap_free': 900000 * 1024,
+    }
 
 
 def test_memory_of_a_kernel_that_does_not_estimate(tree):

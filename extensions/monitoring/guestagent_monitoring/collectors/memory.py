@@ -27,6 +27,19 @@ def swap(root: str = '/') -> dict[str, int]:
     return {'total': fields['SwapTotal'], 'free': fields['SwapFree']}
 
 
+def details(root: str = '/') -> dict[str, int]:
+    """Return both, with what of the memory is buffers and cache."""
+    fields = _meminfo(root)
+    return {
+        'total': fields['MemTotal'],
+        'free': fields['MemFree'],
+        'buffers': fields['Buffers'],
+        'cached': fields['Cached'],
+        'swap_total': fields['SwapTotal'],
+        'swap_free': fields['SwapFree'],
+    }
+
+
 def _meminfo(root: str) -> dict[str, int]:
     fields = {}
     with open(os.path.join(root, 'proc/meminfo'), encoding='ascii') as file:
