@@ -33,8 +33,15 @@ OPTIONS = [
     _period('users_period', 60, 'users and sessions'),
     _period('services_period', 120, "systemd's services"),
     _period('listeners_period', 120, 'the ports that something listens on'),
+    _period('containers_period', 120, 'the containers of Docker and Podman'),
     _period('applications_period', 600, 'what is installed'),
     _period('reboot_period', 600, 'whether the guest should be started anew'),
+    _period('updates_period', 3600, 'the updates that wait'),
+    cfg.ListOpt(
+        'container_sockets',
+        default=['/run/docker.sock', '/run/podman/podman.sock'],
+        help='Where Docker and Podman are asked for their containers.',
+    ),
     cfg.ListOpt(
         'unreported_facts',
         default=[],

@@ -76,9 +76,10 @@ class Monitoring(extension.Extension):
     ) -> dict[str, Any]:
         """Return the facts as they are now; nothing is reported.
 
-        Those that are reported by themselves, or those among ``names``, if given; and
-        only such whose names begin with ``prefix``.  The result is ``{facts: {name:
-        value}, problems: {name: text}}``; the second says which could not be told.
+        Those that are reported by themselves and do not take long, or those among
+        ``names``, if given; and only such whose names begin with ``prefix``.  The
+        result is ``{facts: {name: value}, problems: {name: text}}``; the second says
+        which could not be told.
 
         :raises guestagent.errors.InvalidArgument: there is no such fact.
         """
@@ -88,7 +89,7 @@ class Monitoring(extension.Extension):
                     f'names: there is no fact {name!r}, but '
                     f'{", ".join(self.collectors)}'
                 )
-        wanted = self._own() if names is None else names
+        wanted = self._quick() if names is None else names
         return self._look(
             name
             for name in self.collectors
@@ -101,7 +102,7 @@ class Monitoring(extension.Extension):
 
         The result is that of ``facts``.
         """
-        names = self._own()
+        names = self._quick()
         with self._held(names):
             seen = self._look(names)
             self._publish(seen['facts'])
@@ -137,6 +138,11 @@ class Monitoring(extension.Extension):
         """The same for ports that something listens on."""
         self._collect('listeners_period')
 
+    @extension.periodic(spacing=120, option='containers_period')
+    def collect_containers(self) -> None:
+        """The same for containers."""
+        self._collect('containers_period')
+
     @extension.periodic(spacing=600, option='applications_period')
     def collect_applications(self) -> None:
         """The same for what is installed."""
@@ -146,6 +152,12 @@ class Monitoring(extension.Extension):
     def collect_reboot(self) -> None:
         """The same for whether the guest should be started anew."""
         self._collect('reboot_period')
+
+    # Not at the start, when the guest has other things to do.
+    @extension.periodic(spacing=3600, option='updates_period', immediately=False)
+    def collect_updates(self) -> None:
+        """The same for updates that wait."""
+        self._collect('updates_period')
 
     def _collect(self, option: str) -> None:
         """Look at the facts of one period that are reported."""
@@ -157,6 +169,10 @@ class Monitoring(extension.Extension):
         return [
             name for name in catalogue.reported(self.conf) if name in self.collectors
         ]
+
+    def _quick(self) -> list[str]:
+        """Return those of them that are told to whoever asks for everything."""
+        return [name for name in self._own() if name not in catalogue.LONG]
 
     @contextlib.contextmanager
     def _held(self, names: Iterable[str]) -> Iterator[None]:

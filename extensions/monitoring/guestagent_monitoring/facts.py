@@ -37,9 +37,13 @@ REPORTED: Mapping[str, Mapping[str, tuple[str, str]]] = {
     'users_period': {'users': ('users', 'users'), 'sessions': ('users', 'sessions')},
     'services_period': {'services': ('services', 'services')},
     'listeners_period': {'listeners': ('listeners', 'Listeners')},
+    'containers_period': {'containers': ('containers', 'containers')},
     'applications_period': {'applications': ('applications', 'applications')},
     'reboot_period': {'reboot_required': ('machine', 'reboot_required')},
+    'updates_period': {'updates': ('updates', 'Updates')},
 }
+#: What takes long to tell, so that whoever asks for everything does not ask for it.
+LONG = frozenset(('updates',))
 #: These are told only to those who ask for them by name.
 ON_DEMAND = {
     'application_list': ('applications', 'application_list'),
@@ -58,6 +62,7 @@ ON_DEMAND = {
 _ARGUMENTS = {
     'nics': {'ignored': 'ignored_interfaces'},
     'traffic': {'ignored': 'ignored_interfaces'},
+    'containers': {'sockets': 'container_sockets'},
     'filesystems': {
         'ignored_mounts': 'ignored_mounts',
         'ignored_types': 'ignored_filesystem_types',

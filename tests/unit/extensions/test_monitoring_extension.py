@@ -38,6 +38,7 @@ OTHERS = [
     'sessions',
     'services',
     'listeners',
+    'containers',
     'applications',
     'reboot_required',
 ]
@@ -256,10 +257,15 @@ def test_the_agent_can_check_and_call_it(made):
         'users_period': made.collect_users,
         'services_period': made.collect_services,
         'listeners_period': made.collect_listeners,
+        'containers_period': made.collect_containers,
+        'updates_period': made.collect_updates,
         'reboot_period': made.collect_reboot,
         'applications_period': made.collect_applications,
     }
-    assert all(info.immediately and info.jitter > 0 for _, info in loaded.periodics)
+    assert all(info.jitter > 0 for _, info in loaded.periodics)
+    assert [info.option for _, info in loaded.periodics if not info.immediately] == [
+        'updates_period'
+    ]
 
 
 #: Modules that an idle agent must not have because of these two extensions.

@@ -51,7 +51,7 @@ def rpm(root: str) -> Pairs:
 
     :raises OSError: it does not.
     """
-    if not any(_rpm_paths(root)) or programs.find('rpm') is None:
+    if not any(rpm_paths(root)) or programs.find('rpm') is None:
         return
     form = '%{NAME}\\t%{VERSION}-%{RELEASE}\\n'
     said = programs.ask(
@@ -108,7 +108,7 @@ class Source:
     def look(self, root: str) -> Installed:
         """Return what is installed now; an object that is new only if it changed."""
         # Taken before: what changes meanwhile is seen the next time.
-        signature = list(_signature(root, self._paths(root)))
+        signature = list(signature_of(root, self._paths(root)))
         if signature != self._signature:
             found: Installed = {}
             for name, version in self._read(root):
@@ -130,7 +130,7 @@ class Applications:
             'dpkg': Source(
                 dpkg, _fixed('var/lib/dpkg/status', 'var/lib/dpkg/status.d')
             ),
-            'rpm': Source(rpm, _rpm_paths),
+            'rpm': Source(rpm, rpm_paths),
             'apk': Source(apk, _fixed(*_APK)),
             'flatpak': Source(flatpak, _fixed('var/lib/flatpak/.changed', _FLATPAK)),
             'snap': Source(snap, _snap_paths),
@@ -179,7 +179,8 @@ def _fixed(*paths: str) -> Callable[[str], list[str]]:
     return lambda root: list(paths)
 
 
-def _rpm_paths(root: str) -> list[str]:
+def rpm_paths(root: str) -> list[str]:
+    """Return the files of rpm's database that are there, in any of its forms."""
     return [
         f'{folder}/{file}'
         for folder in _RPM_FOLDERS
@@ -197,7 +198,8 @@ def _snap_paths(root: str) -> list[str]:
     ]
 
 
-def _signature(root: str, paths: list[str]) -> Iterator[tuple[str, int, int, int]]:
+def signature_of(root: str, paths: list[str]) -> Iterator[tuple[str, int, int, int]]:
+    """Return what is another as soon as one of these files or folders changes."""
     for path in paths:
         try:
             told = os.stat(os.path.join(root, path))
