@@ -93,7 +93,8 @@ def load() -> Any:
 
 def encode(sealed: bytes) -> str:
     """Return a sealed value as the text that travels."""
-    return jsontext.Verbatim(binascii.b2a_base64(sealed, newline=False), 'ascii')
+    text = binascii.b2a_base64(sealed, newline=False).decode('ascii')
+    return jsontext.Verbatim(text)
 
 
 def take_apart(text: Any) -> Sealed:

@@ -78,6 +78,7 @@ _SECTIONS = {
             'Whoever wants exec to have fewer rights names another isolate_user.',
             8192,
         ),
+        ('file', 'Its process is there while a file is open.', 8192),
         ('hardware', _SHORT, 8192),
         ('power', _SHORT, 8192),
     )
