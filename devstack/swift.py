@@ -113,7 +113,7 @@ class Swift:
         self._ports = {name: processes.free_port() for name in _PROGRAMS}
         self._memcached = processes.free_port()
         self._password = os.urandom(8).hex()
-        self._children: list[processes.Process] = []
+        self._children: dict[str, processes.Process] = {}
         (folder / 'devices' / 'd1').mkdir(parents=True)
         self._configure()
         try:
@@ -144,10 +144,32 @@ class Swift:
         finally:
             line.close()
 
+    def kill(self, name: str) -> None:
+        """End one of its servers, such as ``proxy``, as a crash would."""
+        self._children.pop(name).kill()
+
+    def start(self, name: str) -> None:
+        """Start one that was killed, and wait until it answers."""
+        self._launch(name)
+        self._wait(name)
+
+    def limit(self, reserve: str) -> None:
+        """Take no more than leaves this much of the disk free, such as ``100%``: it is
+        full then.
+        """
+        path = self._folder / 'object.conf'
+        lines = path.read_text().splitlines()
+        kept = [line for line in lines if not line.startswith('fallocate_reserve')]
+        at = kept.index('[DEFAULT]') + 1
+        kept.insert(at, f'fallocate_reserve = {reserve}')
+        path.write_text('\n'.join([*kept, '']))
+        self.kill('object')
+        self.start('object')
+
     def stop(self) -> None:
         """End it; what it holds stays in the folder."""
         while self._children:
-            self._children.pop().kill()
+            self._children.popitem()[1].kill()
 
     def _configure(self) -> None:
         folder = self._folder
@@ -179,26 +201,35 @@ class Swift:
             raise processes.Failed(f'no rings for Swift: {done.stderr}')
 
     def _start(self) -> None:
-        commands: dict[str, list[str | pathlib.Path]] = {
-            'memcached': [
+        names = ('memcached', *_PROGRAMS, 'proxy')
+        for name in names:
+            self._launch(name)
+        for name in names[1:]:
+            self._wait(name)
+
+    def _launch(self, name: str) -> None:
+        argv: list[str | pathlib.Path] = [
+            f'swift-{name}-server',
+            self._folder / f'{name}.conf',
+            '-v',
+        ]
+        if name == 'memcached':
+            argv = [
                 'memcached',
                 *('-l', '127.0.0.1', '-p', str(self._memcached), '-m', '8', '-t', '1'),
                 *('-u', getpass.getuser()),
             ]
-        }
-        for name in (*_PROGRAMS, 'proxy'):
-            commands[name] = [
-                f'swift-{name}-server',
-                self._folder / f'{name}.conf',
-                '-v',
-            ]
-        for name, argv in commands.items():
-            self._children.append(
-                processes.Process(name, argv, self._folder / f'{name}.log')
-            )
-        for name, child in zip(_PROGRAMS, self._children[1:], strict=False):
+        self._children[name] = processes.Process(
+            name, argv, self._folder / f'{name}.log'
+        )
+
+    def _wait(self, name: str) -> None:
+        """Wait until a server answers."""
+        child = self._children[name]
+        if name == 'proxy':
+            child.wait_for(self._answers, 'Swift answers', 60)
+        else:
             child.wait_port(self._ports[name])
-        self._children[-1].wait_for(self._answers, 'Swift answers', 60)
 
     def _answers(self) -> bool:
         try:

@@ -29,7 +29,8 @@ from tests.benchmarks import (
     trove_client,
     trove_reference,
 )
-from tests.interop.trove import bed as troves
+from tests.interop.trove import guests as instances
+from tests.interop.trove import plane as planes
 
 REFERENCE = 'reference'
 BOTH = (bed.OURS, REFERENCE)
@@ -54,7 +55,7 @@ TOGETHER: stack.Options = {'trove': {'heartbeat_interval': 25}}
 ISOLATED: stack.Options = {
     **TOGETHER,
     'datastore': {
-        **dict.fromkeys(troves.LIMITS, 0),
+        **dict.fromkeys(instances.LIMITS, 0),
         'isolate': True,
         'isolate_user': getpass.getuser(),
     },
@@ -70,8 +71,8 @@ class Pair:
 
     def __init__(
         self,
-        plane: troves.Plane,
-        guests: dict[str, troves.Guest],
+        plane: planes.Plane,
+        guests: dict[str, instances.Guest],
         reference: trove_reference.Reference,
         transport: oslo_messaging.Transport,
     ) -> None:
@@ -136,18 +137,18 @@ class Pair:
 @contextlib.contextmanager
 def _pair(ground: bed.Bed, options: stack.Options = TOGETHER) -> Iterator[Pair]:
     """Give both, prepared; no agent runs, the server does."""
-    if not (troves.TROVE / 'bin' / 'trove-conductor').exists():
+    if not (planes.TROVE / 'bin' / 'trove-conductor').exists():
         raise processes.Failed('Trove is not there: run devstack/prepare test')
     venv = environments.trove()
     with contextlib.ExitStack() as stopping:
         folder = pathlib.Path(stopping.enter_context(tempfile.TemporaryDirectory()))
         database = databases.MariaDB(folder / 'mariadb')
         stopping.callback(database.remove)
-        plane = troves.Plane(folder, ground.broker, database)
+        plane = planes.Plane(folder, ground.broker, database)
         stopping.callback(plane.close)
         guests = {}
         for kind in BOTH:
-            guests[kind] = troves.Guest(
+            guests[kind] = instances.Guest(
                 plane, True, options=options, program=venv.program('guestagent')
             )
             stopping.callback(guests[kind].remove)
@@ -163,7 +164,7 @@ def _pair(ground: bed.Bed, options: stack.Options = TOGETHER) -> Iterator[Pair]:
         yield Pair(plane, guests, reference, transport)
 
 
-def _prepare(guest: troves.Guest, password: str) -> None:
+def _prepare(guest: instances.Guest, password: str) -> None:
     """Have our agent make the server, and give Trove's agent an account there."""
     guest.prepare(databases=[{'_name': name} for name in DATABASES])
     guest.start()

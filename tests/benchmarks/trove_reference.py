@@ -15,7 +15,8 @@ import threading
 from collections.abc import Iterator
 
 from devstack import processes
-from tests.interop.trove import bed
+from tests.interop.trove import guests
+from tests.interop.trove import plane as planes
 
 SCRIPT = pathlib.Path(__file__).with_name('trove_guest.py')
 
@@ -91,7 +92,7 @@ class Reference:
     """
 
     def __init__(
-        self, guest: bed.Guest, socket: pathlib.Path, password: str, daemon: str
+        self, guest: guests.Guest, socket: pathlib.Path, password: str, daemon: str
     ) -> None:
         self._guest = guest
         folder = guest.folder
@@ -120,7 +121,7 @@ class Reference:
         guest = self._guest
         return processes.Process(
             'trove-guestagent',
-            [bed.TROVE / 'bin' / 'python', SCRIPT, guest.folder,
+            [planes.TROVE / 'bin' / 'python', SCRIPT, guest.folder,
              '--config-dir', guest.config],
             guest.folder / 'reference.log',
             env=self._env,

@@ -87,8 +87,9 @@ class Base(extension.Extension):
 
     @extension.periodic(spacing=25, option='heartbeat_interval')
     def report(self) -> None:
-        """Tell the conductor the instance's status."""
+        """Tell the conductor the instance's status, and again what it may have lost."""
         self.beat()
+        self.conductor.tell_again()
 
     def beat(self) -> None:
         """Tell the status now."""

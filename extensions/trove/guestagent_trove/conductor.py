@@ -18,6 +18,9 @@ CONTEXT_KEYS = (
 
 NOTIFICATION = 'trove_notification'
 
+#: States of a backup that stays as it is.
+ENDED = ('COMPLETED', 'FAILED')
+
 
 class Send(Protocol):
     """What casts: :meth:`guestagent.extension.Extension.cast`."""
@@ -69,10 +72,23 @@ class Conductor:
 
     def update_backup(self, backup: str, **fields: Any) -> None:
         """Tell what has become of a backup: any of ``state``, ``size`` (GB),
-        ``location``, ``checksum``, ``backup_type``, ``success``.
+        ``location``, ``checksum``, ``backup_type``, ``success``; how it has ended is
+        kept for :meth:`tell_again`.
         """
         with self._lock:
-            self._cast('update_backup', {}, stamped=True, backup_id=backup, **fields)
+            self._update_backup(backup, fields)
+            if fields.get('state') in ENDED:
+                self._state.keep_backup(backup, fields)
+
+    def tell_again(self) -> None:
+        """Tell again, with some of the heartbeats, how the backups of late have ended.
+
+        Trove's conductor does what comes to it at once in no order, and loses some of
+        it.  Of what is told only this would never be put right.
+        """
+        with self._lock:
+            for backup, fields in self._state.backups_to_tell().items():
+                self._update_backup(backup, fields)
 
     def report_root(self) -> None:
         """Tell that root can log in."""
@@ -110,6 +126,9 @@ class Conductor:
                 message=message,
                 exception=trace,
             )
+
+    def _update_backup(self, backup: str, fields: Mapping[str, Any]) -> None:
+        self._cast('update_backup', {}, stamped=True, backup_id=backup, **fields)
 
     def _cast(
         self,

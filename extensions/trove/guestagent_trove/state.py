@@ -4,7 +4,7 @@
 ``phase``: ``new`` (nobody has prepared the instance), ``building``, ``ready`` or
 ``failed``; ``sent``: the last stamp of each method to the conductor; ``begun``: what is
 under way and must end for the control plane, by a number; ``restart``: the server must
-be restarted.
+be restarted; ``backups``: what has become of those of late, by id.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ NEW, BUILDING, READY, FAILED = 'new', 'building', 'ready', 'failed'
 #: such a step away.
 STEP = 0.001
 
+#: What has become of a backup is told again at the heartbeats 1, 2, 4, ... after it.
+AGAIN_MAX = 64
+
 
 class State:
     """One guest's; used from several threads.
@@ -40,7 +43,7 @@ class State:
         self._now = now
         self._lock = threading.RLock()
         self._values: dict[str, Any] = {
-            'phase': NEW, 'sent': {}, 'begun': {}, 'restart': False
+            'phase': NEW, 'sent': {}, 'begun': {}, 'restart': False, 'backups': {}
         }  # fmt: skip
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -102,6 +105,27 @@ class State:
             # A power cut may cost the last stamp; then the clock is ahead of it.
             self._save(False)
             return sent
+
+    def keep_backup(self, backup: str, fields: Mapping[str, Any]) -> None:
+        """Note, on the disk, what has become of a backup, to tell it again."""
+        with self._lock:
+            self._values['backups'][backup] = {'fields': dict(fields), 'beats': 0}
+            self._save(True)
+
+    def backups_to_tell(self) -> dict[str, dict[str, Any]]:
+        """Count a heartbeat; return the backups, with what became of them, that are to
+        be told with it.
+        """
+        with self._lock:
+            backups = self._values['backups']
+            due = {}
+            for backup, kept in list(backups.items()):
+                kept['beats'] += 1
+                if kept['beats'].bit_count() == 1:
+                    due[backup] = dict(kept['fields'])
+                if kept['beats'] >= AGAIN_MAX:
+                    del backups[backup]
+            return due
 
     def _save(self, synced: bool) -> None:
         new = self._path.with_suffix('.new')

@@ -4,35 +4,55 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from devstack import databases, servers
+from devstack import swift as swifts
 
-pytest.register_assert_rewrite('tests.interop.trove.guest_api')
-pytest.register_assert_rewrite('tests.interop.trove.server')
+for name in ('fleet', 'guest_api', 'server', 'storage'):
+    pytest.register_assert_rewrite(f'tests.interop.trove.{name}')
 
-from tests.interop.trove import bed  # noqa: E402
+from tests.interop.trove import account, guests  # noqa: E402
+from tests.interop.trove import plane as planes  # noqa: E402
+
+#: Of the guests: small parts, so that there are several.
+OPTIONS = {'datastore': {'backup_segment_size': 1024**2, 'log_part_size': 4096}}
 
 
 @pytest.fixture(scope='session')
 def plane(
     tmp_path_factory: pytest.TempPathFactory, mariadb: databases.MariaDB
-) -> Iterator[bed.Plane]:
+) -> Iterator[planes.Plane]:
     """Trove's conductor on its own schema, and a driver of its API."""
-    if not (bed.TROVE / 'bin' / 'trove-conductor').exists():
+    if not (planes.TROVE / 'bin' / 'trove-conductor').exists():
         pytest.fail('Trove is not there: run devstack/prepare test', pytrace=False)
     node = servers.RabbitMQ(tmp_path_factory.mktemp('rabbitmq'))
-    made = bed.Plane(tmp_path_factory.mktemp('trove'), node, mariadb)
+    made = planes.Plane(tmp_path_factory.mktemp('trove'), node, mariadb)
     yield made
     made.close()
     node.stop()
 
 
+@pytest.fixture(scope='module')
+def swift_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[swifts.Swift]:
+    """A Swift; a test that stops some of it starts it again."""
+    server = swifts.Swift(tmp_path_factory.mktemp('swift'))
+    yield server
+    server.stop()
+
+
 @pytest.fixture(scope='module', params=['secure', 'plain'])
-def guest(request: pytest.FixtureRequest, plane: bed.Plane) -> Iterator[bed.Guest]:
-    """An instance that Trove has prepared, with secure RPC and without."""
-    made = bed.Guest(plane, request.param == 'secure')
+def guest(
+    request: pytest.FixtureRequest, plane: planes.Plane, swift_server: swifts.Swift
+) -> Iterator[guests.Guest]:
+    """An instance that Trove has prepared: one with secure RPC, its backups and logs in
+    Swift, and one without, which keeps them in a folder.
+    """
+    secure = request.param == 'secure'
+    swift = account.Account(swift_server) if secure else None
+    made = guests.Guest(plane, secure, options=OPTIONS, swift=swift)
     try:
         # Nobody is there yet: prepare waits in the queue that Trove makes for it.
         made.prepare(
@@ -56,12 +76,12 @@ def guest(request: pytest.FixtureRequest, plane: bed.Plane) -> Iterator[bed.Gues
 
 
 @pytest.fixture
-def new_guest(plane: bed.Plane) -> Iterator[Callable[..., bed.Guest]]:
-    """``new_guest(secure)``: an instance that nobody has prepared, and no agent."""
-    made: list[bed.Guest] = []
+def new_guest(plane: planes.Plane) -> Iterator[Callable[..., guests.Guest]]:
+    """``new_guest(secure, **more)``: an instance that nobody has prepared, no agent."""
+    made: list[guests.Guest] = []
 
-    def make(secure: bool = True, *kind: str) -> bed.Guest:
-        made.append(bed.Guest(plane, secure, *kind))
+    def make(secure: bool = True, **more: Any) -> guests.Guest:
+        made.append(guests.Guest(plane, secure, **more))
         return made[-1]
 
     yield make

@@ -12,26 +12,25 @@ import sys
 import types
 import uuid
 
+import eventlet
 import trove.cmd  # noqa: F401  # patches the standard library for eventlet
 from trove.backup import models as backups
 from trove.cmd import common
-from trove.common import cfg, notification
+from trove.common import cfg, clients, notification
 from trove.common.context import TroveContext
 from trove.guestagent import api
 from trove.instance import models, service_status, tasks
+from trove.taskmanager import models as taskmanager
+from troveclient.v1 import instances
 
 CONF = cfg.CONF
 
 
 def context(values, notify, traits):
     """Return what the API gives to the guest API, with the token of a user."""
+    values = {'auth_token': 'hunter2-token', 'service_catalog': [], **values}
     made = TroveContext(
-        auth_token='hunter2-token',
-        user_id='user-1',
-        project_id='tenant-1',
-        is_admin=True,
-        service_catalog=values.pop('service_catalog', []),
-        **values,
+        user_id='user-1', project_id='tenant-1', is_admin=True, **values
     )
     if notify:
         made.notification = getattr(notification, notify)(
@@ -67,7 +66,7 @@ def create(secure, manager, version):
     return {'id': made.id, 'files': files}
 
 
-def backup(instance):
+def backup(instance, storage):
     """Make the row of a backup; return its id."""
     return backups.DBBackup.create(
         id=str(uuid.uuid4()),
@@ -75,14 +74,54 @@ def backup(instance):
         tenant_id='tenant-1',
         state='NEW',
         instance_id=instance,
+        storage_driver=storage,
         deleted=False,
     ).id
+
+
+def find_backup(backup, values):
+    """Return whether a backup's object is the one of its row, as before a restore."""
+    found = backups.DBBackup.find_by(id=backup)
+    return found.check_location_exist(context(values, None, {}), True)
+
+
+def delete_backup(backup, values):
+    """Delete a backup, as the task manager does."""
+    taskmanager.BackupTasks.delete_backup(context(values, None, {}), backup)
+
+
+def swift_url(values):
+    """Return what the task manager tells the guest of Swift."""
+    return clients.create_swift_client(context(values, None, {})).url
+
+
+def read_log(log, values):
+    """Return a log that is published, as ``openstack database log save`` does."""
+
+    class Logs(instances.Instances):
+        def _get_container_info(self, instance, log_name):
+            return log['container'], log['prefix'], log['metafile']
+
+    swift = clients.create_swift_client(context(values, None, {}))
+    return ''.join(Logs(None).log_generator(None, log['name'], 0, swift)())
 
 
 def call(instance, method, args, values, notify=None, **traits):
     """Call a method of the guest API."""
     guest = api.API(context(values, notify, traits), instance)
     return getattr(guest, method)(**args)
+
+
+def call_many(calls):
+    """Call many at once; return their results in order, or what failed."""
+
+    def one(request):
+        try:
+            return call(values={}, **request)
+        except Exception as error:  # noqa: BLE001 (told to the test)
+            return f'{type(error).__name__}: {error}'
+
+    return list(eventlet.GreenPool(len(calls)).imap(one, calls))
 
 
 def methods():
@@ -104,7 +143,12 @@ OPERATIONS = {
     'methods': methods,
     'create': create,
     'backup': backup,
+    'find_backup': find_backup,
+    'delete_backup': delete_backup,
+    'swift_url': swift_url,
+    'read_log': read_log,
     'call': call,
+    'call_many': call_many,
     'context': lambda: context({}, None, {}).to_dict(),
     'status': status,
 }

@@ -14,11 +14,14 @@ import uuid
 import pytest
 from guestagent_trove import cipher
 
-from tests.interop.trove import bed
+from tests.interop.trove import guests
+from tests.interop.trove import plane as planes
 
 pytestmark = [pytest.mark.functional, pytest.mark.timeout(300)]
 
 ROOT = 'hunter2-root'
+#: Where tests call methods.
+TESTS = ('guest_api', 'server', 'storage', 'backups')
 
 
 def user(name: str, *databases: str, password: str = 'hunter2') -> dict[str, object]:
@@ -35,22 +38,20 @@ def names(found: list[list[dict[str, str]]]) -> list[str]:
     return [one['_name'] for one in found[0]]
 
 
-def test_no_method_is_left_out(plane: bed.Plane) -> None:
+def test_no_method_is_left_out(plane: planes.Plane) -> None:
     here = pathlib.Path(__file__).parent
-    text = ''.join(
-        (here / f'{name}.py').read_text() for name in ('guest_api', 'server')
-    )
+    text = ''.join((here / f'{name}.py').read_text() for name in TESTS)
     methods = plane.ask('methods')
 
     assert 'prepare' in methods
     assert [name for name in methods if f"'{name}'" not in text] == []
 
 
-def test_ping(guest: bed.Guest) -> None:
+def test_ping(guest: guests.Guest) -> None:
     assert guest.call('rpc_ping') is True
 
 
-def test_prepare_has_made_all_from_nothing(guest: bed.Guest) -> None:
+def test_prepare_has_made_all_from_nothing(guest: guests.Guest) -> None:
     # 'prepare' itself is cast by the fixture.
     guest.wait(lambda: guest.query("show databases like 'shop'"), 'the database')
     guest.wait(lambda: guest.login('anna', 'hunter2-anna'), 'the user')
@@ -62,7 +63,7 @@ def test_prepare_has_made_all_from_nothing(guest: bed.Guest) -> None:
     assert seen
 
 
-def test_databases(guest: bed.Guest) -> None:
+def test_databases(guest: guests.Guest) -> None:
     made = [{'_name': name} for name in ('d1', 'd2', 'd`"3')]
     guest.cast('create_database', 'DBaaSDatabaseCreate', databases=made)
     guest.wait(lambda: guest.query("show databases like 'd%3'"), 'the last of them')
@@ -77,7 +78,7 @@ def test_databases(guest: bed.Guest) -> None:
     guest.wait(lambda: guest.has_ended('dbaas.database_create.end'), 'its notification')
 
 
-def test_users(guest: bed.Guest) -> None:
+def test_users(guest: guests.Guest) -> None:
     made = [user('u1', 'shop'), user("u'\\2")]
     guest.cast('create_user', 'DBaaSUserCreate', users=made)
     guest.wait(lambda: guest.login('u1', 'hunter2'), 'the user')
@@ -102,7 +103,7 @@ def test_users(guest: bed.Guest) -> None:
     guest.wait(lambda: not guest.login('u3', 'hunter2-new'), 'its end')
 
 
-def test_access(guest: bed.Guest) -> None:
+def test_access(guest: guests.Guest) -> None:
     who = {'username': 'anna', 'hostname': '%'}
     guest.call('grant_access', databases=['mine'], **who)
     found = guest.call('list_access', **who)
@@ -112,7 +113,7 @@ def test_access(guest: bed.Guest) -> None:
     assert {one['_name'] for one in found} == {'shop'}
 
 
-def test_a_mistake_in_a_cast_is_a_fault_in_troves_tables(guest: bed.Guest) -> None:
+def test_a_mistake_in_a_cast_is_a_fault_in_troves_tables(guest: guests.Guest) -> None:
     guest.cast('delete_database', 'DBaaSDatabaseDelete', database={'_name': 'none'})
 
     def faults() -> list[object]:
@@ -123,7 +124,7 @@ def test_a_mistake_in_a_cast_is_a_fault_in_troves_tables(guest: bed.Guest) -> No
     guest.wait(faults, 'the fault')
 
 
-def test_root(guest: bed.Guest) -> None:
+def test_root(guest: guests.Guest) -> None:
     made = guest.call('enable_root')
     assert made['_name'] == 'root'
     assert guest.login('root', made['_password'])
@@ -136,7 +137,7 @@ def test_root(guest: bed.Guest) -> None:
     assert not guest.login('root', ROOT)
 
 
-def test_figures(guest: bed.Guest) -> None:
+def test_figures(guest: guests.Guest) -> None:
     assert guest.call('get_hwinfo')['num_cpus'] >= 1
     assert guest.call('get_diagnostics')['vm_rss'] > 1000
     stats = guest.call('get_volume_info')
@@ -144,16 +145,16 @@ def test_figures(guest: bed.Guest) -> None:
     assert stats['free'] > 1024**2
 
 
-def test_overrides(guest: bed.Guest) -> None:
+def test_overrides(guest: guests.Guest) -> None:
     guest.call('update_overrides', overrides={'max_connections': 88})
     guest.call('apply_overrides', overrides={'max_connections': 88})
     assert guest.query('select @@max_connections') == ['88']
     guest.call('update_overrides', overrides={}, remove=True)
-    with pytest.raises(bed.Failed, match='max_connections'):
+    with pytest.raises(planes.Failed, match='max_connections'):
         guest.call('update_overrides', overrides={'max_connections': 'many'})
 
 
-def test_modules(guest: bed.Guest) -> None:
+def test_modules(guest: guests.Guest) -> None:
     module = {
         'id': str(uuid.uuid4()),
         'name': 'm',
@@ -175,13 +176,13 @@ def test_modules(guest: bed.Guest) -> None:
     assert guest.call('module_list', include_contents=False) == []
 
 
-def test_an_agent_is_not_updated_over_the_bus(guest: bed.Guest) -> None:
-    with pytest.raises(bed.Failed, match='update its package'):
+def test_an_agent_is_not_updated_over_the_bus(guest: guests.Guest) -> None:
+    with pytest.raises(planes.Failed, match='update its package'):
         guest.call('update_guest')
 
 
 @pytest.mark.parametrize('guest', ['secure'], indirect=True)
-def test_what_is_not_sealed_with_the_key_gets_no_answer(guest: bed.Guest) -> None:
+def test_what_is_not_sealed_with_the_key_gets_no_answer(guest: guests.Guest) -> None:
     key = next(
         line.partition('=')[2]
         for line in (guest.config / 'guest_info.conf').read_text().splitlines()
@@ -203,7 +204,7 @@ def test_what_is_not_sealed_with_the_key_gets_no_answer(guest: bed.Guest) -> Non
 
 
 @pytest.mark.parametrize('guest', ['secure'], indirect=True)
-def test_trove_is_the_caller_in_the_audit_log(guest: bed.Guest) -> None:
+def test_trove_is_the_caller_in_the_audit_log(guest: guests.Guest) -> None:
     lines = (guest.folder / 'state' / 'audit.log').read_text().splitlines()
     records = [json.loads(line[line.index('{') :]) for line in lines if '{' in line]
 

@@ -6,60 +6,22 @@ The tests of a guest share its server: each leaves it running and serving.
 
 from __future__ import annotations
 
-import json
 import os
 import pathlib
 import subprocess
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from devstack import certificates
-from tests.interop.trove import bed
+from tests.interop.trove import backups, guests, plane
 
 pytestmark = [pytest.mark.functional, pytest.mark.timeout(300)]
 
-NewGuest = Callable[..., bed.Guest]
+NewGuest = Callable[..., guests.Guest]
 
 
-def back_up(guest: bed.Guest, parent: dict[str, Any] | None = None) -> Any:
-    """Make a backup as the task manager does; return its row when it is done."""
-    backup = guest.plane.ask('backup', instance=guest.id)
-    guest.cast(
-        'create_backup',
-        'DBaaSBackupCreate',
-        {'backup_id': backup},
-        backup_info=info(backup, parent),
-    )
-    return wait_backup(guest, backup)
-
-
-def info(backup: str, parent: dict[str, Any] | None = None) -> dict[str, Any]:
-    return {
-        'id': backup,
-        'name': 'b',
-        'description': None,
-        'parent': parent or {},
-        'datastore': 'mariadb',
-        'datastore_version': '10.11',
-        'storage_driver': 'file',
-    }
-
-
-def wait_backup(guest: bed.Guest, backup: str) -> Any:
-    def ended() -> Any:
-        [row] = guest.plane.rows(
-            'select state, location, checksum, size, backup_type from backups '
-            'where id = %s',
-            backup,
-        )
-        return row if row[0] in ('COMPLETED', 'FAILED') else None
-
-    return guest.wait(ended, 'the end of the backup')
-
-
-def test_stop_and_start(guest: bed.Guest) -> None:
+def test_stop_and_start(guest: guests.Guest) -> None:
     guest.call('stop_db')
     guest.wait_status('shutdown')
     guest.call(
@@ -76,7 +38,7 @@ def test_stop_and_start(guest: bed.Guest) -> None:
     assert guest.query('select @@wait_timeout') == ['1234']
 
 
-def test_a_new_guest_goes_on_with_the_volume(guest: bed.Guest) -> None:
+def test_a_new_guest_goes_on_with_the_volume(guest: guests.Guest) -> None:
     saved = guest.call('pre_upgrade')
     guest.wait_status('shutdown')
     guest.call('post_upgrade', upgrade_info=saved)
@@ -89,7 +51,9 @@ def test_a_new_guest_goes_on_with_the_volume(guest: bed.Guest) -> None:
     assert guest.query("show databases like 'shop'")
 
 
-def test_an_upgrade_that_cannot_be_leaves_the_server_serving(guest: bed.Guest) -> None:
+def test_an_upgrade_that_cannot_be_leaves_the_server_serving(
+    guest: guests.Guest,
+) -> None:
     pid = guest.folder / 'run' / 'pid'
     before = pid.read_text()
     # What apt would change is this machine's.
@@ -98,14 +62,14 @@ def test_an_upgrade_that_cannot_be_leaves_the_server_serving(guest: bed.Guest) -
     guest.wait_status('healthy')
 
 
-def test_volumes(guest: bed.Guest) -> None:
+def test_volumes(guest: guests.Guest) -> None:
     place = {'device_path': '/dev/none', 'mount_point': str(guest.folder / 'volume')}
-    with pytest.raises(bed.Failed, match='stop it first'):
+    with pytest.raises(plane.Failed, match='stop it first'):
         guest.call('mount_volume', **place)
-    with pytest.raises(bed.Failed, match='/dev/none'):
+    with pytest.raises(plane.Failed, match='/dev/none'):
         guest.call('resize_fs', online=True, **place)
     guest.call('stop_db')
-    with pytest.raises(bed.Failed, match='/dev/none'):
+    with pytest.raises(plane.Failed, match='/dev/none'):
         guest.call('mount_volume', **place)
     # Nothing is mounted there, as it is wanted.
     guest.call('unmount_volume', **place)
@@ -113,26 +77,22 @@ def test_volumes(guest: bed.Guest) -> None:
 
 
 def test_a_backup_is_restored_into_a_replica(
-    guest: bed.Guest, new_guest: NewGuest
+    guest: guests.Guest, new_guest: NewGuest
 ) -> None:
     guest.query('create table shop.t (n int)')
     guest.query('insert into shop.t values (1)')
     assert guest.call('backup_required_for_replication') is True
-    backup = guest.plane.ask('backup', instance=guest.id)
-    snapshot = guest.call('get_replication_snapshot', snapshot_info=info(backup))
-    state, location, checksum, size, kind = wait_backup(guest, backup)
-    assert (state, kind) == ('COMPLETED', 'full')
-    assert size > 0
+    backup = backups.add(guest)
+    wanted = backups.info(guest, backup)
+    snapshot = guest.call('get_replication_snapshot', snapshot_info=wanted)
+    row = backups.wait(guest, backup)
+    assert (row.state, row.kind) == ('COMPLETED', 'full')
+    assert row.size > 0
 
-    replica = new_guest(guest.secure)
+    replica = new_guest(guest.secure, swift=guest.swift)
     replica.prepare(
         snapshot={**snapshot, 'config': None},
-        backup_info={
-            'id': backup,
-            'location': location,
-            'checksum': checksum,
-            'storage_driver': 'file',
-        },
+        backup_info=backups.restored_from(guest, row),
     )
     replica.start()
     replica.wait_status('healthy')
@@ -160,51 +120,20 @@ def test_a_backup_is_restored_into_a_replica(
     guest.call('make_read_only', read_only=False)
 
 
-def test_an_incremental_backup_follows_its_parent(guest: bed.Guest) -> None:
-    full = back_up(guest)
-    assert full[0] == 'COMPLETED'
-    parent = {'location': full[1], 'checksum': full[2]}
-    state, _location, _checksum, _size, kind = back_up(guest, parent)
-    assert (state, kind) == ('COMPLETED', 'incremental')
-    guest.wait(lambda: guest.has_ended('dbaas.backup_create.end'), 'the notification')
+def test_a_backup_that_fails_is_failed(guest: guests.Guest) -> None:
+    parent = backups.Row('', '', f'{guest.storage}:///no/where', 'x', None, None)
+    assert backups.wait(guest, backups.begin(guest, parent)).state == 'FAILED'
 
 
-def test_a_backup_that_fails_is_failed(guest: bed.Guest) -> None:
-    state, *_rest = back_up(guest, {'location': 'file:///no/where', 'checksum': 'x'})
-    assert state == 'FAILED'
-
-
-def test_a_snapshot_of_no_volume_is_refused(guest: bed.Guest) -> None:
+def test_a_snapshot_of_no_volume_is_refused(guest: guests.Guest) -> None:
     # Nothing is mounted there: what would be frozen is the whole machine.
     for method in ('pre_create_backup', 'post_create_backup'):
-        with pytest.raises(bed.Failed):
+        with pytest.raises(plane.Failed):
             guest.call(method)
     guest.query('create table shop.after (n int)')
 
 
-def test_logs(guest: bed.Guest) -> None:
-    found = {one['name']: one for one in guest.call('guest_log_list')}
-    assert found['general']['status'] == 'Disabled'
-    action = {'enable': False, 'disable': False, 'publish': False, 'discard': False}
-    guest.call('guest_log_action', log_name='general', **{**action, 'enable': True})
-    guest.query('select 4711')
-    published = guest.call(
-        'guest_log_action', log_name='general', **{**action, 'publish': True}
-    )
-    assert published['published'] > 0
-    assert published['prefix'] == f'{guest.id}/mariadb-general/'
-    container = guest.plane.folder / 'backups' / published['container']
-    parts = (container / published['prefix']).glob('log-*')
-    assert any('4711' in part.read_text() for part in parts)
-    discarded = guest.call(
-        'guest_log_action',
-        log_name='general',
-        **{**action, 'disable': True, 'discard': True},
-    )
-    assert (discarded['published'], discarded['status']) == (0, 'Disabled')
-
-
-def test_tls(guest: bed.Guest, tmp_path: pathlib.Path) -> None:
+def test_tls(guest: guests.Guest, tmp_path: pathlib.Path) -> None:
     assert guest.call('ssl_show') == {'status': 'off'}
     authority = certificates.Authority(tmp_path)
     made = authority.issue('db', names=('localhost',))
@@ -229,7 +158,7 @@ def test_tls(guest: bed.Guest, tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize('guest', ['secure'], indirect=True)
-def test_the_conductor_and_the_broker_go_and_come(guest: bed.Guest) -> None:
+def test_the_conductor_and_the_broker_go_and_come(guest: guests.Guest) -> None:
     guest.plane.conductor.stop()
     guest.call('stop_db')
     guest.plane.rabbit.ctl('close_all_connections', 'test')
@@ -239,25 +168,23 @@ def test_the_conductor_and_the_broker_go_and_come(guest: bed.Guest) -> None:
     guest.wait_status('healthy')
 
 
-def wait_begun(guest: bed.Guest, what: str) -> None:
+def wait_begun(guest: guests.Guest, what: str) -> None:
     """Wait until the agent has noted that it is at this."""
-    state = guest.folder / 'state' / 'trove' / 'state.json'
 
     def begun() -> bool:
-        found = json.loads(state.read_text())['begun'] if state.exists() else {}
+        found = guest.state().get('begun', {})
         return any(work['what'] == what for work in found.values())
 
     guest.wait(begun, f'{what} begins')
 
 
 @pytest.mark.parametrize('guest', ['secure'], indirect=True)
-def test_a_backup_that_a_crash_cuts_short_is_failed(guest: bed.Guest) -> None:
-    backup = guest.plane.ask('backup', instance=guest.id)
-    guest.cast('create_backup', backup_info=info(backup))
+def test_a_backup_that_a_crash_cuts_short_is_failed(guest: guests.Guest) -> None:
+    backup = backups.begin(guest)
     wait_begun(guest, backup)
     guest.kill()
     guest.start()
-    assert wait_backup(guest, backup)[0] == 'FAILED'
+    assert backups.wait(guest, backup).state == 'FAILED'
     guest.wait_status('healthy')
 
 
@@ -278,7 +205,7 @@ def test_a_prepare_that_a_crash_cuts_short_is_failed(new_guest: NewGuest) -> Non
 
 
 def test_postgresql(new_guest: NewGuest) -> None:
-    guest = new_guest(True, 'postgresql', '15')
+    guest = new_guest(manager='postgresql', version='15')
     anna = {
         '_name': 'anna',
         '_password': 'hunter2-anna',
@@ -305,4 +232,4 @@ def test_postgresql(new_guest: NewGuest) -> None:
     assert login(root['_name'], root['_password'])
     guest.call('disable_root')
     assert guest.call('is_root_enabled') is False
-    assert back_up(guest)[0] == 'COMPLETED'
+    assert backups.wait(guest, backups.begin(guest)).state == 'COMPLETED'

@@ -69,3 +69,15 @@ def test_a_damaged_file_is_told(make, tmp_path):
 
     with pytest.raises(errors.StorageError, match=r'state\.json'):
         make()
+
+
+def test_a_backup_is_told_again_at_longer_and_longer_times(make):
+    state = make()
+    state.keep_backup('b1', {'state': 'COMPLETED'})
+    told = [bool(make().backups_to_tell())]
+    told += [bool(state.backups_to_tell()) for _ in range(2 * states.AGAIN_MAX)]
+
+    # The first was by another process, of what this one has kept.
+    assert [number for number, one in enumerate(told) if one] == [
+        0, 1, 2, 4, 8, 16, 32, 64,
+    ]  # fmt: skip

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real control plane of Trove, and guests of it: one broker, conductor and database.
-
-Trove runs in an environment of its own, because it loads eventlet.
-"""
+"""An instance of Trove with this agent in it."""
 
 from __future__ import annotations
 
@@ -15,34 +12,16 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import urllib.parse
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import amqp
-import pymysql
 
-from devstack import databases, processes, servers, stack
+from devstack import processes, stack
 from guestagent.bus import envelope
-
-HERE = pathlib.Path(__file__).parent
-ROOT = HERE.parents[2]
-#: What ``devstack/prepare test`` makes.
-TROVE = ROOT / 'build' / 'trove'
-
-TROVE_CONF = """\
-[DEFAULT]
-transport_url = {url}
-control_exchange = trove
-trove_conductor_workers = 1
-guest_config = {folder}/guest_config
-agent_call_low_timeout = 60
-[database]
-connection = {database}
-[oslo_messaging_notifications]
-driver = messagingv2
-"""
+from tests.interop.trove import account
+from tests.interop.trove import plane as planes
 
 #: Of an extension in a process of its own; here none, as the server inherits them.
 LIMITS = ('isolate_memory', 'isolate_cpu', 'isolate_cpu_time', 'isolate_idle')
@@ -53,154 +32,23 @@ GUEST_CONF = """\
 transport_url = {url}
 control_exchange = trove
 report_interval = 30
-storage_strategy = file
+storage_strategy = {storage}
 [{manager}]
 docker_image = x
 mount_point = {folder}/volume
 guest_log_exposed_logs = all
 """
 
-
-class Failed(Exception):
-    """A call of the guest API failed.
-
-    :ivar kind: the name of the exception's class.
-    """
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(f'{kind}: {message}')
-        self.kind = kind
-
-
-class Plane:
-    """Trove's conductor, and the calls of its API and task manager.
-
-    :ivar url: the transport URL.
-    :ivar rabbit: the broker.
-    """
-
-    def __init__(
-        self,
-        folder: pathlib.Path,
-        rabbit: servers.RabbitMQ,
-        database: databases.MariaDB,
-    ) -> None:
-        self.folder, self.rabbit, self._database = folder, rabbit, database
-        self.url = url = rabbit.add_vhost('trove')
-        self.config = folder / 'trove.conf'
-        self.config.write_text(
-            TROVE_CONF.format(url=url, folder=folder, database=_sql(database))
-        )
-        (folder / 'guest_config').write_text('')
-        (folder / 'backups').mkdir()
-        subprocess.run(
-            [TROVE / 'bin' / 'trove-manage', '--config-file', self.config, 'db_sync'],
-            check=True,
-            capture_output=True,
-            timeout=120,
-        )
-        self._notifications: list[dict[str, Any]] = []
-        self._watch_notifications()
-        self.conductor = self._start_conductor()
-        self._driver = subprocess.Popen(
-            [
-                TROVE / 'bin' / 'python',
-                HERE / 'driver.py',
-                '--config-file',
-                self.config,
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=(folder / 'driver.log').open('wb'),
-            text=True,
-        )
-        self._read()
-        self.wait_conductor()
-
-    def ask(self, op: str, **arguments: Any) -> Any:
-        """Have the driver do something.
-
-        :raises Failed: it failed.
-        """
-        assert self._driver.stdin is not None
-        self._driver.stdin.write(json.dumps({'op': op, **arguments}) + '\n')
-        self._driver.stdin.flush()
-        return self._read()
-
-    def rows(self, statement: str, *values: Any) -> list[Any]:
-        """Return what Trove's database has."""
-        connection = pymysql.connect(
-            host='127.0.0.1', port=self._database.port, user='root', database='trove'
-        )
-        with connection, connection.cursor() as cursor:
-            cursor.execute(statement, values)
-            return list(cursor.fetchall())
-
-    def restart_conductor(self) -> None:
-        """Stop the conductor and start it again."""
-        self.conductor.stop()
-        self.conductor = self._start_conductor()
-        self.wait_conductor()
-
-    def wait_conductor(self) -> None:
-        """Wait until the conductor takes casts."""
-        self.conductor.wait_for(
-            lambda: stack.consumers(self.url, 'trove-conductor'), 'it takes casts', 60
-        )
-
-    def notifications(self) -> list[dict[str, Any]]:
-        """Return Trove's own notifications, all that have come."""
-        with self.connected() as connection:
-            channel = connection.channel()
-            while message := channel.basic_get('notifications.info', no_ack=True):
-                body = json.loads(json.loads(message.body)['oslo.message'])
-                self._notifications.append(body)
-        return self._notifications
-
-    def close(self) -> None:
-        """Stop all of it."""
-        assert self._driver.stdin is not None
-        self._driver.stdin.close()
-        self._driver.wait(30)
-        self.conductor.stop()
-
-    def _read(self) -> Any:
-        assert self._driver.stdout is not None
-        line = self._driver.stdout.readline()
-        if not line:
-            raise Failed('driver', (self.folder / 'driver.log').read_text()[-2000:])
-        answer = json.loads(line)
-        if 'error' in answer:
-            raise Failed(answer['error'], answer['message'])
-        return answer['result']
-
-    def _start_conductor(self) -> processes.Process:
-        return processes.Process(
-            'trove-conductor',
-            [TROVE / 'bin' / 'trove-conductor', '--config-file', self.config],
-            self.folder / 'conductor.log',
-        )
-
-    def connected(self) -> amqp.Connection:
-        """Return a connection to the broker."""
-        parts = urllib.parse.urlsplit(self.url)
-        return amqp.Connection(
-            f'{parts.hostname}:{parts.port}', virtual_host=parts.path[1:]
-        )
-
-    def _watch_notifications(self) -> None:
-        """Have a queue where Trove's own notifications go."""
-        with self.connected() as connection:
-            channel = connection.channel()
-            name = 'notifications.info'
-            channel.exchange_declare('trove', 'topic', auto_delete=False)
-            channel.queue_declare(name, auto_delete=False)
-            channel.queue_bind(name, 'trove', name)
-
-
-def _sql(database: databases.MariaDB) -> str:
-    """Make Trove's database; return its URL, as Trove's SQLAlchemy knows it."""
-    return database.add('trove').replace('mariadb+', 'mysql+', 1)
+#: What the task manager says at least.
+PREPARE = {
+    'memory_mb': 256,
+    'packages': '',
+    'databases': None,
+    'users': None,
+    'device_path': None,
+    'mount_point': None,
+    'ds_version': '10.11',
+}
 
 
 class Guest:
@@ -210,25 +58,33 @@ class Guest:
     :param manager: what Trove calls its kind of database.
     :param options: of the agent's own, by section and name; they win over a test's.
     :param program: the agent; ``None``: that of this environment.
+    :param swift: where its backups and logs go; ``None``: into a folder.
+    :param under: a program, and its arguments, that starts the agent.
     :ivar id: the instance's.
+    :ivar storage: what Trove calls where its backups go.
     """
 
     def __init__(
         self,
-        plane: Plane,
+        plane: planes.Plane,
         secure: bool,
         manager: str = 'mariadb',
         version: str = '10',
         options: stack.Options | None = None,
         program: pathlib.Path | None = None,
+        swift: account.Account | None = None,
+        under: Sequence[str] = (),
     ) -> None:
-        self.plane, self.secure = plane, secure
-        self._program = program or stack.script('guestagent')
+        self.plane, self.secure, self.swift = plane, secure, swift
+        self._argv = (*under, str(program or stack.script('guestagent')))
+        self.storage = 'swift' if swift else 'file'
         # The server's own user must get in.
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix='guestagent-trove-'))
         self.folder.chmod(0o755)
         (plane.folder / 'guest_config').write_text(
-            GUEST_CONF.format(url=plane.url, folder=self.folder, manager=manager)
+            GUEST_CONF.format(
+                url=plane.url, folder=self.folder, manager=manager, storage=self.storage
+            )
         )
         made = plane.ask('create', secure=secure, manager=manager, version=version)
         self.id: str = made['id']
@@ -243,44 +99,49 @@ class Guest:
         self._write_own(options or {})
         self.agent: processes.Process | None = None
 
-    def launch(self) -> processes.Process:
+    def launch(self, env: Mapping[str, str] | None = None) -> processes.Process:
         """Start the agent; return at once."""
         self.agent = processes.Process(
             'agent',
-            [
-                self._program,
-                '--config-file', self.own,
-                '--config-dir', self.config,
-            ],
+            [*self._argv, '--config-file', self.own, '--config-dir', self.config],
             self.folder / 'agent.log',
-        )  # fmt: skip
+            env=env,
+        )
         return self.agent
 
-    def start(self) -> None:
-        """Start the agent, and wait until it takes requests."""
-        agent = self.launch()
+    def start(self, env: Mapping[str, str] | None = None) -> None:
+        """Start the agent, and wait until it takes requests.
+
+        :param env: its environment; ``None``: that of the test.
+        """
+        self.launch(env)
+        self.wait_started()
+
+    def wait_started(self) -> None:
+        """Wait until the agent takes requests."""
         queue = f'guestagent.{self.id}'
-        agent.wait_for(
+        self.wait(
             lambda: (
-                'connected to RabbitMQ' in agent.output()
+                'connected to RabbitMQ' in self.log()
                 and stack.consumers(self.plane.url, queue)
             ),
             'it takes requests',
-            60,
         )
+
+    def log(self) -> str:
+        """Return what the agent has logged since it started."""
+        assert self.agent is not None
+        return self.agent.output()
+
+    def state(self) -> dict[str, Any]:
+        """Return what the agent keeps of the instance; empty before it keeps any."""
+        path = self.folder / 'state' / 'trove' / 'state.json'
+        return json.loads(path.read_text()) if path.exists() else {}
 
     def prepare(self, **more: Any) -> None:
         """Prepare the instance, as Trove does before the guest has booted."""
-        arguments = {
-            'memory_mb': 256,
-            'packages': '',
-            'databases': None,
-            'users': None,
-            'device_path': None,
-            'mount_point': str(self.folder / 'volume'),
-            'ds_version': '10.11',
-            **more,
-        }
+        place = str(self.folder / 'volume')
+        arguments = {**PREPARE, 'mount_point': place, **more}
         self.cast('prepare', 'DBaaSInstanceCreate', **arguments)
 
     def kill(self) -> None:
@@ -292,8 +153,12 @@ class Guest:
     def call(self, method: str, **args: Any) -> Any:
         """Call a method of the guest API."""
         return self.plane.ask(
-            'call', instance=self.id, method=method, args=args, values={}
+            'call', instance=self.id, method=method, args=args, values=self.context()
         )
+
+    def context(self) -> dict[str, Any]:
+        """Return what of the user's context leads to the storage."""
+        return self.swift.context() if self.swift else {}
 
     def cast(
         self,
@@ -308,7 +173,7 @@ class Guest:
             instance=self.id,
             method=method,
             args=args,
-            values={},
+            values=self.context(),
             notify=notify,
             **(traits or {}),
         )
