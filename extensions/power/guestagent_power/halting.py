@@ -12,9 +12,17 @@ LOG = logging.getLogger(__name__)
 
 #: The programs of each mode, the best first.
 _PROGRAMS = {
-    'poweroff': (('poweroff',), ('shutdown', '-h', '-P', '+0')),
-    'halt': (('halt',), ('shutdown', '-h', '-H', '+0')),
-    'reboot': (('reboot',), ('shutdown', '-r', '+0')),
+    mode: (
+        (mode,),
+        ('shutdown', *arguments, '+0'),
+        # A systemd without the names that other inits have had.
+        ('systemctl', mode),
+    )
+    for mode, arguments in {
+        'poweroff': ('-h', '-P'),
+        'halt': ('-h', '-H'),
+        'reboot': ('-r',),
+    }.items()
 }
 
 
@@ -28,9 +36,9 @@ def command(mode: str, path: str) -> list[str]:
         found = programs.find(name, path)
         if found is not None:
             return [found, *arguments]
-    names = ' and '.join(words[0] for words in _PROGRAMS[mode])
+    names = ', '.join(words[0] for words in _PROGRAMS[mode])
     raise errors.GuestError(
-        f'there is no logind, and no {names} in {path} ([power] path)'
+        f'there is no logind, and none of {names} in {path} ([power] path)'
     )
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Debian packages: what is in them, and what they do to a system."""
 
+import base64
 import configparser
 import filecmp
 import json
@@ -36,12 +37,21 @@ def packaged_agent(
     bus_url: str,
     tmp_path: pathlib.Path,
     children: list[processes.Process],
+    request: pytest.FixtureRequest,
 ) -> processes.Process:
-    """The agent of the package, started as its unit does, as the instance ``deb``."""
+    """The agent of the package, started as its unit does, as the instance ``deb``.
+
+    Its parameter: the extensions, in place of the usual ones.
+    """
+    extensions = getattr(request, 'param', None)
     stack.write_config(
         installed.tree.path / 'etc/guestagent/agent.conf.d/bus.conf',
         {
-            'DEFAULT': {'transport_url': bus_url, 'instance_id': 'deb'},
+            'DEFAULT': {
+                'transport_url': bus_url,
+                'instance_id': 'deb',
+                **({'enabled_extensions': extensions} if extensions else {}),
+            },
             'reports': {'heartbeat_interval': 1},
             'seal': {'allow_plain': True},
         },
@@ -151,14 +161,31 @@ def pristine_log(pristine: conftest.Installed) -> str:
     return (pristine.tree.path / 'var/log/systemctl').read_text()
 
 
+@pytest.mark.parametrize('packaged_agent', ['exec, accounts, power'], indirect=True)
 def test_the_agent_serves_a_stock_client(
+    installed: conftest.Installed,
     packaged_agent: processes.Process,
     stock_client: Callable[..., oslo_messaging.RPCClient],
 ) -> None:
-    client = stock_client('deb', 30, namespace='exec', version='1.0')
+    client = stock_client('deb', 60, namespace='exec', version='1.0')
     result = client.call({}, 'run', argv=['dpkg-query', '-W', 'guestagent-exec'])
     assert result['exit_code'] == 0
     assert result['stdout'].startswith('guestagent-exec\t')
+
+    # What must act as root does, although the agent is not.
+    client.call({}, 'run', argv=['useradd', '--create-home', 'alice'])
+    accounts = stock_client('deb', 60, namespace='accounts', version='1.0')
+    accounts.call({}, 'set_password', user='alice', password='hunter2, alice')
+    found = installed.tree.run('getent', 'shadow', 'alice')
+    assert found.startswith('alice:$')
+    blob = base64.b64encode(b'\0\0\0\x0bssh-ed25519').decode()
+    key = f'ssh-ed25519 {blob} me'
+    assert accounts.call({}, 'add_keys', user='alice', keys=[key]) == {'added': 1}
+    file = '/home/alice/.ssh/authorized_keys'
+    assert (installed.tree.path / file[1:]).read_text() == f'{key}\n'
+    assert owner_and_mode(installed.tree, file) == 'alice:alice 600'
+    power = stock_client('deb', 60, namespace='power', version='1.0')
+    assert power.call({}, 'cancel') == {'cancelled': False}
 
 
 def test_the_agent_needs_no_more_memory_than_from_pip(

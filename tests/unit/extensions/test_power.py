@@ -71,7 +71,8 @@ def start(tmp_path, host):
         ('halt', ['halt', 'shutdown'], 'halt'),
         ('poweroff', ['halt', 'shutdown'], 'shutdown -h -P +0'),
         ('reboot', ['poweroff', 'shutdown'], 'shutdown -r +0'),
-        ('halt', ['poweroff', 'shutdown'], 'shutdown -h -H +0'),
+        ('halt', ['poweroff', 'shutdown', 'systemctl'], 'shutdown -h -H +0'),
+        ('halt', ['systemctl'], 'systemctl halt'),
     ],
 )
 def test_the_best_program_runs(start, program, ran, host, mode, programs, line):
@@ -153,7 +154,9 @@ def test_a_program_that_fails_is_health_and_an_event(start, program, ran, host):
 
 def test_without_a_program_it_is_refused(start, program):
     with start() as made:
-        with pytest.raises(errors.GuestError, match=r'no halt and shutdown in .*path'):
+        with pytest.raises(
+            errors.GuestError, match=r'none of halt, shutdown, systemctl in .*path'
+        ):
             testing.call(made, 'shutdown', mode='halt')
         assert not made.busy()
 
