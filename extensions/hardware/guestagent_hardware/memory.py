@@ -46,8 +46,10 @@ def switch(folder: str, number: int, online: bool) -> dict[str, Any]:
     block = f'{folder}/memory{number}'
     if not os.path.exists(folder):
         return _answer(number, 'operation-not-supported')
-    if not os.path.exists(block):
-        return _answer(number, 'not-found')
+    try:
+        os.stat(block)
+    except OSError as error:
+        return _answer(number, 'not-found', error)
     try:
         is_online = sysfs.read(f'{block}/state') == 'online'
         if is_online != online:

@@ -202,7 +202,7 @@ def test_each_block_has_its_answer(system, monkeypatch):
         {'index': 0, 'response': 'success'},
         {'index': 1, 'response': 'success'},
         {'index': 3, 'response': 'operation-not-supported', 'error_code': errno.ENOENT},
-        {'index': 2**64 - 1, 'response': 'not-found'},
+        {'index': 2**64 - 1, 'response': 'not-found', 'error_code': errno.ENOENT},
     ]
     # One call of the kernel's writes a word; a file keeps what follows it.
     assert (system / 'memory/memory0/state').read_text() == 'offline'
