@@ -12,10 +12,10 @@ import pytest
 from guestagent_datastore import volume
 
 from guestagent import errors, extension
+from tests import capabilities
 
 pytestmark = pytest.mark.functional
 
-CAP_SYS_RESOURCE = 24
 MIB = 1024 * 1024
 
 
@@ -118,19 +118,14 @@ def test_a_move_that_was_cut_short_is_made_anew(
     assert not (folder / volume.COPY).exists()
 
 
-def may_grow_online() -> bool:
-    """Whether the kernel lets this process: containers often may not."""
-    status = pathlib.Path('/proc/self/status').read_text()
-    return bool(int(status.split('CapEff:')[1].split()[0], 16) & 1 << CAP_SYS_RESOURCE)
-
-
 @pytest.mark.parametrize(
     'online',
     [
         pytest.param(
             True,
             marks=pytest.mark.skipif(
-                not may_grow_online(), reason='needs CAP_SYS_RESOURCE'
+                not capabilities.has(capabilities.SYS_RESOURCE),
+                reason='needs CAP_SYS_RESOURCE',
             ),
         ),
         False,

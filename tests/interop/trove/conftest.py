@@ -11,7 +11,7 @@ import pytest
 from devstack import databases, servers
 from devstack import swift as swifts
 
-for name in ('fleet', 'guest_api', 'server', 'storage'):
+for name in ('fleet', 'guest_api', 'server', 'storage', 'volumes'):
     pytest.register_assert_rewrite(f'tests.interop.trove.{name}')
 
 from tests.interop.trove import account, guests  # noqa: E402
