@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.functional, pytest.mark.timeout(300)]
 
 ROOT = 'hunter2-root'
 #: Where tests call methods.
-TESTS = ('guest_api', 'server', 'storage', 'volumes')
+TESTS = ('guest_api', 'server', 'storage', 'volumes', 'backups')
 
 
 def user(name: str, *databases: str, password: str = 'hunter2') -> dict[str, object]:
