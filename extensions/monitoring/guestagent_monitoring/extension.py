@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
+_DAY = 86400.0
+
 
 class Monitoring(extension.Extension):
     """Answers ``monitoring.facts`` and ``monitoring.refresh``; reports by itself.
@@ -113,47 +115,59 @@ class Monitoring(extension.Extension):
         """Look at what has no period of its own, and report what changed."""
         self._collect('period')
 
-    @extension.periodic(spacing=60, option='load_period')
+    @extension.periodic(spacing=_DAY)
+    def collect_rest(self) -> None:
+        """Look at the start at what has a period of its own, one after another.
+
+        All at once would take a thread each.  What takes long waits for its period:
+        the guest has other things to do.
+        """
+        quick = self._quick()
+        for option, group in catalogue.REPORTED.items():
+            names = [name for name in quick if name in group]
+            if names and option != 'period':
+                self._report(names)
+
+    @extension.periodic(spacing=60, option='load_period', immediately=False)
     def collect_load(self) -> None:
         """The same for the load and what processors do."""
         self._collect('load_period')
 
-    @extension.periodic(spacing=60, option='rates_period')
+    @extension.periodic(spacing=60, option='rates_period', immediately=False)
     def collect_rates(self) -> None:
         """The same for memory's and the network's rates."""
         self._collect('rates_period')
 
-    @extension.periodic(spacing=60, option='users_period')
+    @extension.periodic(spacing=60, option='users_period', immediately=False)
     def collect_users(self) -> None:
         """The same for users and their sessions."""
         self._collect('users_period')
 
-    @extension.periodic(spacing=120, option='services_period')
+    @extension.periodic(spacing=120, option='services_period', immediately=False)
     def collect_services(self) -> None:
         """The same for services."""
         self._collect('services_period')
 
-    @extension.periodic(spacing=120, option='listeners_period')
+    @extension.periodic(spacing=120, option='listeners_period', immediately=False)
     def collect_listeners(self) -> None:
         """The same for ports that something listens on."""
         self._collect('listeners_period')
 
-    @extension.periodic(spacing=120, option='containers_period')
+    @extension.periodic(spacing=120, option='containers_period', immediately=False)
     def collect_containers(self) -> None:
         """The same for containers."""
         self._collect('containers_period')
 
-    @extension.periodic(spacing=600, option='applications_period')
+    @extension.periodic(spacing=600, option='applications_period', immediately=False)
     def collect_applications(self) -> None:
         """The same for what is installed."""
         self._collect('applications_period')
 
-    @extension.periodic(spacing=600, option='reboot_period')
+    @extension.periodic(spacing=600, option='reboot_period', immediately=False)
     def collect_reboot(self) -> None:
         """The same for whether the guest should be started anew."""
         self._collect('reboot_period')
 
-    # Not at the start, when the guest has other things to do.
     @extension.periodic(spacing=3600, option='updates_period', immediately=False)
     def collect_updates(self) -> None:
         """The same for updates that wait."""

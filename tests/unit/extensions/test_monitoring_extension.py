@@ -251,6 +251,7 @@ def test_the_agent_can_check_and_call_it(made):
     } == {'facts': False, 'refresh': False}
     loaded.commands['facts'].signature.check({'prefix': 'm', 'names': ['memory']})
     assert {info.option: method for method, info in loaded.periodics} == {
+        None: made.collect_rest,
         'period': made.collect,
         'load_period': made.collect_load,
         'rates_period': made.collect_rates,
@@ -258,14 +259,27 @@ def test_the_agent_can_check_and_call_it(made):
         'services_period': made.collect_services,
         'listeners_period': made.collect_listeners,
         'containers_period': made.collect_containers,
+        'applications_period': made.collect_applications,
         'updates_period': made.collect_updates,
         'reboot_period': made.collect_reboot,
-        'applications_period': made.collect_applications,
     }
     assert all(info.jitter > 0 for _, info in loaded.periodics)
-    assert [info.option for _, info in loaded.periodics if not info.immediately] == [
-        'updates_period'
+    # All at once at the start would take a thread each.
+    assert [method for method, info in loaded.periodics if info.immediately] == [
+        made.collect,
+        made.collect_rest,
     ]
+
+
+def test_the_rest_is_looked_at_one_after_another(make, host):
+    made = make(monitoring_extension.Monitoring, 'monitoring', users_period=0)
+    made.collectors = dict.fromkeys([*NAMES, *OTHERS, 'updates'], lambda: None)
+
+    made.collect_rest()
+
+    told = [name for facts in host.facts for name in facts]
+    assert told == [name for name in OTHERS if name not in ('users', 'sessions')]
+    assert len(host.facts) == 7
 
 
 #: Modules that an idle agent must not have because of these two extensions.

@@ -7,6 +7,7 @@ look costs a few calls of stat(2).
 
 from __future__ import annotations
 
+import binascii
 import os
 import re
 import threading
@@ -218,13 +219,14 @@ def application_list() -> dict[str, Installed]:
 
 
 def applications() -> dict[str, dict[str, Any]]:
-    """Return ``{source: {count, digest}}``; the digest is another if anything is."""
-    import hashlib
+    """Return ``{source: {count, digest}}``; the digest is another if anything is.
 
+    (A checksum will do, and takes no library into the memory.)
+    """
     return {
         source: {
             'count': len(installed),
-            'digest': hashlib.sha256(repr(installed).encode()).hexdigest()[:16],
+            'digest': f'{binascii.crc32(repr(installed).encode()):08x}',
         }
         for source, installed in _APPLICATIONS().items()
     }
