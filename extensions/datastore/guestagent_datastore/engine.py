@@ -40,6 +40,7 @@ class Engine:
     :cvar backup_for_replica: whether a replica begins with a backup of its source.
     :cvar attach_stopped: whether :meth:`attach` is called while the server is stopped,
         and it is started afterwards.
+    :cvar spoils_backup: parameters that must not change while a backup is made.
     :cvar root_name: the account of :meth:`enable_root`.
     :cvar reserved_users: names that callers neither see nor change.
     :cvar reserved_databases: likewise.
@@ -53,6 +54,7 @@ class Engine:
     stop_signal: ClassVar[str] = 'SIGTERM'
     backup_for_replica: ClassVar[bool] = True
     attach_stopped: ClassVar[bool] = False
+    spoils_backup: ClassVar[frozenset[str]] = frozenset()
     root_name: ClassVar[str] = 'root'
     reserved_users: ClassVar[frozenset[str]] = frozenset()
     reserved_databases: ClassVar[frozenset[str]] = frozenset()
@@ -175,6 +177,10 @@ class Engine:
         if not self.initialised():
             return 'there is no data'
         return 'the data is whole; the server itself knows how far it got'
+
+    def returned(self) -> None:
+        """Make files anew: data and state of before a restore are back."""
+        self.configure()
 
     def upgraded(self) -> None:
         """Bring the data to the installed version; the server runs."""
@@ -303,16 +309,12 @@ class Engine:
     def restore(self, work: pathlib.Path) -> transfer.Restore:
         """Begin a restore into the empty data folder; the server is stopped.
 
-        :param work: an empty folder on the volume, for what cannot be restored in
-            place.
+        :param work: an empty folder on the volume, for what has no place there.
         """
         self.unsupported('backup')
 
     def lock_writes(self) -> Callable[[], None]:
-        """Have the server write nothing more to disk; returns what ends that.
-
-        For a snapshot of the volume; the extension freezes the file system afterwards.
-        """
+        """Write nothing more to disk, for a snapshot; returns what ends that."""
         self.unsupported('snapshots')
 
     # --- replication ------------------------------------------------------------

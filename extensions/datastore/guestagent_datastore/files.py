@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import shutil
@@ -83,6 +84,33 @@ def empty(path: pathlib.Path) -> None:
         pass
     except OSError as error:
         raise errors.StorageError(f'{path}: {error.strerror or error}') from None
+
+
+def copy(source: pathlib.Path, target: pathlib.Path) -> None:
+    """Have in one folder what is in another, and nothing else; both have files only.
+
+    :raises guestagent.errors.StorageError: they cannot be written.
+    """
+    try:
+        target.mkdir(mode=0o700, exist_ok=True)
+        for path in target.iterdir():
+            if not (source / path.name).exists():
+                path.unlink()
+        for path in source.iterdir():
+            fresh = target / f'.{path.name}.new'
+            shutil.copy2(path, fresh)
+            fresh.replace(target / path.name)
+    except OSError as error:
+        raise errors.StorageError(f'{target}: {error.strerror or error}') from None
+
+
+def size(folder: pathlib.Path) -> int:
+    """Return how many bytes are in a folder, about: files may come and go meanwhile."""
+    found = 0
+    for path in folder.rglob('*'):
+        with contextlib.suppress(OSError):
+            found += path.stat().st_size
+    return found
 
 
 def _group(user: str) -> int:

@@ -6,14 +6,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
-from typing import Any
+from typing import Any, Literal
 
 from guestagent_datastore import files
+
+#: A change, of which there is one at a time; and a backup, which some bear beside them.
+Kind = Literal['operation', 'backup']
+#: In the order in which one that was cut short is told.
+KINDS: tuple[Kind, ...] = ('backup', 'operation')
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Operation:
-    """A change that is being made.
+    """A change, or a backup, that is being made.
 
     :ivar since: UNIX seconds.
     """
@@ -41,28 +46,30 @@ class Records:
     """Keeps what runs now, and whether the server is meant to run.
 
     :param folder: made when something is kept.
-    :ivar running: what is being changed now, by this agent.
-    :ivar interrupted: what an agent before this one did not get done.
+    :ivar running: what is done now, by this agent, by its kind.
+    :ivar interrupted: what an agent before this one did not get done, by its kind.
     """
 
     def __init__(self, folder: pathlib.Path) -> None:
         self._folder = folder
-        self.running: Operation | None = None
-        self.interrupted: Operation | None = None
-        kept = self._read('operation')
-        if kept is not None:
-            self.interrupted = Operation(**kept)
+        self.running: dict[Kind, Operation] = {}
+        self.interrupted: dict[Kind, Operation] = {}
+        for kind in KINDS:
+            kept = self._read(kind)
+            if kept is not None:
+                self.interrupted[kind] = Operation(**kept)
         self._wanted = Wanted(**(self._read('wanted') or {}))
 
-    def begin(self, operation: Operation) -> None:
-        """Keep what is about to be changed, on the disk before it begins."""
-        self._write('operation', operation)
-        self.running = operation
+    def begin(self, operation: Operation, kind: Kind = 'operation') -> None:
+        """Keep what is about to be done, on the disk before it begins."""
+        self._write(kind, operation)
+        self.running[kind] = operation
 
-    def end(self) -> None:
+    def end(self, kind: Kind = 'operation') -> None:
         """It is done, or has failed in an orderly way."""
-        self.running = None
-        (self._folder / 'operation.json').unlink(missing_ok=True)
+        self.running.pop(kind, None)
+        self.interrupted.pop(kind, None)
+        (self._folder / f'{kind}.json').unlink(missing_ok=True)
 
     @property
     def wanted(self) -> Wanted:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping
 
+from guestagent import extension
 from guestagent_datastore import models
 
 
@@ -66,8 +67,10 @@ class Restore(abc.ABC):
         """Return what reads the next stream from its standard input."""
 
     @abc.abstractmethod
-    def part_done(self) -> None:
+    def part_done(self, context: extension.Context | None = None) -> None:
         """Apply what was read, after the command has ended with 0.
+
+        :param context: cancelled, it ends at once.
 
         :raises guestagent.errors.GuestError: it cannot be applied.
         """

@@ -11,7 +11,7 @@ from typing import Any
 from guestagent_datastore import engine, models, transfer
 from guestagent_datastore.backups import conf
 
-from guestagent import errors
+from guestagent import errors, extension
 
 
 def options(**given: Any) -> Any:
@@ -45,7 +45,7 @@ class Restore(transfer.Restore):
         self._engine.parts.append(dict(metadata))
         return models.Command(('sh', '-c', self._engine.reads))
 
-    def part_done(self) -> None:
+    def part_done(self, context: extension.Context | None = None) -> None:
         self._engine.done += 1
 
     def finish(self) -> None:

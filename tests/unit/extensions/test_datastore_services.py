@@ -207,11 +207,13 @@ def test_records_outlive_the_agent(
     first.want(run=True, enabled=True)
     first.begin(records.Operation('prepare', 12.5, 'id-1'))
     later = records.Records(folder)
-    assert later.interrupted == records.Operation('prepare', 12.5, 'id-1')
+    assert later.interrupted == {
+        'operation': records.Operation('prepare', 12.5, 'id-1')
+    }
     assert later.due
     assert not later.booted
     later.end()
-    assert records.Records(folder).interrupted is None
+    assert records.Records(folder).interrupted == {}
     later.want(run=False, enabled=True)
     assert not later.due
     # The guest starts again.

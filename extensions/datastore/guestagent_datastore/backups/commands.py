@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from guestagent import errors, extension
-from guestagent_datastore import base, files, models
-from guestagent_datastore.backups import manager, targets
+from guestagent_datastore import models
+from guestagent_datastore.backups import chain as chains
+from guestagent_datastore.backups import manager, replacing, targets
 from guestagent_datastore.storage import base as storages
 
 LOG = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ class Source:
     key: str = dataclasses.field(repr=False)
 
 
-class Backups(base.Base):
+class Backups(replacing.Replacing):
     """Makes backups and restores them; publishes logs."""
 
     def __init__(self, name: str, conf: Any, host: extension.Host) -> None:
@@ -80,9 +81,9 @@ class Backups(base.Base):
         :raises guestagent.errors.GuestError: it failed; nothing of it stays.
         """
         place = self._place(storage, target, self.conf.backup_container)
-        with self.changing('backup_create', context):
+        with self.backing_up(backup_id, context) as turn:
             return self.backups.create(
-                self.engine, backup_id, parent, place, encryption_key, context
+                self.engine, backup_id, parent, place, encryption_key, context, turn
             )
 
     @extension.command(mutates=True, timeout=None, sensitive=_SECRET)
@@ -97,17 +98,13 @@ class Backups(base.Base):
     ) -> None:
         """Replace the server's data by a backup and those that it follows.
 
-        :raises guestagent.errors.GuestError: it failed.  Where the backup is not
-            there, or another, nothing has changed; else there is no data any more.
+        :raises guestagent.errors.GuestError: it failed, and the server is as it was;
+            unless the volume has no room for both (doc/datastore.rst).
         """
         place = self._place(storage, target, self.conf.backup_container)
         source = Source(location, checksum, place, encryption_key)
         with self.changing('backup_restore', context):
-            links = self.chain(source, context)
-            self.control.stop(context)
-            self.fill(source, links, context)
-            self.control.start(context)
-            self.engine.secure()
+            self.restore(source, context)
 
     @extension.command(
         mutates=True, timeout=None, repeatable=True, sensitive=('target',)
@@ -194,25 +191,18 @@ class Backups(base.Base):
             given.get('encryption_key', ''),
         )
 
-    def chain(self, source: Source, context: extension.Context) -> list[manager.Link]:
-        """Return the backups to restore, the full one first.
+    def restore(self, source: Source, context: extension.Context) -> None:
+        """Replace the server's data by a chain of backups, and have it serve.
 
-        :raises guestagent.errors.StorageError: one is not there, or another.
+        :raises guestagent.errors.StorageError: one is not there, or another; nothing
+            has changed.
+        :raises guestagent.errors.GuestError: as of :meth:`replacing`.
         """
-        return self.backups.chain(
+        links = self.backups.chain(
             self.engine, source.location, source.checksum, source.place, context
         )
-
-    def fill(
-        self, source: Source, links: list[manager.Link], context: extension.Context
-    ) -> None:
-        """Replace the data of the stopped server by a chain of backups.
-
-        :raises guestagent.errors.GuestError: it failed; the data folder is empty.
-        """
-        self.engine.close()
-        files.empty(self.engine.place.data)
-        self.backups.restore(self.engine, links, source.place, source.key, context)
+        with self.replacing(chains.size(links), context):
+            self.backups.restore(self.engine, links, source.place, source.key, context)
 
     def _log(self, name: str) -> models.Log:
         logs = {log.name: log for log in self.engine.logs()}

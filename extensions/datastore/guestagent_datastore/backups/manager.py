@@ -7,35 +7,29 @@ order of things, the chain of incremental backups, and what must be known after 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import pathlib
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from guestagent import errors, extension
 from guestagent_datastore import engine as engines
 from guestagent_datastore import models, transfer
+from guestagent_datastore.backups import chain as chains
 from guestagent_datastore.backups import child, folders, forms, targets, unfinished
 from guestagent_datastore.storage import base
 
 LOG = logging.getLogger(__name__)
 
-#: A chain of incremental backups is never longer.
-CHAIN_MAX = 200
+
+#: Gives a backup a turn among the changes that go on beside it.
+Turn = Callable[[], contextlib.AbstractContextManager[None]]
 
 _ID = re.compile(r'[A-Za-z0-9][A-Za-z0-9_-]{0,127}')
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Link:
-    """One backup of a chain."""
-
-    location: str
-    checksum: str
-    metadata: Mapping[str, str]
 
 
 class Manager:
@@ -60,11 +54,13 @@ class Manager:
         target: base.Target,
         key: str,
         context: extension.Context,
+        turn: Turn = contextlib.nullcontext,
     ) -> dict[str, Any]:
         """Make a backup of the running server; return the result of ``backup_create``.
 
         :param parent: ``{location, checksum}`` of the one before; ``None``: full.
         :param key: 64 hexadecimal digits; ``''``: that of the options.
+        :param turn: entered where nothing may be changed beside it.
         :raises guestagent.errors.GuestError: it failed; nothing of it is left, or what
             is left is removed before the next backup there.
         """
@@ -74,62 +70,34 @@ class Manager:
             )
         self._sweep(target, context)
         before = self._parent(parent, engine, target, context)
-        with (
-            self._folders.work(engine) as work,
-            engine.backup(before.metadata if before else None, work) as backup,
-        ):
-            return self._store(engine, backup, backup_id, before, target, key, context)
-
-    def _store(
-        self,
-        engine: engines.Engine,
-        backup: transfer.Backup,
-        backup_id: str,
-        before: Link | None,
-        target: base.Target,
-        key: str,
-        context: extension.Context,
-    ) -> dict[str, Any]:
-        name = f'{backup_id}.{backup.form}{self._end(key)}'
         record = unfinished.Unfinished(
             backup_id,
-            name,
+            '',
             target.storage,
             target.url,
             target.container,
             time.time(),
             context.command_id,
         )
-
-        def metadata() -> dict[str, str]:
-            found = {**backup.metadata(), 'engine': engine.name}
-            if before is not None:
-                found['parent_location'] = before.location
-                found['parent_checksum'] = before.checksum
-            # Swift keeps no empty ones.
-            return {name: value for name, value in found.items() if value}
-
-        self._unfinished.keep(record)
-        try:
-            stored = child.run(
-                {
-                    'op': 'backup',
-                    'target': dataclasses.asdict(target),
-                    'name': name,
-                    'level': self._conf.backup_level,
-                    'estimate': backup.estimate,
-                    **_plain(backup.command),
-                    **self._keys(key),
-                },
-                context,
-                progress=lambda done, of: _report(context, 'written', done, of),
-                metadata=metadata,
-            )
-        except child.Failed as failed:
-            self._ended(record, failed.left)
-            context.check()
-            raise failed.error from None
-        self._unfinished.forget(backup_id)
+        with self._folders.work(engine) as work:
+            with turn():
+                backup = engine.backup(before.metadata if before else None, work)
+            with backup:
+                name = f'{backup_id}.{backup.form}{self._end(key)}'
+                stored = self._store(
+                    {
+                        'op': 'backup',
+                        'target': dataclasses.asdict(target),
+                        'name': name,
+                        'level': self._conf.backup_level,
+                        'estimate': backup.estimate,
+                        **_plain(backup.command),
+                        **self._keys(key),
+                    },
+                    dataclasses.replace(record, name=name),
+                    lambda: _metadata(engine, backup, before, turn),
+                    context,
+                )
         return {
             'backup_id': backup_id,
             'location': stored['location'],
@@ -140,6 +108,29 @@ class Manager:
             'metadata': stored['metadata'],
             'parent': before.location if before else None,
         }
+
+    def _store(
+        self,
+        request: Mapping[str, Any],
+        record: unfinished.Unfinished,
+        metadata: Callable[[], Mapping[str, str]],
+        context: extension.Context,
+    ) -> dict[str, Any]:
+        """Have a worker make it; what it leaves is known also after a crash."""
+        self._unfinished.keep(record)
+        try:
+            stored: dict[str, Any] = child.run(
+                request,
+                context,
+                progress=lambda done, of: _report(context, 'written', done, of),
+                metadata=metadata,
+            )
+        except child.Failed as failed:
+            self._ended(record, failed.left)
+            context.check()
+            raise failed.error from None
+        self._unfinished.forget(record.backup_id)
+        return stored
 
     def _ended(self, record: unfinished.Unfinished, left: bool) -> None:
         if left:
@@ -206,21 +197,25 @@ class Manager:
         checksum: str,
         target: base.Target,
         context: extension.Context,
-    ) -> list[Link]:
+    ) -> list[chains.Link]:
         """Return a backup and those that it follows, the full one first.
 
         :raises guestagent.errors.InvalidArgument: they are of another engine.
         :raises guestagent.errors.StorageError: one of them is not there, or not what
             the one after it says.
         """
-        found: list[Link] = []
+        found: list[chains.Link] = []
         while location:
-            if len(found) == CHAIN_MAX or location in [each.location for each in found]:
+            if len(found) == chains.LONGEST or location in [
+                each.location for each in found
+            ]:
                 raise errors.StorageError(f'{location}: it follows itself')
             stored = self._describe(location, checksum, target, context)
             metadata = dict(stored['metadata'])
-            found.append(Link(location, stored['checksum'], metadata))
-            _check_engine(found[-1], engine)
+            found.append(
+                chains.Link(location, stored['checksum'], metadata, stored['size'])
+            )
+            chains.check_engine(found[-1], engine)
             location = metadata.get('parent_location', '')
             checksum = metadata.get('parent_checksum', '')
         return found[::-1]
@@ -228,7 +223,7 @@ class Manager:
     def restore(
         self,
         engine: engines.Engine,
-        links: Sequence[Link],
+        links: Sequence[chains.Link],
         target: base.Target,
         key: str,
         context: extension.Context,
@@ -247,7 +242,7 @@ class Manager:
     def _load(
         self,
         restore: transfer.Restore,
-        link: Link,
+        link: chains.Link,
         what: str,
         target: base.Target,
         key: str,
@@ -270,7 +265,7 @@ class Manager:
         except child.Failed as failed:
             context.check()
             raise failed.error from None
-        restore.part_done()
+        restore.part_done(context)
         context.check()
 
     # --- logs -------------------------------------------------------------------
@@ -313,15 +308,17 @@ class Manager:
         engine: engines.Engine,
         target: base.Target,
         context: extension.Context,
-    ) -> Link | None:
+    ) -> chains.Link | None:
         if not parent:
             return None
         location, checksum = parent.get('location'), parent.get('checksum') or ''
         if not isinstance(location, str) or not isinstance(checksum, str):
             raise errors.InvalidArgument('parent: it must have location and checksum')
         stored = self._describe(location, checksum, target, context)
-        link = Link(location, stored['checksum'], stored['metadata'])
-        _check_engine(link, engine)
+        link = chains.Link(
+            location, stored['checksum'], stored['metadata'], stored['size']
+        )
+        chains.check_engine(link, engine)
         return link
 
     def _describe(
@@ -355,6 +352,24 @@ class Manager:
         return {'key': key, 'key_file': self._conf.backup_key_file}
 
 
+def _metadata(
+    engine: engines.Engine,
+    backup: transfer.Backup,
+    before: chains.Link | None,
+    turn: Turn,
+) -> dict[str, str]:
+    """Return what is kept with a backup that is whole."""
+    with turn():
+        found = {**backup.metadata(), 'engine': engine.name}
+    if backup.estimate:
+        found[chains.SIZE] = str(backup.estimate)
+    if before is not None:
+        found['parent_location'] = before.location
+        found['parent_checksum'] = before.checksum
+    # Swift keeps no empty ones.
+    return {name: value for name, value in found.items() if value}
+
+
 def _plain(command: models.Command) -> dict[str, Any]:
     return {
         'command': {
@@ -364,15 +379,6 @@ def _plain(command: models.Command) -> dict[str, Any]:
             'user': command.user,
         }
     }
-
-
-def _check_engine(link: Link, engine: engines.Engine) -> None:
-    """Refuse a backup that says it is another engine's; Trove's own say nothing."""
-    found = link.metadata.get('engine', engine.name)
-    if found != engine.name:
-        raise errors.InvalidArgument(
-            f'{link.location}: it is a backup of {found}, not of {engine.name}'
-        )
 
 
 def _report(context: extension.Context, what: str, done: int, of: int) -> None:

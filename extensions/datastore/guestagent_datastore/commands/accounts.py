@@ -40,7 +40,7 @@ class Accounts(base.Base):
     ) -> None:
         """Make databases; those that are there stay as they are."""
         made = values.databases(databases)
-        with self.changing('database_create', context):
+        with self.changing('database_create', context, beside_backup=True):
             self.engine.create_databases(made)
 
     @extension.command(mutates=True, timeout=60)
@@ -49,7 +49,7 @@ class Accounts(base.Base):
 
         :raises guestagent.errors.InvalidArgument: there is none of this name.
         """
-        with self.changing('database_delete', context):
+        with self.changing('database_delete', context, beside_backup=True):
             self.engine.delete_database(name)
 
     @extension.command(mutates=False, timeout=30)
@@ -84,7 +84,7 @@ class Accounts(base.Base):
     ) -> None:
         """Make users with their passwords and their databases."""
         made = values.users(users)
-        with self.changing('user_create', context):
+        with self.changing('user_create', context, beside_backup=True):
             self.engine.create_users(made)
 
     @extension.command(mutates=True, timeout=60)
@@ -95,7 +95,7 @@ class Accounts(base.Base):
 
         :raises guestagent.errors.InvalidArgument: there is none of this name.
         """
-        with self.changing('user_delete', context):
+        with self.changing('user_delete', context, beside_backup=True):
             self.engine.delete_user(name, host)
 
     @extension.command(mutates=True, timeout=60, sensitive=('changes',))
@@ -111,7 +111,7 @@ class Accounts(base.Base):
         :raises guestagent.errors.InvalidArgument: there is no such user.
         """
         change = values.change(changes or {})
-        with self.changing('user_update', context):
+        with self.changing('user_update', context, beside_backup=True):
             self.engine.update_user(name, host, change)
 
     @extension.command(mutates=True, timeout=60, repeatable=True, sensitive=('users',))
@@ -123,7 +123,7 @@ class Accounts(base.Base):
         :raises guestagent.errors.InvalidArgument: there is no such user.
         """
         wanted = values.users(users)
-        with self.changing('user_passwords', context):
+        with self.changing('user_passwords', context, beside_backup=True):
             for user in wanted:
                 change = models.UserChange(password=user.password)
                 self.engine.update_user(user.name, user.host, change)
@@ -148,7 +148,7 @@ class Accounts(base.Base):
 
         :raises guestagent.errors.InvalidArgument: there is no such user.
         """
-        with self.changing('access_grant', context):
+        with self.changing('access_grant', context, beside_backup=True):
             self.engine.grant(name, host, databases)
 
     @extension.command(mutates=True, timeout=60)
@@ -159,7 +159,7 @@ class Accounts(base.Base):
 
         :raises guestagent.errors.InvalidArgument: no such user, or no rights.
         """
-        with self.changing('access_revoke', context):
+        with self.changing('access_revoke', context, beside_backup=True):
             self.engine.revoke(name, host, database)
 
     @extension.command(mutates=True, timeout=60, sensitive=('password', 'return'))
@@ -170,13 +170,13 @@ class Accounts(base.Base):
 
         :returns: ``{name, host, password}``.
         """
-        with self.changing('root_enable', context):
+        with self.changing('root_enable', context, beside_backup=True):
             return self.open_root(password)
 
     @extension.command(mutates=True, timeout=60, repeatable=True)
     def root_disable(self, context: extension.Context) -> None:
         """Let nobody in as root any more."""
-        with self.changing('root_disable', context):
+        with self.changing('root_disable', context, beside_backup=True):
             self.engine.disable_root()
             self._root_file.unlink(missing_ok=True)
 

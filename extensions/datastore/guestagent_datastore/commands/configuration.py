@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from guestagent import errors, extension
@@ -36,7 +37,8 @@ class Configuration(base.Base):
         :raises guestagent.errors.InvalidArgument: names each that makes no sense;
             nothing has changed.
         """
-        with self.changing('config_set', context):
+        with self.changing('config_set', context, beside_backup=True):
+            self._spare_backup(overrides if apply else ())
             return base.plain(self.override(overrides, apply))
 
     @extension.command(mutates=True, timeout=120, repeatable=True)
@@ -45,7 +47,8 @@ class Configuration(base.Base):
 
         :returns: ``{applied, restart_required}``, names.
         """
-        with self.changing('config_apply', context):
+        with self.changing('config_apply', context, beside_backup=True):
+            self._spare_backup(self.engine.overrides())
             return base.plain(self.engine.apply_overrides())
 
     @extension.command(mutates=True, timeout=120, repeatable=True)
@@ -59,7 +62,9 @@ class Configuration(base.Base):
 
         :returns: ``{applied, restart_required}``, names.
         """
-        with self.changing('config_reset', context):
+        with self.changing('config_reset', context, beside_backup=True):
+            if apply:
+                self._spare_backup(self.engine.overrides() if names is None else names)
             forgotten = self.engine.reset_overrides(names)
             return base.plain(self._apply(forgotten, apply))
 
@@ -81,6 +86,18 @@ class Configuration(base.Base):
                 {name: value for name, value in before.items() if name in overrides}
             )
             raise
+
+    def _spare_backup(self, names: Iterable[str]) -> None:
+        """Refuse what cannot change in the server while a backup is made of it.
+
+        :raises guestagent.errors.Transient: names the backup.
+        """
+        given = {name.lower().replace('-', '_') for name in names}
+        found = sorted(given & self.engine.spoils_backup)
+        if self.backup is not None and found:
+            raise errors.Transient(
+                f'{self.backup}: {", ".join(found)} has to wait for its end'
+            )
 
     def _apply(self, names: tuple[str, ...], apply: bool) -> models.Applied:
         if not apply or self.control.state() != 'healthy':

@@ -49,6 +49,7 @@ class Life(base.Base):
         """Return how the server is, told by itself (doc/datastore.rst)."""
         state = self.control.state()
         running = self.records.running
+        operation = running.get('operation') or running.get('backup')
         return {
             'state': state,
             'detail': self.engine.last_words() if state == 'crashed' else '',
@@ -56,7 +57,8 @@ class Life(base.Base):
             'version': self._server_version(),
             'pid': 0 if state in ('new', 'shutdown', 'crashed') else self.control.pid,
             'enabled': self.records.wanted.enabled,
-            'operation': None if running is None else base.plain(running),
+            'operation': None if operation is None else base.plain(operation),
+            'backup': self._backup_status(),
             'interrupted': self.found,
         }
 
@@ -99,7 +101,7 @@ class Life(base.Base):
 
         :raises guestagent.errors.InvalidArgument: the server does not take it.
         """
-        with self.changing('configure', context):
+        with self.changing('configure', context, beside_backup=True):
             self.engine.configure(config, memory)
         return self.status(context)
 
@@ -130,6 +132,19 @@ class Life(base.Base):
         """Return the guest's memory in MiB and its processors."""
         total = pathlib.Path('/proc/meminfo').read_text().split()[1]
         return {'mem_total': int(total) // 1024, 'num_cpus': os.cpu_count() or 1}
+
+    def _backup_status(self) -> dict[str, Any] | None:
+        """Return how far the backup is that is being made."""
+        backup = self.backup
+        if backup is None:
+            return None
+        percent, text = backup.context.progress
+        return {
+            'backup_id': backup.backup_id,
+            'command_id': backup.context.command_id,
+            'percent': percent,
+            'text': text,
+        }
 
     def _server_version(self) -> str:
         """Return the version that is installed; ``''``: none."""

@@ -31,7 +31,7 @@ class Logs(base.Base):
 
         :raises guestagent.errors.InvalidArgument: there is no such log to switch.
         """
-        with self.changing('log_enable', context):
+        with self.changing('log_enable', context, beside_backup=True):
             return {'restart_required': self.engine.enable_log(name, True)}
 
     @extension.command(mutates=True, timeout=60, repeatable=True)
@@ -40,5 +40,5 @@ class Logs(base.Base):
 
         :raises guestagent.errors.InvalidArgument: there is no such log to switch.
         """
-        with self.changing('log_disable', context):
+        with self.changing('log_disable', context, beside_backup=True):
             return {'restart_required': self.engine.enable_log(name, False)}

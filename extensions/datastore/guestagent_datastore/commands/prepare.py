@@ -96,6 +96,8 @@ class Prepare(
         with self.changing('rebuild', context):
             self._base(context, packages, device_path, mount_point)
             self.step(context, 20, 'configuring the server')
+            # A guest that ended in the midst of a restore may have left it so.
+            self.give_back(run=False)
             self.control.pause(context)
             self.engine.configure(config, memory)
             self.step(context, 40, 'starting the server')
@@ -119,18 +121,17 @@ class Prepare(
 
     def _begin(self, backup: backups.Source | None, context: extension.Context) -> None:
         """Make or restore the data, and start the server."""
-        fresh = backup is None and not self.engine.initialised()
         if backup is not None:
             self.step(context, 30, 'restoring the data')
-            links = self.chain(backup, context)
-            self.control.stop(context)
-            self.fill(backup, links, context)
-        elif fresh:
+            self.restore(backup, context)
+            return
+        fresh = not self.engine.initialised()
+        if fresh:
             self.step(context, 30, 'making the data')
             self.engine.initialise()
         self.step(context, 50, 'starting the server')
         self.control.start(context)
-        if fresh or backup is not None:
+        if fresh:
             self.engine.secure()
 
     def _override(

@@ -53,7 +53,7 @@ class Replication(base.Base):
 
         :returns: ``{host, port, user, password, position, slot, tls}``; no ``host``.
         """
-        with self.changing('replication_account', context):
+        with self.changing('replication_account', context, beside_backup=True):
             return base.plain(self.engine.replication_account())
 
     @extension.command(mutates=True, timeout=None, sensitive=('source',))
@@ -85,13 +85,13 @@ class Replication(base.Base):
         self, context: extension.Context, info: dict[str, Any]
     ) -> None:
         """Remove what a source has kept for a replica that was detached."""
-        with self.changing('replication_cleanup', context):
+        with self.changing('replication_cleanup', context, beside_backup=True):
             self.engine.forget_replica(info)
 
     @extension.command(mutates=True, timeout=120, repeatable=True)
     def replication_demote(self, context: extension.Context) -> None:
         """Be no source any more: no writes, no accounts of replicas."""
-        with self.changing('replication_demote', context):
+        with self.changing('replication_demote', context, beside_backup=True):
             self.engine.demote()
 
     @extension.command(mutates=True, timeout=None)
@@ -108,7 +108,7 @@ class Replication(base.Base):
     @extension.command(mutates=True, timeout=120, repeatable=True)
     def read_only(self, context: extension.Context, read_only: bool) -> None:
         """Refuse writes of all but root, also after a restart; or take them again."""
-        with self.changing('read_only', context):
+        with self.changing('read_only', context, beside_backup=True):
             self.engine.set_read_only(read_only)
 
     @extension.command(mutates=False, timeout=15)

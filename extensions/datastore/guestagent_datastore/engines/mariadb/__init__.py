@@ -28,3 +28,5 @@ class MariaDB(
     user = 'mysql'
     port = 3306
     unit = 'mariadb.service'
+    # Its tool loses the log that the server begins anew.
+    spoils_backup = frozenset(('innodb_log_file_size',))

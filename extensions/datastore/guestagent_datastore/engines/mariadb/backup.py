@@ -12,7 +12,7 @@ import pathlib
 import re
 from collections.abc import Mapping
 
-from guestagent import errors
+from guestagent import errors, extension
 from guestagent_datastore import files, models, programs, transfer
 from guestagent_datastore.engines.mariadb import client, server
 
@@ -52,7 +52,7 @@ class Backup(transfer.Backup):
         if lsn:
             argv.append(f'--incremental-lsn={lsn}')
         else:
-            self.estimate = _size(engine.place.data)
+            self.estimate = files.size(engine.place.data)
         self.command = models.Command(tuple(argv), folder=work)
 
     def metadata(self) -> dict[str, str]:
@@ -93,7 +93,7 @@ class Restore(transfer.Restore):
             user=self._engine.place.user,
         )
 
-    def part_done(self) -> None:
+    def part_done(self, context: extension.Context | None = None) -> None:
         """Apply what the server had not written when the backup was made."""
         self._gtid = _gtid(self._into)
         argv = ['mariadb-backup', '--prepare', f'--use-memory={PREPARE_MEMORY}']
@@ -104,6 +104,7 @@ class Restore(transfer.Restore):
             models.Command(
                 tuple(argv), folder=self._data, user=self._engine.place.user
             ),
+            context=context,
             seconds=PREPARE_SECONDS,
         )
         if self._into != self._data:
@@ -159,13 +160,3 @@ def _gtid(folder: pathlib.Path) -> str:
     info = files.read(_first(folder, _INFO))
     found = re.search(r"^binlog_pos = .*GTID of the last change '([^']*)'", info, re.M)
     return found[1] if found else ''
-
-
-def _size(folder: pathlib.Path) -> int:
-    """Return how much is in a folder, about."""
-    size = 0
-    for path in folder.rglob('*'):
-        # Tables come and go meanwhile.
-        with contextlib.suppress(OSError):
-            size += path.stat().st_size
-    return size

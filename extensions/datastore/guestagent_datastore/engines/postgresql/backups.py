@@ -17,7 +17,7 @@ import contextlib
 import pathlib
 from collections.abc import Callable, Mapping
 
-from guestagent import errors
+from guestagent import errors, extension
 from guestagent_datastore import files, models, transfer
 from guestagent_datastore.engines.postgresql import client, server, wal
 
@@ -228,7 +228,7 @@ class Restore(transfer.Restore):
             folder=self._place.run,
         )
 
-    def part_done(self) -> None:
+    def part_done(self, context: extension.Context | None = None) -> None:
         """See that what belongs to it is there."""
         if self._last['kind'] == 'full':
             for name in ('PG_VERSION', 'backup_label', 'global/pg_control'):

@@ -181,6 +181,11 @@ class Layout(engine.Engine):
         files.write(self.file(RECOVERY), conffile.HEAD + _RECOVERY_TEXT)
         files.write(self.place.data / 'recovery.signal', '', user=self.place.user)
 
+    def returned(self) -> None:
+        """Have the server recover nothing, too."""
+        super().returned()
+        files.write(self.file(RECOVERY), '')
+
     def configure(self, contents: str | None = None, memory: int = 0) -> None:
         """Write the files.
 

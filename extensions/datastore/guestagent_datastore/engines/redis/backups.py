@@ -13,7 +13,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 
-from guestagent import errors
+from guestagent import errors, extension
 from guestagent_datastore import files, models, programs, transfer
 from guestagent_datastore.engines.redis import client, server
 
@@ -108,7 +108,7 @@ class Restore(transfer.Restore):
             folder=self._engine.place.run,
         )
 
-    def part_done(self) -> None:
+    def part_done(self, context: extension.Context | None = None) -> None:
         """See that the snapshot is whole, and cut off what came after its checksum.
 
         A server that sends it as it makes it ends it by a mark of its own.
@@ -116,8 +116,11 @@ class Restore(transfer.Restore):
         try:
             said = programs.run(
                 models.Command(('redis-check-rdb', str(self._path))),
+                context=context,
                 seconds=SAVE_SECONDS,
             )
+        except errors.Cancelled:
+            raise
         except errors.GuestError as error:
             raise errors.GuestError(f'the backup is not whole: {error}') from None
         found = re.search(r'\[offset (\d+)\] \\o/ RDB looks OK', said)
