@@ -13,6 +13,7 @@ from guestagent import loop as loops
 from guestagent.agent import instance, privileges, registry, trust
 from guestagent.agent.policy import files
 from guestagent.bus import factory
+from guestagent.conf import agent as options
 from guestagent.conf import check as checks
 from guestagent.conf import config
 
@@ -22,6 +23,10 @@ def check(conf: config.Config) -> checks.Findings:
     problems: list[str] = []
     known = registry.Registry(conf, extension.Host())
     _collect(problems, lambda: known.load(conf.enabled_extensions, False))
+    if conf.enabled_channels:
+        from guestagent.agent import channels  # most agents have none
+
+        _collect(problems, lambda: channels.find(conf, conf.enabled_channels))
     loop = loops.Loop()
     _collect(problems, lambda: instance.find(conf.instance_id))
     _collect(problems, lambda: conf.policy.file and files.load(conf.policy.file))
@@ -31,7 +36,8 @@ def check(conf: config.Config) -> checks.Findings:
     loop.close()
     library: list[tuple[str, list[Any]]] = []
     _collect(problems, lambda: library.extend(factory.library_options(conf)))
-    names = checks.names(conf, known.unread_sections(), library)
+    spare = known.unread_sections() | options.unread_channels(conf)
+    names = checks.names(conf, spare, library)
     found = [*checks.values(conf), *names.problems, *problems]
     failed = [
         f'extension {loaded.name}: {loaded.problem}'

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import types
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import guestagent
 from guestagent.agent import (
@@ -26,6 +26,9 @@ from guestagent.agent import (
 )
 from guestagent.bus import base
 
+if TYPE_CHECKING:
+    from guestagent.agent import channels
+
 #: How many threads are shown, and how many frames of each.
 _THREADS, _FRAMES = 100, 40
 
@@ -36,6 +39,7 @@ class Agent(Protocol):
     instance_id: str
     started: float
     bus: base.Bus
+    channels: channels.Channels | None
     dispatcher: dispatcher.Dispatcher
     pool: pool.Pool
     registry: registry.Registry
@@ -78,6 +82,7 @@ def diagnose(agent: Agent) -> dict[str, Any]:
         'requests': dict(agent.dispatcher.counts.ended),
         'refusals': dict(agent.dispatcher.counts.refused),
         'extensions': _extensions(agent),
+        'channels': agent.channels.healths() if agent.channels else {},
         'threads': _threads(agent.pool),
     }
 

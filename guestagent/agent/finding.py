@@ -27,10 +27,11 @@ class Manager(named.NamedExtensionManager[Any]):
         names: list[str],
         found: list[importlib.metadata.EntryPoint],
         failed: Callable[[Any, Any, BaseException], None],
+        group: str = GROUP,
     ) -> None:
         self._found = found
         super().__init__(
-            GROUP,
+            group,
             names,
             name_order=False,
             on_load_failure_callback=failed,
@@ -42,21 +43,23 @@ class Manager(named.NamedExtensionManager[Any]):
         return self._found
 
 
-def entry_points() -> list[importlib.metadata.EntryPoint]:
-    """Return the group's entry points; one that is found twice counts once.
+def entry_points(group: str = GROUP) -> list[importlib.metadata.EntryPoint]:
+    """Return a group's entry points; one that is found twice counts once.
 
     What was installed since the last look is found too.
     """
     importlib.invalidate_caches()
     found: dict[tuple[str, str, str], importlib.metadata.EntryPoint] = {}
-    for entry in importlib.metadata.entry_points(group=GROUP):
+    for entry in importlib.metadata.entry_points(group=group):
         owner = entry.dist.name if entry.dist is not None else ''
         found.setdefault((entry.name, entry.value, owner), entry)
     return list(found.values())
 
 
 def refuse_conflicts(
-    wanted: list[str], found: list[importlib.metadata.EntryPoint]
+    wanted: list[str],
+    found: list[importlib.metadata.EntryPoint],
+    what: str = 'extension',
 ) -> None:
     """Let no two distributions claim a name that is wanted.
 
@@ -70,7 +73,7 @@ def refuse_conflicts(
                 for entry in claims
             )
             raise errors.ConfigError(
-                f'extension {name!r} is claimed by {both}; uninstall one of them'
+                f'{what} {name!r} is claimed by {both}; uninstall one of them'
             )
 
 

@@ -45,10 +45,12 @@ from guestagent.agent import (
 from guestagent.agent import request as requests
 from guestagent.agent.holding import storage
 from guestagent.bus import base, factory
+from guestagent.conf import agent as options
 from guestagent.conf import check, listen
 
 if TYPE_CHECKING:
     from guestagent import http
+    from guestagent.agent import channels
 
 LOG = logging.getLogger(__name__)
 
@@ -64,6 +66,7 @@ class Service:
     :param make_bus: makes the bus of (conf, loop, instance id).
     :param notifier: who tells systemd; ``None``: one of its own.
     :ivar casts: what extensions cast.
+    :ivar channels: other ways in than the bus; ``None``: there is none.
     :ivar path: the steps of a request, and what they keep.
     :ivar storage: keeps off the disk while it is frozen.
     :ivar selfwatch: what the agent knows of itself.
@@ -140,6 +143,7 @@ class Service:
             self._rotate,
         )
         core.register(self.registry, own)
+        self.channels: channels.Channels | None = None
         self._http: http.Server | None = None
         self._signals = 0
 
@@ -166,6 +170,7 @@ class Service:
         :raises guestagent.errors.ConfigError: as :meth:`run` does.
         """
         self.registry.load(self._conf.enabled_extensions, self._conf.require_extensions)
+        self._load_channels()
         self._check()
         self.path.load_policy()
         self._serve_metrics()
@@ -202,6 +207,8 @@ class Service:
         self.path.recover(self._resume, self.reporter.report_outcome)
         self.reporter.start()
         self.selfwatch.start()
+        if self.channels is not None:
+            self.channels.start()
 
     def _tell(self, name: str, data: Mapping[str, Any]) -> None:
         self.reporter.report_event('agent', name, data)
@@ -219,12 +226,24 @@ class Service:
         self.reporter.note_snapshot()
         self.path.trust.note_snapshot()
 
+    def _load_channels(self) -> None:
+        if self._conf.enabled_channels:
+            from guestagent.agent import channels  # most agents have none
+
+            self.channels = channels.Channels(
+                self._conf, self.loop, self.dispatcher, self.registry
+            )
+            self.channels.load(self._conf.enabled_channels)
+
+    def _spare(self, conf: Any) -> set[str]:
+        """Return the sections that may stand in the files though nobody reads them."""
+        found = self.registry.unread_sections(conf.enabled_extensions)
+        return found | options.unread_channels(self._conf)
+
     def _check(self) -> None:
         """Judge the configuration, now that all options are registered."""
         found = check.names(
-            self._conf,
-            self.registry.unread_sections(),
-            factory.library_options(self._conf),
+            self._conf, self._spare(self._conf), factory.library_options(self._conf)
         )
         for warning in found.warnings:
             LOG.warning('%s', warning)
@@ -254,11 +273,8 @@ class Service:
         from guestagent.conf import reload  # few agents are ever asked to
 
         self.registry.look_around()
-
-        def spare(fresh: Any) -> set[str]:
-            return self.registry.unread_sections(fresh.enabled_extensions)
-
-        if reload.reload(self._conf, spare, factory.library_options(self._conf)):
+        others = factory.library_options(self._conf)
+        if reload.reload(self._conf, self._spare, others):
             logs.set_level(self._conf.debug)
             self.reporter.set_interval(self._conf.reports.heartbeat_interval)
             self._periodics.respace()
@@ -330,6 +346,8 @@ class Service:
         """Leave, as the module says; on the thread of the loop, which is closed."""
         self.selfwatch.stop()
         self.bus.pause()
+        if self.channels is not None:
+            self.channels.pause()
         self.path.limit.stopping = True
         self._periodics.stop()
         in_flight = self.dispatcher.watch
@@ -346,6 +364,8 @@ class Service:
             self.dispatcher.cancel_all(reason)
             self._turn(CANCEL_SECONDS, self.dispatcher.is_settled)
             self.dispatcher.abandon_all(reason)
+        if self.channels is not None:
+            self.channels.stop()
         self.registry.stop()
         self.path.audit.sync()
         self.reporter.goodbye()

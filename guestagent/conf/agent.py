@@ -11,6 +11,9 @@ from guestagent.conf import audit, common, enroll, policy, rabbit, seal
 #: The extensions that are loaded unless the configuration says otherwise.
 EXTENSIONS = ('exec', 'monitoring')
 
+#: Those whose sections may stand in any agent's file.
+CHANNELS = ('qga',)
+
 OPTIONS = [
     cfg.StrOpt(
         'transport_url',
@@ -55,6 +58,14 @@ OPTIONS = [
         'the group guestagent.extensions. No other is loaded. One that is added is '
         'loaded when the agent is told to read its files again; one that is taken '
         'away goes on until the agent ends.',
+    ),
+    cfg.ListOpt(
+        'enabled_channels',
+        default=[],
+        help='The channels to load, by the names of their entry points in the group '
+        'guestagent.channels: ways into the agent beside its bus, for clients with a '
+        'protocol of their own. Who has the other end of one commands in its name, '
+        'without keys.',
     ),
     cfg.BoolOpt(
         'require_extensions',
@@ -249,6 +260,11 @@ SECTIONS: list[tuple[str, list[Any]]] = [
     (enroll.SECTION, enroll.AGENT),
     (rabbit.SECTION, rabbit.OPTIONS),
 ]
+
+
+def unread_channels(conf: Any) -> set[str]:
+    """Return the sections that may stand in a file though no channel reads them."""
+    return set(CHANNELS).difference(conf.enabled_channels)
 
 
 def register(conf: Any) -> None:
