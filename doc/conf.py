@@ -10,7 +10,7 @@ version = release = guestagent.__version__
 
 extensions = ['cliff.sphinxext', 'oslo_config.sphinxext', 'sphinx.ext.autodoc']
 # The manual pages are made by themselves: packaging/manual.
-exclude_patterns = ['_build', '*.[158].rst']
+exclude_patterns = ['_build', '*.[158].rst', 'qga-options.rst']
 html_theme = 'alabaster'
 html_theme_options = {
     'description': 'A guest agent for virtual machines',
@@ -31,5 +31,6 @@ man_pages = [
         5,
     ),
     ('guestagent-hub.8', 'guestagent-hub', 'a bus for one machine', [], 8),
+    ('guestagent-qga.8', 'guestagent-qga', "answers qemu-ga's clients", [], 8),
     ('guestctl.1', 'guestctl', 'operate guests', [], 1),
 ]

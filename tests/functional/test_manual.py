@@ -18,6 +18,7 @@ PAGES = [
     'guestagent-conductor.8',
     'guestagent-conductor.conf.5',
     'guestagent-hub.8',
+    'guestagent-qga.8',
     'guestagent.8',
     'guestagent.conf.5',
     'guestctl.1',

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where clients are: at the other end of a device, or of a socket."""
