@@ -12,6 +12,8 @@ import pytest
 from guestagent_monitoring import programs
 from guestagent_monitoring.collectors import listeners, machine, services
 
+from devstack import processes
+
 UNITS = """\
 cron.service              loaded active running Regular background program daemon
 user@0.service            loaded active running User Manager for UID 0
@@ -67,6 +69,32 @@ def test_a_program_is_bounded_and_its_words_are_not_translated(monkeypatch):
         programs.ask(['sh', '-c', 'exit 3'], 60)
     with pytest.raises(TimeoutError, match=r'sleep has not ended within 0\.2 seconds'):
         programs.ask(['sleep', '600'], 0.2)
+
+
+def test_a_program_that_says_too_much_is_ended():
+    with pytest.raises(ValueError, match='yes says more than 1000 bytes'):
+        programs.ask(['yes'], 60, size_max=1000)
+    # Much trouble is no trouble, and its end is what is told of it.
+    script = 'yes 123456789 | head -c 1000000 >&2; echo last >&2; exit 1'
+    with pytest.raises(OSError, match=r'sh has failed \(1\): last'):
+        programs.ask(['sh', '-c', script], 60)
+
+
+def test_what_a_program_has_started_ends_with_it(tmp_path):
+    lives = tmp_path / 'lives'
+    script = f'echo $$ > {lives}; echo said; sleep 600 & exec 1>&-; echo $! >> {lives}'
+
+    with pytest.raises(TimeoutError):
+        programs.ask(['sh', '-c', script], 1)
+
+    child = lives.read_text().split()[1]
+    processes.wait_for(
+        lambda: (
+            not os.path.exists(f'/proc/{child}')
+            or 'Z' in pathlib.Path(f'/proc/{child}/stat').read_text().split()[2]
+        ),
+        'it has ended',
+    )
 
 
 TCP = """\
