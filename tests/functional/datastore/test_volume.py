@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import subprocess
 from collections.abc import Iterator
 
@@ -125,7 +126,7 @@ def test_a_move_that_was_cut_short_is_made_anew(
             True,
             marks=pytest.mark.skipif(
                 not capabilities.has(capabilities.SYS_RESOURCE),
-                reason='needs CAP_SYS_RESOURCE',
+                reason='without CAP_SYS_RESOURCE no mounted ext4 grows',
             ),
         ),
         False,
@@ -145,6 +146,37 @@ def test_a_file_system_grows(
     volume.resize(device, folder, online)
     assert volume.stats(folder)['total'] > before * 1.5
     assert volume.device_of(folder) == device
+
+
+@pytest.mark.skipif(
+    not re.search(r'\bxfs$', pathlib.Path('/proc/filesystems').read_text(), re.M),
+    reason='this kernel knows no XFS',
+)
+@pytest.mark.parametrize('online', [True, False])
+def test_xfs_grows_where_it_is_mounted(
+    device: str,
+    image: pathlib.Path,
+    folder: pathlib.Path,
+    context: extension.Context,
+    online: bool,
+) -> None:
+    # Given one that somebody has made; a smaller one there is not.
+    os.truncate(image, 300 * MIB)
+    subprocess.run(['losetup', '--set-capacity', device], check=True)
+    subprocess.run(['mkfs.xfs', '-q', device], check=True)
+    volume.mount(device, folder, context)
+    (folder / 'rows').write_text('kept')
+    before = volume.stats(folder)['total']
+    # when its device has grown,
+    os.truncate(image, 600 * MIB)
+    subprocess.run(['losetup', '--set-capacity', device], check=True)
+    volume.resize(device, folder, online)
+    # then it fills it, and was never away.
+    assert volume.stats(folder)['total'] > before * 1.8
+    assert (folder / 'rows').read_text() == 'kept'
+    volume.unmount(folder)
+    with pytest.raises(errors.GuestError, match='not a mounted XFS'):
+        volume.resize(device, folder, online)
 
 
 def test_what_is_no_device_is_refused(
