@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 
 from guestagent import errors, extension
 from guestagent_datastore import files, models, transfer
-from guestagent_datastore.engines.postgresql import client, server, wal
+from guestagent_datastore.engines.postgresql import client, foreign, server, wal
 
 #: What holds WAL for the next incremental backup.
 SLOT = 'guestagent_backup'
@@ -202,6 +202,7 @@ class Restore(transfer.Restore):
     def __init__(self, engine: Backups) -> None:
         self._engine = engine
         self._place = engine.place
+        self._before: Mapping[str, str] = {}
         self._last: Mapping[str, str] = {}
         self._finished = False
         self._filling = contextlib.ExitStack()
@@ -213,15 +214,16 @@ class Restore(transfer.Restore):
         :raises guestagent.errors.GuestError: the server cannot read it, or it does not
             follow the one before.
         """
+        metadata = foreign.known(metadata)
         folder = self._place.data
         if self._last:
             _check_follows(self._last, metadata)
             folder = folder / 'pg_wal'
         elif metadata.get('kind') != 'full':
             raise errors.GuestError('this is no full backup of PostgreSQL')
-        else:
+        elif foreign.MARK not in metadata:
             self._engine.check_major(metadata['major'])
-        self._last = metadata
+        self._before, self._last = self._last, metadata
         return models.Command(
             ('tar', '--extract', '--file=-', f'--directory={folder}'),
             user=self._place.user,
@@ -234,13 +236,25 @@ class Restore(transfer.Restore):
             for name in ('PG_VERSION', 'backup_label', 'global/pg_control'):
                 if not (self._place.data / name).is_file():
                     raise errors.GuestError(f'the backup is not whole: no {name}')
-            return
-        size = int(self._last['segment_size'])
-        for segment in range(int(self._last['first']), int(self._last['next'])):
-            name = wal.file_name(int(self._last['timeline']), segment, size)
-            path = self._place.data / 'pg_wal' / name
+            version = (self._place.data / 'PG_VERSION').read_text()
+            self._engine.check_major(version.strip())
+        folder = self._place.data / 'pg_wal'
+        names, size = self._segments(folder)
+        for name in names:
+            path = folder / name
             if not path.is_file() or path.stat().st_size != size:
                 raise errors.GuestError(f'the backup is not whole: no WAL {name}')
+
+    def _segments(self, folder: pathlib.Path) -> tuple[list[str], int]:
+        """Return the names of the WAL that must have come, and its size."""
+        last = self._last
+        if foreign.MARK in last:
+            return foreign.segments(self._before, last, folder)
+        if last['kind'] == 'full':
+            return [], 0
+        size, timeline = int(last['segment_size']), int(last['timeline'])
+        numbers = range(int(last['first']), int(last['next']))
+        return [wal.file_name(timeline, number, size) for number in numbers], size
 
     def finish(self) -> None:
         """Have the server read all WAL at its next start, then go on by itself."""
@@ -296,10 +310,13 @@ def _check_parent(now: Mapping[str, str], parent: Mapping[str, str]) -> None:
 
 
 def _check_follows(before: Mapping[str, str], metadata: Mapping[str, str]) -> None:
-    same = all(before[key] == metadata.get(key) for key in ('system', 'timeline'))
-    if (
-        not same
-        or metadata.get('kind') != 'incremental'
-        or int(metadata['first']) > int(before['next'])
-    ):
+    if foreign.MARK in metadata:
+        follows = foreign.follows(before, metadata)
+    else:
+        follows = (
+            all(before.get(key) == metadata.get(key) for key in ('system', 'timeline'))
+            and metadata['kind'] == 'incremental'
+            and int(metadata['first']) <= int(before['next'])
+        )
+    if not follows:
         raise errors.GuestError('this backup does not follow the one before it')

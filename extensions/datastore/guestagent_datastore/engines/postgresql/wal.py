@@ -36,3 +36,11 @@ def file_name(timeline: int, segment: int, size: int) -> str:
     """
     per = (1 << 32) // size
     return f'{timeline:08X}{segment // per:08X}{segment % per:08X}'
+
+
+def segment(name: str, size: int) -> int:
+    """Return the number of the segment in a file.
+
+    :param size: of a segment, in bytes.
+    """
+    return int(name[8:16], 16) * ((1 << 32) // size) + int(name[16:], 16)
