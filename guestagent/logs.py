@@ -43,8 +43,13 @@ class _File(logging.handlers.WatchedFileHandler):
     """A file that only its owner can read, unless another program has made it."""
 
     def _open(self) -> TextIOWrapper:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        fd = os.open(self.baseFilename, flags, 0o600)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
+        try:
+            # To ask for it to be made would wait for a frozen disk though it is there.
+            os.stat(self.baseFilename)
+            fd = os.open(self.baseFilename, flags)
+        except FileNotFoundError:
+            fd = os.open(self.baseFilename, flags | os.O_CREAT, 0o600)
         return open(fd, 'a', encoding=self.encoding)
 
 

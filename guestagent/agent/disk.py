@@ -114,7 +114,9 @@ class Disk:
         :raises BlockingIOError: another process holds it.
         """
         try:
-            # To ask for a file to be made waits for a frozen disk though it is there.
+            # To ask for it to be made would wait for a frozen disk though it is there;
+            # and on some kernels so does to open it, unless it was looked up before.
+            os.stat(path)
             fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
         except FileNotFoundError:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)

@@ -121,6 +121,8 @@ class Overlay:
             tail = self.tails.get(self._name(path))
             if tail is not None and tail.whole:
                 path = os.path.join(self.area, tail.name)
+            # On some kernels to open it waits for the thaw unless it was looked up.
+            os.stat(path)
             return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
 
     def create(self, path: str) -> int:

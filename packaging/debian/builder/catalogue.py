@@ -79,6 +79,7 @@ _SECTIONS = {
             8192,
         ),
         ('file', 'Its process is there while a file is open.', 8192),
+        ('fsfreeze', 'Its process is there while something is frozen.', 8192),
         ('hardware', _SHORT, 8192),
         ('power', _SHORT, 8192),
     )

@@ -127,7 +127,8 @@ def test_what_an_installation_leaves(pristine: conftest.Installed) -> None:
     options = configparser.ConfigParser(interpolation=None)
     options.read(tree.path / 'etc/guestagent/agent.conf')
     assert dict(options.defaults()) == {'user': 'guestagent'}
-    for name in ('accounts', 'datastore', 'exec', 'file', 'hardware', 'power'):
+    roots = ['accounts', 'datastore', 'exec', 'file', 'fsfreeze', 'hardware', 'power']
+    for name in roots:
         assert options[name]['isolate_user'] == 'root'
         assert options[name].getboolean('isolate')
     # Services are enabled and started through Debian's own helpers.
