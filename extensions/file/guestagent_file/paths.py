@@ -102,12 +102,33 @@ class Paths(base.Base):
         """Set the owner or the group of a file or folder, by name or number."""
         numbers = about.user_number(user), about.group_number(group)
         with self.place('cannot change', path, follow) as place:
+            _there(place)
             os.chown(
-                _there(place) and place.name,
+                place.name,
                 *(-1 if number is None else number for number in numbers),
                 dir_fd=place.folder,
                 follow_symlinks=False,
             )
+
+    @extension.command(mutates=True)
+    def utime(
+        self,
+        context: extension.Context,
+        path: str,
+        modified: int,
+        accessed: int | None = None,
+        follow: bool = True,
+    ) -> None:
+        """Set when a file was modified, and accessed, in nanoseconds since 1970."""
+        times = (modified if accessed is None else accessed, modified)
+        with self.place('cannot change', path, follow) as place:
+            _there(place)
+            try:
+                os.utime(
+                    place.name, ns=times, dir_fd=place.folder, follow_symlinks=False
+                )
+            except OverflowError:
+                raise failures.invalid(f'{times} are no times') from None
 
     @extension.command(mutates=True)
     def rename(self, context: extension.Context, path: str, target: str) -> None:
