@@ -10,13 +10,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from guestagent_qga import errors, schema
+from guestagent_qga import base64, errors, schema
 
 #: Bytes, or ASCII text that becomes these.
 Line = list[bytes | str]
-
-#: A shorter text is copied with the rest.
-LONG = 64 * 1024
 
 #: Tells the client that what came before is not meant for it.
 DELIMITER = b'\xff'
@@ -29,9 +26,11 @@ def success(command: schema.Command, result: Any, echo: dict[str, Any]) -> Line:
     """
     value = {} if result is None else result
     if isinstance(value, dict):
-        long = [name for name, part in value.items() if _is_long(part)]
-        if long and _is_base64(command, long):
-            return _with_holes(value, long, echo)
+        texts = {
+            name: part for name, part in value.items() if isinstance(part, base64.Text)
+        }
+        if texts:
+            return _with_texts(value, texts, echo)
     line = json.dumps({'return': value, **echo}).encode()
     if command.name == 'guest-sync-delimited':
         return [DELIMITER, line, b'\n']
@@ -44,30 +43,19 @@ def failure(error: errors.CommandError, echo: dict[str, Any]) -> Line:
     return [json.dumps({'error': described, **echo}).encode(), b'\n']
 
 
-def _is_long(part: Any) -> bool:
-    return isinstance(part, str) and len(part) > LONG
-
-
-def _is_base64(command: schema.Command, names: list[str]) -> bool:
-    about = schema.types().get(command.returns)
-    members = about.members if about is not None else ()
-    base64 = {each.name for each in members if each.type == 'base64'}
-    return base64.issuperset(names)
-
-
-def _with_holes(value: dict[str, Any], long: list[str], echo: dict[str, Any]) -> Line:
-    """Return a line in which long texts stand as they are: they hold no escapes."""
-    rest = {name: part for name, part in value.items() if name not in long}
+def _with_texts(
+    value: dict[str, Any], texts: dict[str, base64.Text], echo: dict[str, Any]
+) -> Line:
+    """Return a line in which texts stand as they are: nothing in them is escaped."""
+    rest = {name: part for name, part in value.items() if name not in texts}
+    tail = f'{json.dumps(rest)[1:]}{_members(echo)}}}\n'.encode()
     pieces: Line = [b'{"return": {']
-    for name in long:
-        pieces += [f'"{name}": "'.encode(), value[name], b'"']
-        pieces.append(b', ')
-    tail = json.dumps(rest)[1:-1].encode()
-    if tail:
-        pieces.append(tail)
-    else:
-        pieces.pop()
-    pieces.append(b'}')
-    if echo:
-        pieces.append(b', ' + json.dumps(echo)[1:-1].encode())
-    return [*pieces, b'}\n']
+    for name, text in texts.items():
+        pieces.append(f'"{name}": "'.encode())
+        pieces += text.pieces
+        pieces.append(b'", ')
+    return [*pieces, tail]
+
+
+def _members(echo: dict[str, Any]) -> str:
+    return f', {json.dumps(echo)[1:-1]}' if echo else ''

@@ -8,6 +8,26 @@ from guestagent_qga import errors
 _ALPHABET = b'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/'
 
 
+#: What is asked for at a time, in bytes: three bytes make four characters, so that the
+#: texts of such pieces can stand one behind the other.
+PIECE = 3 * 1024 * 1024
+
+
+class Text:
+    """base64 in pieces, for it may be long and need not be in one place."""
+
+    __slots__ = ('pieces',)
+
+    def __init__(self, pieces: list[str]) -> None:
+        self.pieces = pieces
+
+    def __len__(self) -> int:
+        return sum(map(len, self.pieces))
+
+    def __str__(self) -> str:
+        return ''.join(self.pieces)
+
+
 def clean(text: str) -> str:
     """Return base64 that every decoder takes, with the same bytes in it.
 

@@ -63,8 +63,25 @@ def file_read(guest: guests.Guest, arguments: Arguments) -> dict[str, Any]:
     most = guest.settings.answer_max
     if most:
         count = min(count, base64.size_within(most))
-    found = _call(guest, arguments, 'read', 'failed to read file', count=count)
-    return {'count': found['count'], 'buf-b64': found['data'], 'eof': found['eof']}
+    pieces: list[str] = []
+    done = 0
+    while True:
+        some = min(base64.PIECE, count - done)
+        try:
+            found = _call(guest, arguments, 'read', 'failed to read file', count=some)
+        except errors.CommandError:
+            if not done:
+                raise
+            # It is told when the client goes on.
+            return _read(done, pieces, False)
+        pieces.append(found['data'])
+        done += found['count']
+        if done == count or found['count'] < some:
+            return _read(done, pieces, found['eof'])
+
+
+def _read(count: int, pieces: list[str], eof: bool) -> dict[str, Any]:
+    return {'count': count, 'buf-b64': base64.Text(pieces), 'eof': eof}
 
 
 def file_write(guest: guests.Guest, arguments: Arguments) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import binascii
 from typing import Any
 
 from guestagent import errors as native
@@ -14,9 +13,6 @@ Arguments = dict[str, Any]
 
 #: Of each output so much is kept, in bytes.
 OUTPUT_MAX = 16 * 1024 * 1024
-#: How much of it is asked for at a time; of three bytes base64 makes four characters,
-#: so that these pieces can stand one behind the other.
-_PIECE = 3 * 1024 * 1024
 
 _CAPTURES = {True: 'separated', False: 'none'}
 
@@ -81,35 +77,26 @@ def _outputs(guest: guests.Guest, status: dict[str, Any]) -> dict[str, Any]:
         other = written['err' if name == 'out' else 'out']
         share = room - min(other, room // 2)
         text, cut = _read(guest, status['handle'], stream, share)
-        if not text:
+        if not len(text):
             continue
         found[f'{name}-data'] = text
         found[f'{name}-truncated'] = cut or bool(status[f'{stream}_truncated'])
     return found
 
 
-def _read(guest: guests.Guest, handle: str, stream: str, most: int) -> tuple[str, bool]:
+def _read(
+    guest: guests.Guest, handle: str, stream: str, most: int
+) -> tuple[base64.Text, bool]:
     """Return up to so many bytes of an output, and whether there are more."""
     pieces: list[str] = []
     offset, end = 0, most // 3 * 3
-    while True:
-        count = min(_PIECE, end - offset)
-        if count <= 0:
-            return ''.join(pieces), True
+    while offset < end:
+        count = min(base64.PIECE, end - offset)
         part = guest.call(
             'exec', 'read', handle=handle, stream=stream, offset=offset, count=count
         )
-        size = part['next'] - offset
+        pieces.append(part['data'])
+        if part['eof'] or part['next'] - offset < count:
+            return base64.Text(pieces), False
         offset = part['next']
-        if pieces and pieces[-1].endswith('='):
-            pieces = [_joined(pieces, part['data'])]
-        else:
-            pieces.append(part['data'])
-        if part['eof'] or not size:
-            return ''.join(pieces), False
-
-
-def _joined(pieces: list[str], more: str) -> str:
-    """Return base64 of what is in all, where one of them ends within a group."""
-    data = b''.join(map(binascii.a2b_base64, [*pieces, more]))
-    return binascii.b2a_base64(data, newline=False).decode('ascii')
+    return base64.Text(pieces), True
