@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is to be run: arguments checked and turned into a process.
+"""What is to be run: the arguments of a call, checked.
 
 A caller's mistake is an :class:`guestagent.errors.InvalidArgument` that names the
 argument and, where that is no secret, its value.
@@ -9,25 +9,31 @@ from __future__ import annotations
 
 import base64
 import binascii
-import errno
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 from guestagent import errors
 
-if TYPE_CHECKING:
-    import subprocess
+#: The size of a terminal of which none was given.
+ROWS, COLS = 24, 80
 
-#: What to say of an OSError of exec(2) that the caller can mend.
-_EXEC_ERRORS = {
-    errno.ENOENT: 'there is no such program, or its interpreter is missing',
-    errno.EACCES: 'it is not executable',
-    errno.ENOEXEC: 'it is not a program (a script needs #! in its first line)',
-    errno.ENOTDIR: 'a part of its path is not a folder',
-    errno.ELOOP: 'its path has too many symbolic links',
-    errno.ENAMETOOLONG: 'its path is too long',
-    errno.E2BIG: 'arguments and environment are too large together',
+#: The limits that a caller may set, and what the system calls them.
+LIMITS = {
+    'cpu_seconds': 'RLIMIT_CPU',
+    'memory': 'RLIMIT_AS',
+    'files': 'RLIMIT_NOFILE',
+    'processes': 'RLIMIT_NPROC',
+    'file_size': 'RLIMIT_FSIZE',
+}
+
+#: Which outputs each way to capture them has.
+CAPTURES = {
+    'separated': ('stdout', 'stderr'),
+    'merged': ('stdout',),
+    'stdout': ('stdout',),
+    'stderr': ('stderr',),
+    'none': (),
 }
 
 
@@ -44,6 +50,11 @@ class Account:
     def __init__(self, switch: dict[str, Any], environment: dict[str, str]) -> None:
         self.switch = switch
         self.environment = environment
+
+    @property
+    def number(self) -> int | None:
+        """The user's number; ``None``: the agent's own."""
+        return self.switch.get('user')
 
 
 def find_account(user: str | None) -> Account:
@@ -95,36 +106,74 @@ def _look_up(user: str) -> Any:
         raise KeyError(user)
 
 
-def command_line(argv: Sequence[str] | None, shell: str | None) -> list[str]:
-    """Return the program and its arguments; exactly one of the two must be given.
+class Plan(NamedTuple):
+    """A program to be started.
+
+    :ivar argv: its name and arguments.
+    :ivar script: what is run in place of the program that the name stands for.
+    :ivar stdin: what it reads first; ``None``: nothing.
+    :ivar more: whether its input stays open for more.
+    :ivar size: rows and columns of its terminal; ``None``: it has none.
+    :ivar capture: a key of :data:`CAPTURES`.
+    :ivar limits: by the names of :data:`LIMITS`.
+    """
+
+    argv: list[str]
+    script: bytes | None
+    folder: str
+    environment: dict[str, str]
+    account: Account
+    stdin: bytes | None
+    more: bool
+    size: tuple[int, int] | None
+    capture: str
+    limits: Mapping[str, int]
+
+
+def command_line(
+    argv: Sequence[str] | None, shell: str | None, script: str | None = None
+) -> list[str]:
+    """Return the program and its arguments.
+
+    Exactly one of the three must be given, but ``argv`` beside a script: then it is the
+    script's arguments.
 
     :raises guestagent.errors.InvalidArgument: they make no command.
     """
+    if script is not None:
+        if shell is not None:
+            raise errors.InvalidArgument('give either shell or script')
+        for text in argv or ():
+            check_text('argv', text)
+        return ['script', *(argv or ())]
     if (argv is None) == (shell is None):
         raise errors.InvalidArgument('give either argv or shell')
     if shell is not None:
-        _check_text('shell', shell)
+        check_text('shell', shell)
         return ['/bin/sh', '-c', '--', shell]
     if not argv or not argv[0]:
         raise errors.InvalidArgument('argv: the first item must name a program')
     for text in argv:
-        _check_text('argv', text)
+        check_text('argv', text)
     return list(argv)
 
 
 def environment(
-    path: str, account: Account, extra: Mapping[str, str] | None
+    path: str, account: Account, extra: Mapping[str, str] | None, clear: bool = False
 ) -> dict[str, str]:
     """Return the environment of a command: nothing of the agent's own.
 
+    :param clear: nothing but ``extra``.
     :raises guestagent.errors.InvalidArgument: a name or value cannot be one.
     """
     made = {'PATH': path, 'LANG': 'C.UTF-8', 'SHELL': '/bin/sh', **account.environment}
+    if clear:
+        made = {}
     for name, value in (extra or {}).items():
         if not name or '=' in name:
             raise errors.InvalidArgument(f"env: {name!r} cannot be a variable's name")
-        _check_text('env', name)
-        _check_text('env', value)
+        check_text('env', name)
+        check_text('env', value)
         made[name] = value
     return made
 
@@ -136,14 +185,14 @@ def folder(cwd: str | None) -> str:
     """
     if cwd is None:
         return '/'
-    _check_text('cwd', cwd)
+    check_text('cwd', cwd)
     if not cwd.startswith('/'):
         raise errors.InvalidArgument(f'cwd: {cwd!r} is not an absolute path')
     return cwd
 
 
-def input_bytes(text: str | None, encoding: str) -> bytes | None:
-    """Return what the command reads; ``None``: it gets ``/dev/null``.
+def decoded(name: str, text: str | None, encoding: str) -> bytes | None:
+    """Return the bytes of an argument that travels as text.
 
     :raises guestagent.errors.InvalidArgument: the text is not in that encoding.
     """
@@ -155,53 +204,51 @@ def input_bytes(text: str | None, encoding: str) -> bytes | None:
         return text.encode()
     except (binascii.Error, ValueError):
         # Not the error's own words: they may quote what is secret.
-        raise errors.InvalidArgument(f'stdin: it is not valid {encoding}') from None
+        raise errors.InvalidArgument(f'{name}: it is not valid {encoding}') from None
 
 
-def start(
-    argv: list[str], cwd: str, env: dict[str, str], account: Account, has_input: bool
-) -> subprocess.Popen[bytes]:
-    """Start a command as the leader of a session, its outputs in pipes.
+def limits(given: Mapping[str, int] | None) -> Mapping[str, int]:
+    """Return the limits of a program.
 
-    :raises guestagent.errors.InvalidArgument: it cannot be run, and why.
-    :raises guestagent.errors.GuestError: the guest is short of what it takes.
+    :raises guestagent.errors.InvalidArgument: there is no such limit, or it is below 0.
     """
-    import subprocess
+    for name, value in (given or {}).items():
+        if name not in LIMITS:
+            raise errors.InvalidArgument(
+                f'limits: there is no {name!r}; there are {", ".join(LIMITS)}'
+            )
+        if not 0 <= value < 2**62:
+            raise errors.InvalidArgument(f'limits: {name} cannot be {value}')
+    return given or {}
 
-    try:
-        return subprocess.Popen(
-            argv,
-            cwd=cwd,
-            env=env,
-            bufsize=0,
-            start_new_session=True,
-            umask=0o022,
-            stdin=subprocess.PIPE if has_input else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            **account.switch,
+
+def terminal_size(pty: bool | Mapping[str, int]) -> tuple[int, int] | None:
+    """Return the rows and columns of a terminal; ``None``: there is to be none.
+
+    :raises guestagent.errors.InvalidArgument: they are not from 1 to 65535.
+    """
+    if isinstance(pty, bool):
+        return (ROWS, COLS) if pty else None
+    unknown = pty.keys() - {'rows', 'cols'}
+    if unknown:
+        raise errors.InvalidArgument(
+            f'pty: it has rows and cols, and no {min(unknown)!r}'
         )
-    except OSError as error:
-        raise _explained(error, argv[0], cwd, account) from None
+    return size(pty.get('rows', ROWS), pty.get('cols', COLS))
 
 
-def _explained(
-    error: OSError, name: str, cwd: str, account: Account
-) -> errors.GuestAgentError:
-    """Return the error that tells a caller what went wrong in the child."""
-    if error.errno == errno.EPERM and account.switch:
-        return errors.GuestError(
-            'the agent may not change its user: it needs the '
-            'capabilities CAP_SETUID and CAP_SETGID'
-        )
-    if error.filename == cwd and name != cwd:
-        return errors.InvalidArgument(f'cwd: {cwd!r}: {error.strerror}')
-    if error.errno in _EXEC_ERRORS:
-        return errors.InvalidArgument(f'{name!r}: {_EXEC_ERRORS[error.errno]}')
-    return errors.GuestError(f'{name!r} cannot be started: {error.strerror}')
+def size(rows: int, cols: int) -> tuple[int, int]:
+    """Return the rows and columns of a terminal.
+
+    :raises guestagent.errors.InvalidArgument: they are not from 1 to 65535.
+    """
+    for name, value in (('rows', rows), ('cols', cols)):
+        if not 1 <= value <= 65535:
+            raise errors.InvalidArgument(f'{name}: {value} is not from 1 to 65535')
+    return rows, cols
 
 
-def _check_text(name: str, text: str) -> None:
+def check_text(name: str, text: str) -> None:
     """Refuse what the kernel cannot take; never quote it, it may be a secret."""
     if '\0' in text:
         raise errors.InvalidArgument(f'{name}: it must not contain NUL')

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 from guestagent_exec import extension as exec_extension
-from guestagent_exec import program
+from guestagent_exec import launch, program
 
 from guestagent import errors, extension
 from guestagent.agent import registry
@@ -208,17 +208,34 @@ def test_what_the_guest_cannot_do_is_not_the_callers_fault(
 
     monkeypatch.setattr(subprocess, 'Popen', fail)
     with pytest.raises(errors.GuestError, match=message):
-        program.start(['id'], '/tmp', {}, program.Account(user, {}), False)
+        launch.start(
+            program.Plan(
+                argv=['id'],
+                script=None,
+                folder='/tmp',
+                environment={},
+                account=program.Account(user, {}),
+                stdin=None,
+                more=False,
+                size=None,
+                capture='separated',
+                limits={},
+            )
+        )
 
 
 def test_the_agent_can_check_and_describe_the_command(make):
     loaded = registry.Loaded('exec', make(exec_extension.Exec, 'exec'))
 
+    assert {name for name, one in loaded.commands.items() if one.info.mutates} == {
+        'run',
+        'signal',
+        'spawn',
+    }
+    assert loaded.commands['write'].info.sensitive == {'data'}
     command = loaded.commands['run']
-    assert list(loaded.commands) == ['run']
-    assert command.info.mutates
     assert command.info.timeout is None
-    assert command.info.sensitive == {'stdin', 'env'}
+    assert command.info.sensitive == {'stdin', 'env', 'script'}
     command.signature.check({'argv': ['id'], 'timeout': 5, 'env': {'A': 'b'}})
     with pytest.raises(TypeError, match='stdin_encoding'):
         command.signature.check({'argv': ['id'], 'stdin_encoding': 'latin-1'})

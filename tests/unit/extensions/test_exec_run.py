@@ -68,6 +68,11 @@ def foreign():
     assert children() <= before
 
 
+def idle():
+    """Whether the thread that looks after programs has ended."""
+    return all(thread.name != 'exec' for thread in threading.enumerate())
+
+
 def descriptors():
     return len(os.listdir('/proc/self/fd'))
 
@@ -359,6 +364,7 @@ def test_stop_kills_without_a_grace(make, foreign):
 
 def test_many_at_once_leave_nothing_behind(run):
     run(argv=['true'])
+    wait_for(idle)
     before = descriptors(), threading.active_count()
 
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
@@ -368,7 +374,8 @@ def test_many_at_once_leave_nothing_behind(run):
 
     assert [result['exit_code'] for result in results] == list(range(100))
     assert [result['stdout'] for result in results] == [str(n) for n in range(100)]
-    assert descriptors() <= before[0]
+    wait_for(idle)
+    wait_for(lambda: descriptors() <= before[0])
     assert threading.active_count() <= before[1]
 
 
@@ -390,7 +397,7 @@ def test_what_cannot_be_killed_is_given_up(run, monkeypatch):
         before = descriptors()
         with pytest.raises(errors.GuestError, match='does not end even by SIGKILL'):
             run(argv=['sleep', str(LONG)], timeout=0.1)
-        assert descriptors() <= before
+        wait_for(lambda: descriptors() <= before)
 
     process = tried[0][0]
     assert [number for _, number in tried[:2]] == [signal.SIGTERM, signal.SIGKILL]
