@@ -37,6 +37,13 @@ OPTIONS = [
     _period('applications_period', 600, 'what is installed'),
     _period('reboot_period', 600, 'whether the guest should be started anew'),
     _period('updates_period', 3600, 'the updates that wait'),
+    _period('statistics_period', 30, "which of the administrator's statistics are due"),
+    cfg.StrOpt(
+        'statistics_dir',
+        default='/etc/guestagent/statistics.d',
+        help="The folder of the administrator's own statistics, files *.conf of "
+        'root that nobody else may write.',
+    ),
     cfg.ListOpt(
         'container_sockets',
         default=['/run/docker.sock', '/run/podman/podman.sock'],

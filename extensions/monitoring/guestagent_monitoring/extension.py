@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from guestagent_monitoring import spread, steady
 if TYPE_CHECKING:
     from oslo_config import cfg
 
-    from guestagent_monitoring import watch
+    from guestagent_monitoring import custom, watch
 
 LOG = logging.getLogger(__name__)
 
@@ -40,6 +41,8 @@ class Monitoring(extension.Extension):
         self._problems: dict[str, str] = {}
         self._problems_lock = threading.Lock()
         self._spread = spread.Spread()
+        self._statistics: custom.Statistics | None = None
+        self.collectors['statistics'] = self._tell_statistics
         self._watch: watch.Watch | None = None
 
     @classmethod
@@ -66,7 +69,12 @@ class Monitoring(extension.Extension):
 
     def health(self) -> str:
         """Return which facts cannot be told, and why."""
-        problems = self._problems
+        problems = dict(self._problems)
+        if self._statistics is not None:
+            problems |= {
+                f'statistics.{key}': text
+                for key, text in self._statistics.problems.items()
+            }
         return '; '.join(f'{name}: {problems[name]}' for name in problems) or 'ok'
 
     @extension.command(mutates=False, timeout=30)
@@ -172,6 +180,22 @@ class Monitoring(extension.Extension):
     def collect_updates(self) -> None:
         """The same for updates that wait."""
         self._collect('updates_period')
+
+    @extension.periodic(spacing=30, option='statistics_period')
+    def collect_statistics(self) -> None:
+        """Look at the administrator's own statistics that are due."""
+        folder = self.conf.statistics_dir
+        if self._statistics is None:
+            if not os.path.isdir(folder):
+                return
+            from guestagent_monitoring import custom
+
+            self._statistics = custom.Statistics(folder)
+        changed = self._statistics.look()
+        self.report_facts({f'statistics.{key}': changed[key] for key in changed})
+
+    def _tell_statistics(self) -> dict[str, dict[str, Any]]:
+        return {} if self._statistics is None else self._statistics.values()
 
     def _collect(self, option: str) -> None:
         """Look at the facts of one period that are reported."""

@@ -262,12 +262,14 @@ def test_the_agent_can_check_and_call_it(made):
         'applications_period': made.collect_applications,
         'updates_period': made.collect_updates,
         'reboot_period': made.collect_reboot,
+        'statistics_period': made.collect_statistics,
     }
     assert all(info.jitter > 0 for _, info in loaded.periodics)
     # All at once at the start would take a thread each.
     assert [method for method, info in loaded.periodics if info.immediately] == [
         made.collect,
         made.collect_rest,
+        made.collect_statistics,
     ]
 
 
