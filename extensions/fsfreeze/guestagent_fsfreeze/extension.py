@@ -109,8 +109,11 @@ class Fsfreeze(extension.Extension):
         from guestagent_fsfreeze import session
 
         found = self._current()
-        count = found.thaw() if found is not None else 0
-        return {'count': count + session.thaw_others(self.conf)}
+        if found is not None:
+            found.begin_thaw()
+        # Before it has ended: it may wait for one that somebody else has frozen.
+        count = session.thaw_others(self.conf)
+        return {'count': count + (found.thaw() if found is not None else 0)}
 
     @extension.command(mutates=False)
     def status(self, context: extension.Context) -> dict[str, Any]:

@@ -20,6 +20,8 @@ LOG = logging.getLogger(__name__)
 
 #: Seconds that a thaw, with its hooks, is waited for.
 THAW_SECONDS = 270.0
+#: Seconds that are waited for one that was not frozen, besides those of the hooks.
+PATIENCE = 5.0
 
 
 class Session:
@@ -66,9 +68,13 @@ class Session:
         context.on_cancel(lambda: link.send(verb='thaw'))
         self._begin()
         self._agree(link, limit)
-        said = self._wait(lambda said: said.get('state') == state.FROZEN)
-        if context.cancelled:
-            self.over.wait(THAW_SECONDS)
+        said = self._wait(
+            lambda said: said.get('state') in (state.FROZEN, state.THAWED)
+        )
+        if context.cancelled or said.get('state') != state.FROZEN:
+            # What is stuck may be so for longer; it is not waited for.
+            hooks_seconds = len(said.get('hooks', ())) * conf.hook_timeout
+            self.over.wait(hooks_seconds + PATIENCE)
             context.check()
         if not self.since and said.get('by') != 'nothing':
             raise errors.GuestError(_reason(said, limit))
@@ -101,13 +107,16 @@ class Session:
         self._link.send(verb='status')
         self._begin()
 
-    def thaw(self) -> int:
-        """Thaw, and wait until the hooks have run; return how many were frozen.
-
-        :raises guestagent.errors.GuestError: they do not end.
-        """
+    def begin_thaw(self) -> None:
+        """Have it thawed; does not wait."""
         if self._link is not None:
             self._link.send(verb='thaw')
+
+    def thaw(self) -> int:
+        """Wait until it is thawed and the hooks have run; return how many there were.
+
+        :raises guestagent.errors.GuestError: that takes too long.
+        """
         if not self.over.wait(THAW_SECONDS):
             raise errors.GuestError(
                 f'the thaw, or its hooks, did not end within {THAW_SECONDS:g} s'

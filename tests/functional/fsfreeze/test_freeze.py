@@ -10,7 +10,7 @@ import threading
 import time
 
 import pytest
-from guestagent_fsfreeze import calls, extension, state
+from guestagent_fsfreeze import calls, extension, session, state
 
 from devstack import processes
 from guestagent import errors, testing
@@ -313,6 +313,25 @@ def test_one_that_somebody_else_has_frozen_is_skipped_and_thawed(make, volume):
         [skipped] = frozen['skipped']
         assert skipped['reason'] == 'Device or resource busy'
         assert testing.call(made, 'thaw') == {'count': 1}
+
+
+def test_one_that_waits_for_what_somebody_else_has_frozen_is_given_up(
+    make, volume, monkeypatch
+):
+    monkeypatch.setattr(session, 'PATIENCE', 0.1)
+    lower = volume(size=64)
+    upper = volume(name='upper', folder=lower.point, size=16)
+    (upper.point / 'unsaved').write_bytes(b'x' * 100000)
+    fd = os.open(lower.point, os.O_RDONLY)
+    calls.Calls().freeze(fd)
+    os.close(fd)
+    with make(lower, upper) as made:
+        with pytest.raises(errors.GuestError, match=r'not be frozen within 0\.3 s'):
+            testing.call(made, 'freeze', mountpoints=[str(upper.point)], limit=0.3)
+        assert testing.call(made, 'thaw')['count'] >= 1
+        assert not made.busy()
+    assert not upper.thaw()
+    assert not lower.thaw()
 
 
 def test_a_cancelled_freeze_thaws(make, volume, tmp_path):
