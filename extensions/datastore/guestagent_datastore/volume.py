@@ -24,11 +24,23 @@ FSTAB = pathlib.Path('/etc/fstab')
 
 def device_of(mount_point: pathlib.Path) -> str:
     """Return what is mounted there; ``''``: nothing."""
+    _, device = _mounted(mount_point)
+    return device
+
+
+def number_of(mount_point: pathlib.Path) -> str:
+    """Return ``major:minor`` of what is mounted there; ``''``: nothing."""
+    number, _ = _mounted(mount_point)
+    return number
+
+
+def _mounted(mount_point: pathlib.Path) -> tuple[str, str]:
     for line in pathlib.Path('/proc/self/mountinfo').read_text().splitlines():
-        fields, _, rest = line.partition(' - ')
-        if _unescape(fields.split()[4]) == str(mount_point):
-            return _unescape(rest.split()[1])
-    return ''
+        left, _, right = line.partition(' - ')
+        fields = left.split()
+        if _unescape(fields[4]) == str(mount_point):
+            return fields[2], _unescape(right.split()[1])
+    return '', ''
 
 
 def mount(device: str, mount_point: pathlib.Path, context: extension.Context) -> None:

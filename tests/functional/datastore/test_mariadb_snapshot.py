@@ -66,6 +66,9 @@ def test_prepare_puts_the_data_on_the_volume(guest: guests.Guest) -> None:
 def test_nothing_is_written_while_it_is_held(guest: guests.Guest) -> None:
     held = guest.call('snapshot_begin')
     assert held['mount_point'] == str(guest.folder / 'volume')
+    assert guest.host.holds == {
+        'datastore': [volume.number_of(guest.folder / 'volume')]
+    }
     writer = writes(guest)
     with pytest.raises(errors.Transient, match='a snapshot is being taken'):
         guest.call('database_create', databases=[{'name': 'other'}])
@@ -73,6 +76,7 @@ def test_nothing_is_written_while_it_is_held(guest: guests.Guest) -> None:
     writer.join(0.5)
     assert writer.is_alive()
     assert guest.call('snapshot_end') == {'held': True}
+    assert guest.host.holds == {}
     writer.join(60)
     assert not writer.is_alive()
     assert guest.call('snapshot_end') == {'held': False}

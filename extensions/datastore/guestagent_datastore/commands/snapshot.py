@@ -30,6 +30,7 @@ class Snapshots(base.Base):
             LOG.warning('%s was left frozen: thawing it', left)
             freeze.thaw(pathlib.Path(left))
             self._frozen_file.unlink()
+            self.release_storage()
 
     def stop(self) -> None:
         """Thaw: nobody could end it any more."""
@@ -79,11 +80,14 @@ class Snapshots(base.Base):
         # Before it is frozen: it may thaw at any time from then on.
         self.held = 'a snapshot is being taken'
         try:
+            # The agent's own files may be there, too.
+            self.hold_storage([volume.number_of(mount_point)], limit)
             self._frozen = freeze.Frozen(
                 mount_point, limit, lambda: self._thawed(release)
             )
         except errors.GuestError:
             self.held = ''
+            self.release_storage()
             release()
             raise
 
@@ -95,6 +99,7 @@ class Snapshots(base.Base):
             release()
         except errors.GuestError as error:
             LOG.warning('the lock of the snapshot was gone before its end: %s', error)
+        self.release_storage()
 
     @property
     def _frozen_file(self) -> pathlib.Path:
