@@ -41,8 +41,8 @@ OPTIONS = [
     cfg.StrOpt(
         'statistics_dir',
         default='/etc/guestagent/statistics.d',
-        help="The folder of the administrator's own statistics, files *.conf of "
-        'root that nobody else may write.',
+        help="The folder of the administrator's own statistics: files of root, with "
+        'names that end in .conf, that nobody else may write.',
     ),
     cfg.ListOpt(
         'container_sockets',

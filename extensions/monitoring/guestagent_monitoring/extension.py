@@ -234,13 +234,15 @@ class Monitoring(extension.Extension):
         """Report facts; with what is installed go the facts that it is spread over."""
         more: dict[str, Any] = {}
         event: dict[str, Any] = {}
-        known = self._reported.get('applications')
-        if facts.get('applications', known) != known:
-            told = self._look(['application_list'])['facts']
+        known = self._reported.get('application_digests')
+        if facts.get('application_digests', known) != known:
+            told = self._look(['applications'])['facts']
             if told:
-                more, event = self._spread.move(told['application_list'])
+                more, event = self._spread.move(told['applications'])
             else:  # it has changed again meanwhile, and cannot be told: the next time
-                facts = {key: facts[key] for key in facts if key != 'applications'}
+                facts = {
+                    key: facts[key] for key in facts if key != 'application_digests'
+                }
         self._reported.update(facts)
         self.report_facts({**facts, **more})
         if event:

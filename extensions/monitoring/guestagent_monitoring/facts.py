@@ -38,7 +38,9 @@ REPORTED: Mapping[str, Mapping[str, tuple[str, str]]] = {
     'services_period': {'services': ('services', 'services')},
     'listeners_period': {'listeners': ('listeners', 'Listeners')},
     'containers_period': {'containers': ('containers', 'containers')},
-    'applications_period': {'applications': ('applications', 'applications')},
+    'applications_period': {
+        'application_digests': ('applications', 'application_digests')
+    },
     'reboot_period': {'reboot_required': ('machine', 'reboot_required')},
     'updates_period': {'updates': ('updates', 'Updates')},
 }
@@ -46,7 +48,7 @@ REPORTED: Mapping[str, Mapping[str, tuple[str, str]]] = {
 LONG = frozenset(('updates',))
 #: These are told only to those who ask for them by name.
 ON_DEMAND = {
-    'application_list': ('applications', 'application_list'),
+    'applications': ('applications', 'applications'),
     'cpu_stats': ('counters', 'cpu_stats'),
     'disk_stats': ('counters', 'disk_stats'),
     'disks': ('disks', 'disks'),

@@ -247,12 +247,12 @@ def test_only_the_difference_is_sent(installed, host):
 
     first, second, third, fourth = host.facts
     assert first['applications.dpkg.b'] == {'bash': '1'}
-    assert first['applications']['dpkg']['count'] == 2
+    assert first['application_digests']['dpkg']['count'] == 2
     # What has not changed is not sent on by the agent.
-    assert list(second) == ['applications']
-    assert second['applications'] == first['applications']
+    assert list(second) == ['application_digests']
+    assert second['application_digests'] == first['application_digests']
     assert third['applications.dpkg.b'] == {'bash': '2'}
-    assert third['applications'] != first['applications']
+    assert third['application_digests'] != first['application_digests']
     assert fourth['applications.dpkg.b'] is fourth['applications.dpkg.z'] is None
     assert [name for name, _ in host.events] == ['applications', 'applications']
     assert host.events[0][1]['changed'] == {'dpkg': {'bash': ['1', '2']}}
@@ -269,7 +269,7 @@ def test_what_cannot_be_told_is_not_gone(installed, host, monkeypatch):
     monkeypatch.setattr(applications, '_APPLICATIONS', fail)
     made.collect_applications()
     # The summary is told, and what it is about changes before that is looked at.
-    monkeypatch.setitem(made.collectors, 'applications', lambda: {'dpkg': 'new'})
+    monkeypatch.setitem(made.collectors, 'application_digests', lambda: {'dpkg': 'new'})
     made.collect_applications()
 
     assert host.facts[1:] == [{}, {}]

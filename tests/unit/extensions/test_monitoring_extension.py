@@ -39,7 +39,7 @@ OTHERS = [
     'services',
     'listeners',
     'containers',
-    'applications',
+    'application_digests',
     'reboot_required',
 ]
 

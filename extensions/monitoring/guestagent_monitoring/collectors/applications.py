@@ -213,12 +213,12 @@ def signature_of(root: str, paths: list[str]) -> Iterator[tuple[str, int, int, i
 _APPLICATIONS = Applications()
 
 
-def application_list() -> dict[str, Installed]:
+def applications() -> dict[str, Installed]:
     """Return ``{source: {name: version}}``; the source is dpkg, rpm, apk, ..."""
     return _APPLICATIONS()
 
 
-def applications() -> dict[str, dict[str, Any]]:
+def application_digests() -> dict[str, dict[str, Any]]:
     """Return ``{source: {count, digest}}``; the digest is another if anything is.
 
     (A checksum will do, and takes no library into the memory.)
