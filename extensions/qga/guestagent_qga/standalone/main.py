@@ -11,6 +11,7 @@ from typing import TextIO
 
 from guestagent_qga.standalone import options as choices
 from guestagent_qga.standalone import service
+from guestagent_qga.transports import opening
 
 LOG = logging.getLogger(__name__)
 
@@ -20,11 +21,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options = choices.load(sys.argv[1:] if argv is None else argv, os.environ)
     except choices.UsageError as error:
-        sys.stderr.write(f'qemu-ga: {error}\n')
-        print("Unknown option, try 'qemu-ga --help' for more information.")
+        sys.stderr.write(f'{sys.argv[0]}: {error}\n')
+        print(f"Unknown option, try '{sys.argv[0]} --help' for more information.")
         return 1
     except OSError as error:
-        sys.stderr.write(f'qemu-ga: {error.filename}: {error.strerror}\n')
+        sys.stderr.write(f'{sys.argv[0]}: {error.filename}: {error.strerror}\n')
         return 1
     if options.actions:
         return _act(options)
@@ -46,8 +47,11 @@ def _act(options: choices.Options) -> int:
         text = f'QEMU Guest Agent {options.text("qga-version") or choices.VERSION}\n'
     elif action == 'commands':
         text = choices.commands()
-    else:
+    elif options.text('path') or options.text('method') not in opening.METHODS:
         text = options.dump()
+    else:
+        sys.stderr.write(f'{sys.argv[0]}: must specify a path for this channel\n')
+        return 1
     sys.stdout.write(text)
     return 0
 

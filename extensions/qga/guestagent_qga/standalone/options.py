@@ -2,7 +2,7 @@
 """The command line and the configuration file of qemu-ga.
 
 A file of GLib's key files, group ``[general]``, is read first; the command line goes
-over it, but lists add up.  Three options are this project's own: they end the table.
+over it, but lists add up.  Four options are this project's own: they end the table.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ OPTIONS = (
     Option('block-rpcs', 'b', LIST, '', 'commands to refuse, with commas; help: all'),
     Option('allow-rpcs', 'a', LIST, '', 'the only commands to allow; help: all'),
     Option('answer-limit', '', TEXT, None, 'the most bytes of a read or an output'),
+    Option('fsfreeze-only', '', LIST, None, 'the only mount points to freeze'),
     Option('freeze-limit', '', TEXT, None, 'seconds after which a freeze ends'),
     Option('qga-version', '', TEXT, None, f'the version to pretend ({VERSION})'),
     Option('dump-conf', 'D', ACTION, None, 'print the configuration and exit'),

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import time
+from typing import Any
 
 from guestagent import loop as loops
 from guestagent_qga import guest as guests
@@ -96,13 +97,16 @@ class Service:
         self._loop.stop()
 
 
-def _native_options(options: choices.Options) -> dict[str, dict[str, str]]:
+def _native_options(options: choices.Options) -> dict[str, dict[str, Any]]:
     """Return what the extensions are told.
 
     :raises OSError: the hook's folder cannot be made.
     """
     state_dir, hook = options.text('statedir'), options.text('fsfreeze-hook')
-    told = {'folder': os.path.join(state_dir, 'qga.fsfreeze')}
+    told: dict[str, Any] = {
+        'folder': os.path.join(state_dir, 'qga.fsfreeze'),
+        'only': options.words('fsfreeze-only'),
+    }
     if hook:
         # There, hooks are all programs of a folder.
         folder = os.path.join(state_dir, 'qga.hooks')

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from collections.abc import Callable
@@ -101,6 +102,8 @@ class Device:
     def _ended(self, error: OSError | None) -> None:
         if self._connection is None:
             return
+        if error is None and self._serial:
+            error = OSError(errno.EIO, 'the line has been hung up')
         if error is None:
             # Nobody is attached.  The kernel reports that again and again.
             self._connection.reset()
