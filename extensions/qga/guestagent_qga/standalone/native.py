@@ -75,6 +75,8 @@ EXTENSIONS: dict[str, tuple[str, dict[str, Any]]] = {
             'period': 0.0,
             'watch_changes': False,
             'change_delay': 1.0,
+            'statistics_dir': '',
+            'unreported_facts': [],
             'ignored_interfaces': [],
             'ignored_mounts': [],
             'ignored_filesystem_types': [],
