@@ -72,7 +72,7 @@ EXTENSIONS: dict[str, tuple[str, dict[str, Any]]] = {
     'monitoring': (
         'guestagent_monitoring.extension:Monitoring',
         {
-            'period': 0.0,
+            'period': 60.0,
             'watch_changes': False,
             'change_delay': 1.0,
             'statistics_dir': '',
