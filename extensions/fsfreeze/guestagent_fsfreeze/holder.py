@@ -3,13 +3,14 @@
 
 ::
 
-    python holder.py FOLDER
+    python holder.py FOLDER [scope]
 
 Its standard input is a socket that listens.  Who connects first gives it an order, and
 hears ``freezing`` with the devices that will be frozen; it answers ``go``.  From then
 on nothing is opened or imported that a frozen file system might have to give.
 Anybody who connects can say ``thaw``; so does the limit, and SIGTERM.
 
+In a scope it is out of the agent's control group; else it leaves that by itself.
 Messages are JSON objects, each one packet.  It runs without the agent's libraries, and
 with no others: it begins in milliseconds, and nothing of it is read later.
 """
@@ -84,7 +85,6 @@ class Holder:
         """Get all that is needed, and leave to go on."""
         self._order = order = _receive(first)
         self._hooks = hooks.find(order['hooks'])
-        leaving.leave(f'guestagent-thaw-{os.getpid()}')
         self._tell(hooks=self._hooks, hook_timeout=order['hook_timeout'])
         hooks.freeze(self._hooks, order['hook_timeout'])
         targets, affected = self._choose()
@@ -94,7 +94,7 @@ class Holder:
         answer = _receive(first)
         if answer.get('verb') != 'go':
             raise Refused(answer.get('reason', 'it was not wanted'))
-        leaving.lock_memory()
+        leaving.stay()
 
     def _choose(self) -> tuple[list[freezing.Target], list[str]]:
         """Return what is to be frozen, in its order, and the devices it holds up."""
@@ -253,6 +253,8 @@ def main() -> None:
     """Be the holder."""
     for number in (signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
+    if sys.argv[2:] != ['scope']:
+        leaving.leave()
     Holder(socket.socket(fileno=0), sys.argv[1]).serve()
 
 

@@ -6,62 +6,28 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import subprocess
-import time
 
 _MCL_CURRENT, _MCL_FUTURE = 1, 2
-#: Seconds that systemd has to take it over.
-_SECONDS = 10
 
 
-def leave(name: str) -> None:
-    """Leave the control group, into a unit of its own where systemd runs.
+def leave() -> None:
+    """Leave the control group, for the root of its hierarchies or one below it.
 
     Where that cannot be done this process stays where it is: then it ends with the
     agent, if all of its group is killed.
-
-    :param name: of the unit.
     """
-    before = _groups()
-    if os.path.isdir('/run/systemd/system'):
-        _ask_systemd(name)
-    if _groups() == before:
-        for group in before:
-            _move(*group)
+    for group in _groups():
+        _move(*group)
+
+
+def stay() -> None:
+    """Be the last to be killed for want of memory, and keep all of this in it.
+
+    What may not be done is left: a frozen file system allows to read.
+    """
     with contextlib.suppress(OSError):
         _write('/proc/self/oom_score_adj', '-1000')
-
-
-def lock_memory() -> None:
-    """Keep all that this process needs in memory: no page is read any more."""
-    # It may not be allowed; then pages are read, which a frozen file system allows.
     ctypes.CDLL(None).mlockall(_MCL_CURRENT | _MCL_FUTURE)
-
-
-def _ask_systemd(name: str) -> None:
-    """Have systemd put this process into a scope, as systemd-run would."""
-    words = [
-        'busctl', '--quiet', 'call', 'org.freedesktop.systemd1',
-        '/org/freedesktop/systemd1', 'org.freedesktop.systemd1.Manager',
-        'StartTransientUnit', 'ssa(sv)a(sa(sv))', f'{name}.scope', 'fail',
-        '3', 'PIDs', 'au', '1', str(os.getpid()),
-        'Description', 's', 'Thaws the file systems of this guest',
-        'CollectMode', 's', 'inactive-or-failed', '0',
-    ]  # fmt: skip
-    before = _groups()
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        subprocess.run(
-            words,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=_SECONDS,
-            check=True,
-        )
-        # It says yes first, and does it then.
-        until = time.monotonic() + _SECONDS
-        while _groups() == before and time.monotonic() < until:
-            time.sleep(0.01)
 
 
 def _groups() -> list[tuple[str, str]]:
