@@ -74,6 +74,31 @@ def check(given: models.TlsFiles) -> None:
             raise errors.InvalidArgument(f'certificate, key or ca: {words}') from None
 
 
+def check_ca(text: str) -> None:
+    """Refuse what no certificate could be checked against.
+
+    :raises guestagent.errors.InvalidArgument: it is no PEM text.
+    """
+    import ssl
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
+    except (ssl.SSLError, ValueError):
+        raise errors.InvalidArgument('source: ca is no certificate in PEM') from None
+
+
+def signer(kept: Mapping[str, Any]) -> str:
+    """Return what a certificate that an engine keeps is to be checked against.
+
+    :returns: PEM; ``''``: there is none, or nobody knows who has signed it.
+    """
+    if not kept:
+        return ''
+    _expires, self_signed = about(kept['certificate'])
+    found: str = kept['certificate'] if self_signed else kept['ca']
+    return found
+
+
 def about(certificate: str) -> tuple[int, bool]:
     """Return when a certificate expires, in UNIX seconds, and if it signed itself.
 

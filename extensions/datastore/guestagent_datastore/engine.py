@@ -24,7 +24,7 @@ import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NoReturn
 
-from guestagent import errors
+from guestagent import errors, extension
 from guestagent_datastore import files, models, transfer
 
 
@@ -35,7 +35,7 @@ class Engine:
     :cvar packages: what to install where the caller names nothing.
     :cvar user: the account that the packages make for the server.
     :cvar port: the usual TCP port.
-    :cvar unit: the system's own unit, which must not run beside ours.
+    :cvar units: the package's own units, which must not run beside ours.
     :cvar stop_signal: what asks the server to end at once, in good order.
     :cvar backup_for_replica: whether a replica begins with a backup of its source.
     :cvar attach_stopped: whether :meth:`attach` is called while the server is stopped,
@@ -50,7 +50,7 @@ class Engine:
     packages: ClassVar[tuple[str, ...]]
     user: ClassVar[str]
     port: ClassVar[int]
-    unit: ClassVar[str]
+    units: ClassVar[tuple[str, ...]]
     stop_signal: ClassVar[str] = 'SIGTERM'
     backup_for_replica: ClassVar[bool] = True
     attach_stopped: ClassVar[bool] = False
@@ -148,10 +148,7 @@ class Engine:
         return True
 
     def server_pid(self) -> int:
-        """Return the process that listens on the socket, or 0.
-
-        :func:`guestagent_datastore.services.peer.listener` tells it of a unix socket.
-        """
+        """Return the process that listens on the socket, or 0 (``services.peer``)."""
         raise NotImplementedError
 
     def last_words(self) -> str:
@@ -331,11 +328,13 @@ class Engine:
         """Make (again) the account for replicas; ``host`` is ``''``, ``port`` ours."""
         self.unsupported('replication')
 
-    def attach(self, source: models.Source) -> None:
+    def attach(
+        self, source: models.Source, context: extension.Context | None = None
+    ) -> None:
         """Follow a source; the server runs with the source's data, writes are off.
 
         With :attr:`attach_stopped` it is stopped, and without a backup for replicas
-        the data is fetched from the source.
+        the data is fetched from the source, until the context is cancelled.
 
         :raises guestagent.errors.GuestError: the source refuses, or does not answer.
         """

@@ -165,7 +165,9 @@ class Source:
     :ivar position: from where to go on, in the engine's own words: of MariaDB a GTID
         position, of PostgreSQL an LSN; ``''``: from where the restored backup ends.
     :ivar slot: the name of what the source keeps for this replica, where it does.
-    :ivar tls: whether to come to it by TLS; its certificate is not checked.
+    :ivar tls: whether to come to it by TLS.
+    :ivar ca: what has signed its certificate, in PEM, which is checked then; ``''``: it
+        is not checked.
     """
 
     host: str
@@ -175,6 +177,7 @@ class Source:
     position: str = ''
     slot: str = ''
     tls: bool = False
+    ca: str = ''
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -95,7 +95,11 @@ def _apt(words: Sequence[str], context: extension.Context) -> None:
     context.check()
     programs.run(
         models.Command(
-            ('apt-get', '--quiet', '--option=DPkg::Lock::Timeout=120', *words),
+            (
+                *('apt-get', '--quiet', '--option=DPkg::Lock::Timeout=120'),
+                # So that what dpkg complains of is among the complaints.
+                *('--option=Dpkg::Use-Pty=0', *words),
+            ),
             {'DEBIAN_FRONTEND': 'noninteractive'},
         ),
         seconds=SECONDS,

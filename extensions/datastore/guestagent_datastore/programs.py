@@ -9,7 +9,8 @@ import pathlib
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from guestagent import errors, extension
@@ -19,6 +20,8 @@ from guestagent_datastore import models
 PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 #: How much of what a failed program said goes into the error, in characters.
 TAIL = 2000
+#: Seconds between two times that one is heard which says how far it is.
+TOLD_SECONDS = 0.5
 
 
 _local = threading.local()
@@ -72,11 +75,13 @@ def run(
     seconds: float = 60,
     codes: tuple[int, ...] = (0,),
     left: bool = False,
+    told: Callable[[str], None] | None = None,
 ) -> str:
     """Run it to its end and return what it wrote to standard output.
 
     :param context: when it is cancelled, the program and what it started are killed.
     :param codes: the exit codes that are no failure.
+    :param told: called now and then with all that it has said on standard error.
     :param left: it may go on when the agent is killed, and is not ended by the next.
     :raises guestagent.errors.GuestError: it cannot be run, did not end in time, or
         failed; with the end of what it said.
@@ -87,17 +92,39 @@ def run(
     with process:
         if context is not None:
             context.on_cancel(lambda: _kill(process))
-        try:
-            output, complaints = process.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            _kill(process)
-            raise errors.GuestError(f'{name} did not end in {seconds:g} s') from None
+        output, complaints = _hear(process, name, seconds, told)
     if context is not None:
         context.check()
     if process.returncode not in codes:
         said = (complaints.strip() or output.strip())[-TAIL:]
         raise errors.GuestError(f'{name} failed ({process.returncode}): {said}')
     return output
+
+
+def _hear(
+    process: subprocess.Popen[str],
+    name: str,
+    seconds: float,
+    told: Callable[[str], None] | None,
+) -> tuple[str, str]:
+    """Return what it has said on both outputs, once it has ended."""
+    until = time.monotonic() + seconds
+    while True:
+        left = until - time.monotonic()
+        try:
+            step = left if told is None else min(left, TOLD_SECONDS)
+            output, complaints = process.communicate(timeout=step)
+        except subprocess.TimeoutExpired as waited:
+            if told is not None and waited.stderr:
+                # It is bytes whatever the process was started with.
+                told(bytes(waited.stderr).decode(errors='replace'))
+        else:
+            if told is not None:
+                told(complaints)
+            return output, complaints
+        if time.monotonic() >= until:
+            _kill(process)
+            raise errors.GuestError(f'{name} did not end in {seconds:g} s')
 
 
 def _kill(process: subprocess.Popen[str]) -> None:

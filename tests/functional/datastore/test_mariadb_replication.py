@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from guestagent_datastore import programs
+from guestagent_datastore import certificates, programs
 
 from devstack import processes
 from guestagent import errors
@@ -99,6 +99,12 @@ def test_the_life_of_two_servers(
     copy(first, second, tmp_path / 'work')
     second.call('server_start')
     first.query('INSERT INTO shop.numbers VALUES (3)')
+    # One that says it is the source, but has another certificate, is not followed.
+    account = first.call('replication_account')
+    assert account['ca'] == first.call('tls_show')['certificate']
+    stranger = account | {'host': '127.0.0.1', 'ca': certificates.make().certificate}
+    with pytest.raises(errors.GuestError, match='SSL connection error'):
+        second.call('replication_attach', source=stranger)
     shown = attach(second, first)
     assert (shown['role'], shown['running'], shown['read_only']) == (
         'replica',
@@ -177,6 +183,10 @@ def test_a_source_that_refuses_is_told_and_the_server_stays_as_it_was(
         (
             {'host': 'a', 'port': 1, 'user': 'a', 'password': 'b', 'position': "'"},
             'is no GTID',
+        ),
+        (
+            {'host': 'a', 'port': 1, 'user': 'a', 'password': 'b', 'ca': 'nonsense'},
+            'ca is no certificate',
         ),
     ],
 )

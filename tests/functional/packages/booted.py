@@ -58,6 +58,15 @@ class System(debian.Tree):
 
     def __init__(self, tree: debian.Tree, folder: pathlib.Path) -> None:
         super().__init__(tree.path)
+        self._folder = folder
+        self.start()
+
+    def start(self) -> None:
+        """Start it, again after :meth:`stop`.
+
+        :raises guestagent.tests.functional.packages.debian.Unavailable: as the class.
+        """
+        folder = self._folder
         self._cgroup = _cgroup()
         console = folder / 'console'
         console.touch()

@@ -14,7 +14,7 @@ import shutil
 import signal
 import stat
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from devstack import processes
 
@@ -135,14 +135,38 @@ def make(path: pathlib.Path) -> Tree:
     """
     if os.geteuid() != 0:
         raise Unavailable('making a Debian tree needs root')
-    archive = _archive()
+    return _unpack(path, _archive(), lambda archive: _bootstrap(path, archive))
+
+
+def unpack(path: pathlib.Path, name: str, fill: Callable[[Tree], None]) -> Tree:
+    """Make a tree at ``path`` to which ``fill`` has added something, once.
+
+    :param name: of what was added; the archive is kept beside that of :func:`make`.
+    :raises Unavailable: as :func:`make`, or ``fill`` could not.
+    """
+    base = _archive()
+
+    def add(archive: pathlib.Path) -> None:
+        tree = make(path)
+        fill(tree)
+        _pack(path, archive)
+
+    if os.geteuid() != 0:
+        raise Unavailable('making a Debian tree needs root')
+    return _unpack(path, base.with_name(f'{base.stem}-{name}.tar'), add)
+
+
+def _unpack(
+    path: pathlib.Path, archive: pathlib.Path, fill: Callable[[pathlib.Path], None]
+) -> Tree:
+    """Unpack an archive, which is made first if need be, in the same place."""
     archive.parent.mkdir(parents=True, exist_ok=True)
     with open(archive.with_suffix('.lock'), 'w') as lock:
         # Another worker of the tests makes it just now.
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not archive.exists():
             try:
-                _bootstrap(path, archive)
+                fill(archive)
             finally:
                 shutil.rmtree(path, ignore_errors=True)
     path.mkdir()
@@ -205,6 +229,10 @@ def _bootstrap(path: pathlib.Path, archive: pathlib.Path) -> None:
     _run_bounded(
         ['unshare', '--mount', *command, codename(), str(path), addresses[0]], 150
     )
+    _pack(path, archive)
+
+
+def _pack(path: pathlib.Path, archive: pathlib.Path) -> None:
     partial = archive.with_suffix('.partial')
     subprocess.run(
         ['tar', '-cf', partial, '-C', path, *map('--exclude={}'.format, _DROPPED), '.'],
@@ -238,6 +266,11 @@ def _run_bounded(command: Sequence[str], seconds: float) -> None:
 
 def _last_line(output: str) -> str:
     return output.strip().rpartition('\n')[2]
+
+
+def proxy_words() -> list[str]:
+    """Return the proxy that apt uses, as words for ``env``."""
+    return [f'{name}={value}' for name, value in _proxy().items()]
 
 
 def _proxy() -> dict[str, str]:

@@ -3,12 +3,14 @@
 
 import json
 import pathlib
+import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from devstack import processes
-from tests.functional.packages import booted, conftest, debian
+from tests.functional.packages import booted, conftest, debian, mariadb
 
 pytestmark = [pytest.mark.functional, pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -23,7 +25,7 @@ def system(
     """A machine with all packages, an agent ``deb`` and a conductor on its hub."""
     folder = tmp_path_factory.mktemp('booted')
     try:
-        tree = debian.make(folder / 'root')
+        tree = mariadb.make(folder / 'root')
     except debian.Unavailable as error:
         pytest.skip(str(error))
     conftest.check_python(tree)
@@ -46,9 +48,11 @@ def configure(system: booted.System) -> None:
     system.write(
         'etc/guestagent/agent.conf.d/test.conf',
         f'[DEFAULT]\ntransport_url = {HUB}\ninstance_id = deb\n'
+        'enabled_extensions = exec, monitoring, datastore\n'
         '[reports]\nheartbeat_interval = 1\n'
         '[seal]\nallow_plain = true\n'
-        '[monitoring]\nisolate = true\n',
+        '[monitoring]\nisolate = true\n'
+        '[datastore]\nengine = mariadb\nperiod = 0.5\n',
         0o640,
     )
     # What an agent leaves that was root until now.
@@ -186,6 +190,127 @@ def test_what_was_killed_comes_back(system: booted.System) -> None:
     wait_up(system)
 
 
+#: As the extension has written it, beside the package's own.
+UNIT = 'guestagent-mariadb.service'
+ROWS = 'SELECT GROUP_CONCAT(number) FROM shop.t'
+
+
+def datastore(system: booted.System, verb: str, **arguments: Any) -> Any:
+    words = ['--json', json.dumps(arguments), '-f', 'json']
+    return json.loads(guestctl(system, 'call', *words, 'deb', f'datastore.{verb}'))
+
+
+def sql(system: booted.System, statement: str) -> str:
+    words = ['--batch', '--skip-column-names', '--execute', statement]
+    socket = '--socket=/run/guestagent-mariadb/mariadb.sock'
+    return system.run('mariadb', '--no-defaults', socket, *words).strip()
+
+
+def healthy(system: booted.System) -> dict[str, Any]:
+    """Wait until the server serves, and return its status."""
+
+    def look() -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = datastore(system, 'status')
+        except processes.Failed:
+            return None  # the agent does not answer yet
+        return found if found['state'] == 'healthy' else None
+
+    return processes.wait_for(look, 'the server serves', 60)
+
+
+def test_apt_installs_a_server_that_systemd_runs(system: booted.System) -> None:
+    wait_up(system)
+    status = datastore(system, 'prepare', packages=[], memory=64)
+    assert status['state'] == 'healthy'
+    assert mariadb.installed(system).endswith(' ii ')
+    assert system.show(UNIT, 'MainPID') == str(status['pid'])
+    assert system.show(UNIT, 'UnitFileState') == 'enabled'
+    owner = system.run('stat', '-c', '%U', f'/proc/{status["pid"]}')
+    assert owner == 'mysql\n'
+    sql(system, 'CREATE DATABASE shop; CREATE TABLE shop.t (number INT PRIMARY KEY)')
+    sql(system, 'INSERT INTO shop.t VALUES (1)')
+    # The package's own neither runs nor waits for clients at a next start.
+    for name in ('mariadb.service', 'mariadb.socket'):
+        assert system.show(name, 'ActiveState') == 'inactive'
+        assert system.show(name, 'UnitFileState') == 'disabled', name
+
+
+def test_systemd_stops_and_starts_the_server(system: booted.System) -> None:
+    status = datastore(system, 'server_stop')
+    assert (status['state'], status['pid']) == ('shutdown', 0)
+    assert system.show(UNIT, 'ActiveState') == 'inactive'
+    first = datastore(system, 'server_start')
+    again = datastore(system, 'server_restart')
+    assert (first['state'], again['state']) == ('healthy', 'healthy')
+    assert first['pid'] != again['pid'] == int(system.show(UNIT, 'MainPID'))
+    # It is no child of the agent's, which may come and go.
+    system.run('systemctl', 'restart', 'guestagent')
+    assert healthy(system)['pid'] == again['pid']
+
+
+def test_a_crash_under_systemd_is_told(system: booted.System) -> None:
+    pid = healthy(system)['pid']
+    system.run('systemctl', 'kill', '--signal=KILL', '--kill-whom=main', UNIT)
+
+    def told() -> bool:
+        said = guestctl(system, 'event', 'list', '--instance', 'deb', '-f', 'json')
+        return 'datastore.crashed' in said and 'datastore.recovered' in said
+
+    processes.wait_for(told, 'the conductor knows of the crash', 60)
+    assert healthy(system)['pid'] not in (0, pid)
+    assert system.show(UNIT, 'NRestarts') == '1'
+    # Whoever stops it by hand is not overruled by systemd, and the status tells.
+    system.run('systemctl', 'stop', UNIT)
+    processes.wait_for(
+        lambda: datastore(system, 'status')['state'] != 'shutdown' or None, 'it is seen'
+    )
+    datastore(system, 'server_start')
+
+
+def test_the_server_comes_up_with_the_machine(system: booted.System) -> None:
+    system.stop()
+    system.start()
+    assert healthy(system)['pid'] == int(system.show(UNIT, 'MainPID'))
+    assert sql(system, 'SELECT @@port') == '3306'
+    assert sql(system, ROWS) == '1'
+
+
+def test_apt_upgrades_the_server(system: booted.System) -> None:
+    before = healthy(system)
+    version = mariadb.publish_newer(system)
+    done = datastore(system, 'upgrade')
+    assert set(done) == {'before', 'after'}
+    assert mariadb.installed(system) == f'{version} ii '
+    assert mariadb.installed(system, 'mariadb-server-core') == f'{version} ii '
+    status = healthy(system)
+    assert status['pid'] not in (0, before['pid'])
+    assert sql(system, ROWS) == '1'
+    assert system.show('mariadb.service', 'ActiveState') == 'inactive'
+    assert system.show('mariadb.socket', 'UnitFileState') == 'disabled'
+
+
+def test_a_package_that_cannot_be_installed_leaves_the_old_server(
+    system: booted.System,
+) -> None:
+    before = mariadb.installed(system)
+    version = mariadb.publish_newer(system, broken=True)
+    with pytest.raises(processes.Failed, match='pre-installation script'):
+        datastore(system, 'upgrade')
+    assert mariadb.installed(system) == before
+    assert healthy(system)['interrupted'] is None
+    assert sql(system, ROWS) == '1'
+    sql(system, 'INSERT INTO shop.t VALUES (2)')
+    # Once there is a good one it is taken, whatever is half done.
+    mariadb.withdraw(system, version)
+    version = mariadb.publish_newer(system)
+    datastore(system, 'upgrade')
+    assert mariadb.installed(system) == f'{version} ii '
+    assert healthy(system)['state'] == 'healthy'
+    assert sql(system, ROWS) == '1,2'
+    datastore(system, 'server_stop', disable=True)
+
+
 def test_removed_and_purged(
     system: booted.System, packages: dict[str, pathlib.Path]
 ) -> None:
@@ -194,4 +319,6 @@ def test_removed_and_purged(
         assert system.show(name, 'LoadState') in ('not-found', 'masked'), name
         assert system.show(name, 'ActiveState') == 'inactive', name
     assert not (system.path / 'var/lib/guestagent').exists()
-    assert 'guestagent' not in system.run('ls', '/run', '/etc')
+    # What is the database server's stays: it could go on.
+    left = re.findall('guestagent.*', system.run('ls', '/run', '/etc'))
+    assert set(left) <= {'guestagent-mariadb'}

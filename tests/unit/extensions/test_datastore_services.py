@@ -24,7 +24,7 @@ class Engine(engine.Engine):
 
     name = 'sleeper'
     user = ''
-    unit = 'sleeper.service'
+    units = ('sleeper.socket', 'sleeper.service')
 
     def server_command(self) -> models.Command:
         """Return what sleeps until it is told to end, and forks another that does."""
@@ -149,6 +149,7 @@ def test_systemd_is_given_a_unit_and_the_packages_own_is_off(
     service.start()
     assert [line.split()[1] for line in calls(tools)] == [
         'daemon-reload',
+        'disable',
         'disable',
         'reset-failed',
         'start',

@@ -144,9 +144,7 @@ class Backups(replacing.Replacing):
 
         :raises guestagent.errors.InvalidArgument: there is no such log.
         """
-        log = self._log(name)
-        [found] = self._logs('publish', [log], prefix, storage, target, context)
-        return found
+        return self._log('publish', name, prefix, storage, target, context)
 
     @extension.command(mutates=True, timeout=None, sensitive=('target',))
     def log_discard(
@@ -161,9 +159,7 @@ class Backups(replacing.Replacing):
 
         :raises guestagent.errors.InvalidArgument: there is no such log.
         """
-        log = self._log(name)
-        [found] = self._logs('discard', [log], prefix, storage, target, context)
-        return found
+        return self._log('discard', name, prefix, storage, target, context)
 
     def source(self, given: Mapping[str, Any]) -> Source:
         """Return what is to be restored, from the arguments of ``backup_restore``.
@@ -204,13 +200,22 @@ class Backups(replacing.Replacing):
         with self.replacing(chains.size(links), context):
             self.backups.restore(self.engine, links, source.place, source.key, context)
 
-    def _log(self, name: str) -> models.Log:
+    def _log(
+        self,
+        action: str,
+        name: str,
+        prefix: str,
+        storage: str,
+        target: dict[str, Any] | None,
+        context: extension.Context,
+    ) -> dict[str, Any]:
         logs = {log.name: log for log in self.engine.logs()}
         if name not in logs:
             raise errors.InvalidArgument(
                 f'name: {name!r} is not one of {", ".join(sorted(logs))}'
             )
-        return logs[name]
+        [found] = self._logs(action, [logs[name]], prefix, storage, target, context)
+        return found
 
     def _logs(
         self,

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from guestagent import errors, extension
-from guestagent_datastore import base, models
+from guestagent_datastore import base, certificates, models
 
 #: The fields of a source with their types, and what those are that may be left out.
 _SOURCE: dict[str, type] = {
@@ -18,8 +18,9 @@ _SOURCE: dict[str, type] = {
     'position': str,
     'slot': str,
     'tls': bool,
+    'ca': str,
 }
-_DEFAULTS = {'position': '', 'slot': '', 'tls': False}
+_DEFAULTS = {'position': '', 'slot': '', 'tls': False, 'ca': ''}
 
 #: The longest wait for a transaction, in seconds.
 WAIT_MAX = 86400.0
@@ -51,7 +52,8 @@ class Replication(base.Base):
     def replication_account(self, context: extension.Context) -> dict[str, Any]:
         """Make an account for one more replica; what ``replication_attach`` takes.
 
-        :returns: ``{host, port, user, password, position, slot, tls}``; no ``host``.
+        :returns: ``{host, port, user, password, position, slot, tls, ca}``; no
+            ``host``.
         """
         with self.changing('replication_account', context, beside_backup=True):
             return base.plain(self.engine.replication_account())
@@ -152,14 +154,16 @@ class Replication(base.Base):
         """Follow a source; the server is started again if it must be."""
         if not self.engine.attach_stopped:
             self._enable(context)
-            self.engine.attach(source)
+            self.engine.attach(source, context)
             return
-        self.control.stop(context)
+        self.control.pause(context)
         try:
-            self.engine.attach(source)
-        finally:
-            # As a replica, or as it was.
-            self.control.start(context)
+            self.engine.attach(source, context)
+        except errors.GuestAgentError:
+            # As it was, also for who waits no more.
+            self.control.start()
+            raise
+        self.control.start(context)
 
     def _enable(self, context: extension.Context) -> None:
         if self.engine.enable_source():
@@ -179,4 +183,6 @@ def source_of(given: dict[str, Any]) -> models.Source:
         raise errors.InvalidArgument(
             f'source: its fields are {", ".join(_SOURCE)}, and host must not be empty'
         )
+    if found['ca']:
+        certificates.check_ca(found['ca'])
     return models.Source(**found)

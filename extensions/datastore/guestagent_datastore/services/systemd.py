@@ -59,8 +59,9 @@ class Systemd(services.Service):
         if not self._path.exists() or self._path.read_text() != text:
             self._path.write_text(text)
             self._systemctl('daemon-reload')
-            # The package may start its own at each boot, on the same port.
-            self._systemctl('disable', '--now', self._engine.unit, codes=(0, 1, 5))
+            # The package may start its own at each boot, or at the first client.
+            for unit in self._engine.units:
+                self._systemctl('disable', '--now', unit, codes=(0, 1, 5))
         self._systemctl('reset-failed', self._unit, codes=(0, 1, 5))
         self._systemctl('start', self._unit)
 

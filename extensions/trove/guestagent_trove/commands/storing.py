@@ -86,6 +86,7 @@ class Storing(base.Base):
                 'position': '',
                 'slot': log.get('slot') or '',
                 'tls': bool(log.get('tls')),
+                'ca': log.get('ca') or '',
             }
         except (KeyError, TypeError, ValueError) as error:
             raise errors.InvalidArgument(
@@ -101,7 +102,9 @@ class Storing(base.Base):
                 'port': account['port'],
             },
             'replica_conf': {
-                'log_position': {'slot': account['slot'], 'tls': account['tls']},
+                'log_position': {
+                    name: account[name] for name in ('slot', 'tls', 'ca')
+                },
                 'replication_user': {
                     'name': account['user'], 'password': account['password']
                 },

@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import dataclasses
 import itertools
+import os
 import pathlib
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,7 +19,7 @@ from guestagent_datastore import models
 from guestagent_datastore.engines.postgresql import kept
 
 from devstack import processes
-from guestagent import errors
+from guestagent import errors, extension
 from tests.functional.datastore.postgresql import cluster
 
 PASSWORD = 'hunter2 of a user'
@@ -43,9 +47,10 @@ def _attach(replica: cluster.Cluster, source: cluster.Cluster) -> None:
     account = source.engine.replication_account()
     assert (account.host, account.port) == ('', source.port)
     replica.stop()
-    replica.engine.attach(
-        models.Source('127.0.0.1', account.port, account.user, account.password)
-    )
+    context = extension.Context()
+    replica.engine.attach(dataclasses.replace(account, host='127.0.0.1'), context)
+    _percent, text = context.progress
+    assert text == '' or 'MiB fetched' in text
     replica.start()
     _await(replica)
 
@@ -145,7 +150,18 @@ def test_a_source_that_requires_tls(
     pair: tuple[cluster.Cluster, cluster.Cluster], tmp_path: pathlib.Path
 ) -> None:
     first, second = pair
-    first.engine.enable_tls(cluster.self_signed(tmp_path, 'source'), True)
+    own = cluster.self_signed(tmp_path, 'source')
+    first.engine.enable_tls(own, True)
+    account = first.engine.replication_account()
+    assert (account.tls, account.ca) == (True, own.certificate)
+    # One that says it is the source, but has another certificate, gets nothing.
+    other = cluster.self_signed(tmp_path, 'other').certificate
+    second.stop()
+    with pytest.raises(errors.GuestError, match='certificate verify failed'):
+        second.engine.attach(dataclasses.replace(account, host='127.0.0.1', ca=other))
+    second.start()
+    assert second.engine.replication().role == 'single'
+
     _attach(second, first)
     second.engine.wait_for(_insert(first, 1), 60)
     assert first.query(
@@ -153,6 +169,15 @@ def test_a_source_that_requires_tls(
     ) == [(True,)]
     # It speaks TLS to its source, and as before to its own clients.
     assert second.engine.tls().mode == 'off'
+    # Nor does it follow one that has come in its place.
+    first.engine.enable_tls(cluster.self_signed(tmp_path, 'third'), True)
+    first.stop()
+    first.start()
+    processes.wait_for(
+        lambda: 'certificate verify failed' in second.engine.replication().error,
+        'it does not trust it',
+        60,
+    )
 
 
 def test_what_cannot_be_wound_back_is_fetched(
@@ -208,6 +233,36 @@ def test_a_source_that_refuses_changes_nothing(
     assert not (second.folder / 'config' / 'source.pass').exists()
     with pytest.raises(errors.GuestError, match='no replica'):
         second.engine.detach(False)
+
+
+def test_an_attach_that_is_cancelled(
+    pair: tuple[cluster.Cluster, cluster.Cluster],
+) -> None:
+    first, second = pair
+    _insert(second, 9)
+    account = dataclasses.replace(first.engine.replication_account(), host='127.0.0.1')
+    context = extension.Context()
+    second.stop()
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        attached = pool.submit(second.engine.attach, account, context)
+        pid = processes.wait_for(_fetching, 'it fetches the data', spacing=0.002)
+        os.kill(pid, signal.SIGSTOP)
+        context.cancel(errors.Cancelled('enough'))
+        with pytest.raises(errors.Cancelled, match='enough'):
+            attached.result(60)
+    second.start()
+    assert (second.engine.replication().role, _rows(second)) == ('single', [9])
+    assert not list(second.data.parent.glob('data.*'))
+    assert first.query('SELECT slot_name FROM pg_replication_slots') == []
+
+
+def _fetching() -> int:
+    """Return the program of ours that fetches data, or 0."""
+    for task in pathlib.Path('/proc/self/task').iterdir():
+        for pid in (task / 'children').read_text().split():
+            if pathlib.Path(f'/proc/{pid}/comm').read_text() == 'pg_basebackup\n':
+                return int(pid)
+    return 0
 
 
 class _Killed(BaseException):

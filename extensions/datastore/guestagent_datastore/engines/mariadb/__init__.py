@@ -8,18 +8,12 @@ from guestagent_datastore.engines.mariadb import (
     config,
     logs,
     replication,
-    tls,
     users,
 )
 
 
 class MariaDB(
-    users.Users,
-    config.Config,
-    replication.Replication,
-    logs.Logs,
-    tls.Tls,
-    backup.Backups,
+    users.Users, config.Config, replication.Replication, logs.Logs, backup.Backups
 ):
     """A MariaDB server, from the system's packages."""
 
@@ -27,6 +21,6 @@ class MariaDB(
     packages = ('mariadb-server', 'mariadb-backup')
     user = 'mysql'
     port = 3306
-    unit = 'mariadb.service'
+    units = ('mariadb.socket', 'mariadb.service')
     # Its tool loses the log that the server begins anew.
     spoils_backup = frozenset(('innodb_log_file_size',))

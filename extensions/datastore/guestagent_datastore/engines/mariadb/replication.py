@@ -16,9 +16,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from guestagent import errors
-from guestagent_datastore import files, models
-from guestagent_datastore.engines.mariadb import client, server, sql, users
+from guestagent import errors, extension
+from guestagent_datastore import certificates, files, models
+from guestagent_datastore.engines.mariadb import client, server, sql, tls, users
 
 #: Seconds that a new replica has to reach its source, and an old one to apply what it
 #: has received.
@@ -39,7 +39,7 @@ gtid_strict_mode = 1
 """
 
 
-class Replication(server.Server):
+class Replication(tls.Tls):
     """Sources and replicas."""
 
     def configure(self, contents: str | None = None, memory: int = 0) -> None:
@@ -92,10 +92,18 @@ class Replication(server.Server):
         )
         ((speaks_tls,),) = self.client.query('SELECT @@have_ssl')
         return models.Source(
-            '', self.place.port, name, password, slot=name, tls=speaks_tls == 'YES'
+            '',
+            self.place.port,
+            name,
+            password,
+            slot=name,
+            tls=speaks_tls == 'YES',
+            ca=certificates.signer(self.kept_tls()) if speaks_tls == 'YES' else '',
         )
 
-    def attach(self, source: models.Source) -> None:
+    def attach(
+        self, source: models.Source, context: extension.Context | None = None
+    ) -> None:
         """Follow a source, from where the restored backup ends or this server is."""
         if source.position and not _POSITION.match(source.position):
             raise errors.InvalidArgument(f'position: {source.position!r} is no GTID')
@@ -221,16 +229,24 @@ class Replication(server.Server):
             quiet.query(
                 'CHANGE MASTER TO MASTER_HOST = %s, MASTER_PORT = %s, '
                 'MASTER_USER = %s, MASTER_PASSWORD = %s, MASTER_CONNECT_RETRY = 5, '
-                'MASTER_USE_GTID = slave_pos, MASTER_SSL = %s, '
+                'MASTER_USE_GTID = slave_pos, MASTER_SSL = %s, MASTER_SSL_CA = %s, '
+                # Its name is another matter: it is known by its address.
                 'MASTER_SSL_VERIFY_SERVER_CERT = 0',
                 source.host,
                 source.port,
                 source.user,
                 source.password,
-                int(source.tls),
+                int(source.tls or bool(source.ca)),
+                self._keep_ca(source.ca),
             )
         finally:
             quiet.close()
+
+    def _keep_ca(self, text: str) -> str:
+        """Write what the source's certificate is checked against; return its path."""
+        path = self.file('source-ca.crt')
+        files.write(path, text, 0o644)
+        return str(path) if text else ''
 
     def _begin_at(self, position: str) -> None:
         """Set from where to follow."""

@@ -30,12 +30,12 @@ class Tls(server.Server):
     def configure(self, contents: str | None = None, memory: int = 0) -> None:
         """Write the files, those of TLS as they were."""
         self.prepare_folders()
-        self._write_tls(self._read_tls())
+        self._write_tls(self.kept_tls())
         super().configure(contents, memory)
 
     def tls(self) -> models.Tls:
         """Return how the server speaks TLS."""
-        return certificates.shown(self._read_tls())
+        return certificates.shown(self.kept_tls())
 
     def enable_tls(self, files: models.TlsFiles, required: bool) -> bool:
         """Take this certificate; a server that spoke TLS takes it at once.
@@ -43,7 +43,7 @@ class Tls(server.Server):
         :raises guestagent.errors.InvalidArgument: it is none, or the key is another's.
         """
         kept = certificates.to_keep(files, required)
-        before = self._read_tls()
+        before = self.kept_tls()
         self._write_tls(kept)
         # Whether it is told where to find what signs clients, is said at a start only.
         if not self._speaks() or bool(before.get('ca')) != bool(files.ca):
@@ -68,7 +68,7 @@ class Tls(server.Server):
         ((value,),) = self.client.query('SELECT @@have_ssl')
         return bool(value == 'YES')
 
-    def _read_tls(self) -> dict[str, Any]:
+    def kept_tls(self) -> dict[str, Any]:
         """Return what was enabled; empty: nothing."""
         path = self.place.state / 'mariadb-tls.json'
         kept: dict[str, Any] = json.loads(files.read(path) or '{}')

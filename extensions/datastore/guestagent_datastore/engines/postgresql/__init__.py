@@ -31,7 +31,7 @@ class PostgreSQL(
     packages = ('postgresql',)
     user = 'postgres'
     port = 5432
-    unit = 'postgresql.service'
+    units = ('postgresql.service',)
     stop_signal = 'SIGINT'
     backup_for_replica = False
     attach_stopped = True

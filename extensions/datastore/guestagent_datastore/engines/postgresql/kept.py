@@ -27,7 +27,7 @@ class State:
     :ivar general_log: whether statements are logged.
     :ivar tls: ``{certificate, key, ca, required}``; empty: no TLS.
     :ivar is_source: whether the server was made a source.
-    :ivar source: of a replica: ``{host, port, user, password, slot}``.
+    :ivar source: of a replica: ``{host, port, user, password, slot, tls, ca}``.
     :ivar replica_password: of the account for replicas.
     :ivar wal_kept: the LSN from which on WAL is kept for a backup that follows.
     """

@@ -15,7 +15,8 @@ import os
 import pathlib
 import pwd
 import re
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from guestagent import errors
 from guestagent_datastore import engine, files, models, programs
@@ -99,15 +100,18 @@ class Layout(engine.Engine):
                 f'the data is of PostgreSQL {major}, but {self.version()} is installed'
             )
 
-    def run(self, name: str, *arguments: str, seconds: float = 60, **env: str) -> str:
+    def run(self, name: str, *arguments: str, **how: Any) -> str:
         """Run a program as the server's user and return what it says.
 
+        :param how: as for ``programs.run``.
         :raises guestagent.errors.GuestError: it failed.
         """
         command = models.Command(
-            (self.program(name), *arguments), env, self.place.run, self.place.user
+            (self.program(name), *arguments),
+            folder=self.place.run,
+            user=self.place.user,
         )
-        return programs.run(command, seconds=seconds)
+        return programs.run(command, **how)
 
     def version(self) -> str:
         """Return the version of the installed server."""
@@ -284,11 +288,19 @@ class Layout(engine.Engine):
             'passfile': str(self.file('source.pass')),
             'application_name': source['slot'],
             'connect_timeout': '10',
-            'sslmode': 'prefer',
+            **self.tls_words(source),
         }
         return ' '.join(
             f'{name}={conffile.word(value)}' for name, value in words.items()
         )
+
+    def tls_words(self, source: Mapping[str, Any]) -> dict[str, str]:
+        """Return libpq's words for how to come to the source by TLS."""
+        if source.get('ca'):
+            # Not its name: it is known by its address.
+            path = str(self.file('source-ca.crt'))
+            return {'sslmode': 'verify-ca', 'sslrootcert': path}
+        return {'sslmode': 'require' if source.get('tls') else 'prefer'}
 
     def _write_keys(self, state: kept.State) -> None:
         """Write what only the server's user may read; remove what is not needed."""
@@ -302,6 +314,7 @@ class Layout(engine.Engine):
             'server.key': state.tls.get('key', ''),
             'ca.crt': state.tls.get('ca', ''),
             'source.pass': password,
+            'source-ca.crt': source.get('ca', ''),
         }
         for name, text in texts.items():
             if text:

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import logging
 import pathlib
+import re
 import secrets
 import shutil
+from collections.abc import Mapping
 from typing import Any
 
-from guestagent import errors
+from guestagent import errors, extension
 from guestagent_datastore import files, models
 from guestagent_datastore.engines.postgresql import (
     client,
@@ -33,7 +35,9 @@ CLONE_SECONDS = 24 * 3600.0
 class Replica(replication.Replication):
     """What has to do with a replica."""
 
-    def attach(self, source: models.Source) -> None:
+    def attach(
+        self, source: models.Source, context: extension.Context | None = None
+    ) -> None:
         """Get the source's data and follow it from the next start on.
 
         :raises guestagent.errors.GuestError: the source refuses, or its data cannot be
@@ -50,24 +54,28 @@ class Replica(replication.Replication):
             'user': source.user,
             'password': source.password,
             'slot': slot,
+            'tls': source.tls,
+            'ca': source.ca,
         }
         state.wal_kept, state.read_only, state.is_source = '', False, False
         self.keep(state)
         words = self.connection_words(state)
         try:
-            system = _system(source)
+            system = _system(source, self.tls_words(state.source))
             self._receive_wal(words, '--create-slot', '--if-not-exists', slot=slot)
-            self._fetch(system, words, slot)
+            self._fetch(system, words, slot, context)
         except BaseException:
             self.keep(before)
             raise
         files.write(self.file(layout.RECOVERY), '')
 
-    def _fetch(self, system: str, words: str, slot: str) -> None:
+    def _fetch(
+        self, system: str, words: str, slot: str, context: extension.Context | None
+    ) -> None:
         """Get the source's data; if that fails, it need not keep WAL for us."""
         try:
             if not self._rewind(system, words):
-                self._clone(words, slot)
+                self._clone(words, slot, context)
         except errors.GuestError:
             try:
                 self._receive_wal(words, '--drop-slot', slot=slot)
@@ -135,7 +143,7 @@ class Replica(replication.Replication):
         self.incomplete.unlink(missing_ok=True)
         return True
 
-    def _clone(self, words: str, slot: str) -> None:
+    def _clone(self, words: str, slot: str, context: extension.Context | None) -> None:
         """Fetch all data of the source, then let it take the place of ours."""
         fresh, old = self._beside('new'), self._beside('old')
         for path in (fresh, old):
@@ -152,7 +160,10 @@ class Replica(replication.Replication):
                 '--checkpoint=fast',
                 '--no-manifest',
                 '--no-password',
+                '--progress',
                 seconds=CLONE_SECONDS,
+                context=context,
+                told=lambda said: _report(context, said),
             )
         except BaseException:
             shutil.rmtree(fresh)
@@ -192,7 +203,16 @@ class Replica(replication.Replication):
         self.run('pg_receivewal', f'--dbname={words}', f'--slot={slot}', *arguments)
 
 
-def _system(source: models.Source) -> str:
+def _report(context: extension.Context | None, said: str) -> None:
+    """Say how far it is, by the last line of pg_basebackup's own."""
+    found = re.findall(r'(\d+)/(\d+) kB', said)
+    if context is not None and found:
+        done, of = map(int, found[-1])
+        percent = min(99.0, 100 * done / of) if of else None
+        context.report_progress(percent, f'{done >> 10} MiB fetched from the source')
+
+
+def _system(source: models.Source, tls_words: Mapping[str, str]) -> str:
     """Return which server the source is; tells too whether it lets us in.
 
     :raises guestagent.errors.GuestError: it does not, or does not answer.
@@ -207,6 +227,7 @@ def _system(source: models.Source) -> str:
             user=source.user,
             password=source.password,
             connect_timeout=10,
+            **tls_words,
             connection_factory=extras.PhysicalReplicationConnection,
         )
     try:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from guestagent import errors
-from guestagent_datastore import files, models
+from guestagent_datastore import certificates, files, models
 from guestagent_datastore.engines.postgresql import client, hba, kept, server, wal
 
 #: In front of the names of replicas' slots.
@@ -130,7 +130,14 @@ class Replication(server.Server):
                     names=[name],
                 )
         self.keep(state)
-        return models.Source('', self.number, name, state.replica_password)
+        return models.Source(
+            '',
+            self.number,
+            name,
+            state.replica_password,
+            tls=bool(state.tls),
+            ca=certificates.signer(state.tls),
+        )
 
     def forget_replica(self, info: Mapping[str, Any]) -> None:
         """Drop the slot of a replica that is detached.

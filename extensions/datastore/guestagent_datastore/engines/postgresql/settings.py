@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from guestagent import errors
 from guestagent_datastore import models
+from guestagent_datastore.engines import overrides as kept_overrides
 from guestagent_datastore.engines.postgresql import conffile, kept, layout, server
 
 #: What the command line sets.
@@ -96,10 +97,7 @@ class Settings(server.Server):
     def reset_overrides(self, names: Sequence[str] | None) -> tuple[str, ...]:
         """Forget these overrides, or all."""
         state = self.recall()
-        chosen = state.overrides if names is None else map(conffile.check_name, names)
-        forgotten = tuple(name for name in chosen if name in state.overrides)
-        for name in forgotten:
-            del state.overrides[name]
+        forgotten = kept_overrides.forget(state.overrides, names, conffile.check_name)
         self.keep(state)
         return forgotten
 

@@ -13,5 +13,5 @@ class Redis(settings.Settings, root.Root, backups.Backups):
     packages = ('redis-server',)
     user = 'redis'
     port = 6379
-    unit = 'redis-server.service'
+    units = ('redis-server.service',)
     root_name = 'default'

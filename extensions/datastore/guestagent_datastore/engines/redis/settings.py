@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from guestagent import errors
 from guestagent_datastore import models
+from guestagent_datastore.engines import overrides as kept_overrides
 from guestagent_datastore.engines.redis import client, conffile, server
 
 #: What a running server does not change.
@@ -113,10 +114,7 @@ class Settings(server.Server):
     def reset_overrides(self, names: Sequence[str] | None) -> tuple[str, ...]:
         """Forget these overrides, or all."""
         state = self.recall()
-        chosen = state.overrides if names is None else map(conffile.check_name, names)
-        forgotten = tuple(name for name in chosen if name in state.overrides)
-        for name in forgotten:
-            del state.overrides[name]
+        forgotten = kept_overrides.forget(state.overrides, names, conffile.check_name)
         self.keep(state)
         return forgotten
 
