@@ -8,6 +8,9 @@ from typing import Any
 
 _decoder = json.JSONDecoder()
 
+#: From so many characters on it is worth while to spare a text its second look.
+_LARGE = 65536
+
 
 class Verbatim(str):
     """A text that stands in JSON as it is, such as base64.
@@ -31,6 +34,19 @@ def loads(text: str) -> Any:
         if end == len(text):
             return value
     return _decoder.decode(text)
+
+
+def recognized(fields: dict[str, Any], text: bytes) -> dict[str, Any]:
+    """Return what was read in ``text``, large texts in its ``result`` verbatim.
+
+    Where nothing was escaped, nothing needs to be when it is written again.
+    """
+    result = fields.get('result')
+    if type(result) is dict and len(text) > _LARGE and text.isascii():
+        for name, value in result.items():
+            if type(value) is str and len(value) > _LARGE and b'\\' not in text:
+                result[name] = Verbatim(value)
+    return fields
 
 
 def written(fields: Mapping[str, Any], encode: Callable[[Any], str]) -> str:

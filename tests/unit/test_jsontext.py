@@ -45,3 +45,22 @@ def test_what_goes_in_verbatim_is_what_the_encoder_would_write(value, text, alon
 def test_what_is_not_verbatim_is_escaped():
     fields = {'result': {'data': 'a"b\\'}}
     assert json.loads(jsontext.written(fields, json.dumps)) == fields
+
+
+@pytest.mark.parametrize(
+    ('text', 'known'),
+    [
+        ('A' * 70000, True),
+        ('A', False),
+        ('A' * 70000 + '"', False),
+        ('ä' * 70000, False),
+    ],
+)
+@pytest.mark.parametrize('plain', [True, False])
+def test_what_was_not_escaped_is_verbatim(text, known, plain):
+    fields = {'result': {'other': 1, 'data': text}}
+    line = json.dumps(fields, ensure_ascii=plain).encode()
+    read = jsontext.recognized(json.loads(line), line)
+    assert read == fields
+    assert (type(read['result']['data']) is jsontext.Verbatim) == known
+    assert jsontext.written(read, json.dumps) == json.dumps(fields)

@@ -115,6 +115,8 @@ class Guard:
         if not anew and known is not None and time.monotonic() < known.until:
             return known
         with self._lock:
+            if not anew and self._known is not known and self._known is not None:
+                return self._known  # another thread has looked meanwhile
             known = _Known()
             for path in self._own():
                 known.add(path)

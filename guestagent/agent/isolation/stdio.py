@@ -82,7 +82,7 @@ def decode(line: bytes) -> Message:
         raise Broken(f'a line is not JSON: {_quote(line)}') from None
     if not isinstance(message, dict) or not isinstance(message.get('type'), str):
         raise Broken(f'a line is no message (an object with "type"): {_quote(line)}')
-    return message
+    return jsontext.recognized(message, line)
 
 
 def encode(message: Mapping[str, Any]) -> bytes:
