@@ -146,7 +146,7 @@ class Monitoring(extension.Extension):
         """The same for memory's and the network's rates."""
         self._collect('rates_period')
 
-    @extension.periodic(spacing=60, option='users_period', immediately=False)
+    @extension.periodic(spacing=120, option='users_period', immediately=False)
     def collect_users(self) -> None:
         """The same for users and their sessions."""
         self._collect('users_period')
@@ -181,7 +181,7 @@ class Monitoring(extension.Extension):
         """The same for updates that wait."""
         self._collect('updates_period')
 
-    @extension.periodic(spacing=30, option='statistics_period')
+    @extension.periodic(spacing=60, option='statistics_period')
     def collect_statistics(self) -> None:
         """Look at the administrator's own statistics that are due."""
         folder = self.conf.statistics_dir
