@@ -345,6 +345,36 @@ TestLife = Life.TestCase
 TestLife.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
 
 
+def test_a_file_that_was_being_replaced_when_it_was_held(guest):
+    guest.append(b'old')
+    new = guest.file.replacement()
+    new.append(b'one')
+    guest.hold()
+    before = snapshot(guest.state)
+    new.append(b'two')
+    guest.file.replace(new)
+    guest.append(b'three')
+    assert snapshot(guest.state) == before
+    guest.restart()
+    assert guest.found == [b'one', b'two', b'three']
+    guest.disk.release()
+    assert guest.records() == [b'one', b'two', b'three']
+
+
+def test_a_file_that_was_being_replaced_when_it_was_released(guest):
+    guest.append(b'old')
+    guest.hold()
+    new = guest.file.replacement()
+    new.append(b'one')
+    guest.disk.release()
+    new.append(b'two')
+    guest.file.replace(new)
+    guest.append(b'three')
+    assert guest.records() == [b'one', b'two', b'three']
+    guest.restart()
+    assert guest.found == [b'one', b'two', b'three']
+
+
 def test_the_audit_log_goes_on_and_is_not_rotated(tmp_path):
     guest = Guest(tmp_path)
     path = str(guest.state / 'audit.log')
