@@ -25,10 +25,11 @@ from guestagent_datastore.storage import base
 
 LOG = logging.getLogger(__name__)
 
-
 #: Gives a backup a turn among the changes that go on beside it.
 Turn = Callable[[], contextlib.AbstractContextManager[None]]
 
+#: What the worker says of a backup that its caller is told, too.
+_RESULT = ('location', 'checksum', 'size', 'stream_size', 'metadata')
 _ID = re.compile(r'[A-Za-z0-9][A-Za-z0-9_-]{0,127}')
 
 
@@ -70,53 +71,56 @@ class Manager:
             )
         self._sweep(target, context)
         before = self._parent(parent, engine, target, context)
+        with self._folders.work(engine) as work:
+            with turn():
+                backup = engine.backup(before.metadata if before else None, work)
+            with backup:
+                stored = self._store(
+                    self._request(backup, backup_id, target, key),
+                    target,
+                    backup_id,
+                    lambda: _metadata(engine, backup, before, turn),
+                    context,
+                )
+        return {
+            **{name: stored[name] for name in _RESULT},
+            'backup_id': backup_id,
+            'type': 'incremental' if before else 'full',
+            'parent': before.location if before else None,
+        }
+
+    def _request(
+        self, backup: transfer.Backup, backup_id: str, target: base.Target, key: str
+    ) -> dict[str, Any]:
+        """Return what a worker is told to make."""
+        return {
+            'op': 'backup',
+            'target': dataclasses.asdict(target),
+            'name': f'{backup_id}.{backup.form}{self._end(key)}',
+            'level': self._conf.backup_level,
+            'estimate': backup.estimate,
+            **_plain(backup.command),
+            **self._keys(key),
+        }
+
+    def _store(
+        self,
+        request: Mapping[str, Any],
+        target: base.Target,
+        backup_id: str,
+        metadata: Callable[[], Mapping[str, str]],
+        context: extension.Context,
+    ) -> dict[str, Any]:
+        """Have a worker make it; what it leaves is known also after a crash."""
         record = unfinished.Unfinished(
             backup_id,
-            '',
+            request['name'],
             target.storage,
             target.url,
             target.container,
             time.time(),
             context.command_id,
         )
-        with self._folders.work(engine) as work:
-            with turn():
-                backup = engine.backup(before.metadata if before else None, work)
-            with backup:
-                name = f'{backup_id}.{backup.form}{self._end(key)}'
-                stored = self._store(
-                    {
-                        'op': 'backup',
-                        'target': dataclasses.asdict(target),
-                        'name': name,
-                        'level': self._conf.backup_level,
-                        'estimate': backup.estimate,
-                        **_plain(backup.command),
-                        **self._keys(key),
-                    },
-                    dataclasses.replace(record, name=name),
-                    lambda: _metadata(engine, backup, before, turn),
-                    context,
-                )
-        return {
-            'backup_id': backup_id,
-            'location': stored['location'],
-            'checksum': stored['checksum'],
-            'size': stored['size'],
-            'stream_size': stored['stream_size'],
-            'type': 'incremental' if before else 'full',
-            'metadata': stored['metadata'],
-            'parent': before.location if before else None,
-        }
-
-    def _store(
-        self,
-        request: Mapping[str, Any],
-        record: unfinished.Unfinished,
-        metadata: Callable[[], Mapping[str, str]],
-        context: extension.Context,
-    ) -> dict[str, Any]:
-        """Have a worker make it; what it leaves is known also after a crash."""
         self._unfinished.keep(record)
         try:
             stored: dict[str, Any] = child.run(
