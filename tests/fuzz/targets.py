@@ -14,6 +14,7 @@ import json
 import os
 import pathlib
 import socket
+import struct
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -23,6 +24,8 @@ from guestagent_accounts import keylines
 from guestagent_datastore.backups import sealing
 from guestagent_datastore.engines.postgresql import probe
 from guestagent_datastore.engines.redis import client as redis
+from guestagent_monitoring import definitions
+from guestagent_monitoring.collectors import containers, users
 from guestagent_trove import sealing as trove
 
 from guestagent import errors, extension
@@ -616,3 +619,46 @@ def authorized_keys(data: bytes) -> None:
         for line in keylines.check(lines):
             assert '\n' not in line
             assert keylines.parse(line) is not None
+
+
+_CONTAINER = {'Id': 'a', 'Names': ['/b'], 'Command': 'c d', 'State': 'running'}
+
+
+@_target(
+    b'HTTP/1.0 200 OK\r\n\r\n' + _dump([_CONTAINER, _CONTAINER]),
+    b'HTTP/1.0 200 OK\r\nLibpod-Api-Version: 4\r\n\r\n[]',
+    b'HTTP/1.0 500 No\r\n\r\n{}',
+)
+def container_answer(data: bytes) -> None:
+    """What an engine tells can be sent, or is refused."""
+    with contextlib.suppress(ValueError):
+        for found in containers.read(data):
+            json.dumps(found)
+            assert all(isinstance(name, str) for name in found['names'])
+            assert ' ' not in found['program']
+
+
+@_target(struct.pack('=hxxi32s4s32s256s', 7, 1, b'pts/0', b'ts/0', b'me', b'') * 2)
+def login_records(data: bytes) -> None:
+    """Who is logged in can be sent, whatever the file holds."""
+    for found in users.read_utmp(data):
+        json.dumps(found)
+        assert found['login_time'] is not None
+
+
+@_target(
+    b'command = echo 1\ntype = integer\nunit = x\n',
+    b'file = /x\npattern = ^(\\d+)\nperiod = 5\nstep = 2\n',
+)
+def statistic(data: bytes) -> None:
+    """A definition that is taken has limits, and reads a value or refuses it."""
+    lines = data.decode('utf-8', 'replace').split('\n')
+    fields = dict(line.split(' = ', 1) for line in lines if ' = ' in line)
+    # Whoever may define one may also write a pattern that takes for ever.
+    fields.pop('pattern', None)
+    with contextlib.suppress(ValueError):
+        found = definitions.define('key', fields)
+        assert 0 < found.timeout <= definitions.TIMEOUT_MAX
+        assert found.period > 0
+        assert bool(found.command) != bool(found.file)
+        json.dumps(found.read('12'))

@@ -155,7 +155,7 @@ def define(key: str, fields: Mapping[str, str]) -> Definition:
         raise ValueError(f'type: {kind!r} is none of {", ".join(_TYPES)}')
     try:
         pattern = re.compile(fields['pattern'], re.M) if 'pattern' in fields else None
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f'pattern: {error}') from None
     return Definition(
         key=key,

@@ -51,7 +51,7 @@ def containers(
         except (FileNotFoundError, ConnectionRefusedError, PermissionError):
             continue  # it does not run, or is none of the agent's business
         asked = True
-        found += _read(answer)
+        found += read(answer)
     if not asked:
         return None
     return sorted(found, key=lambda item: (item['engine'], item['id']))
@@ -85,26 +85,36 @@ def _ask(path: str) -> bytes:
     return bytes(answer)
 
 
-def _read(answer: bytes) -> list[dict[str, Any]]:
+def read(answer: bytes) -> list[dict[str, Any]]:
+    """Return the containers that an engine's answer, head and body, names; no I/O.
+
+    :raises ValueError: it makes no sense.
+    """
     head, _, body = answer.partition(b'\r\n\r\n')
     status = head.split(b'\r\n', 1)[0].decode('ascii', 'replace')
     if status.split()[1:2] != ['200']:
         raise ValueError(f'an engine of containers says {status!r}')
     engine = 'podman' if _PODMAN_MARK in head.lower() else 'docker'
-    told = json.loads(body)
+    try:
+        told = json.loads(body)
+    except RecursionError:
+        raise ValueError('an engine of containers answers in too many layers') from None
     if not isinstance(told, list):
         raise ValueError('an engine of containers tells no list of them')
     return [_describe(engine, each) for each in told if isinstance(each, dict)]
 
 
 def _describe(engine: str, each: dict[str, Any]) -> dict[str, Any]:
+    names = each.get('Names')
+    names = names if isinstance(names, list) else []
+    created = each.get('Created')
     command = str(each.get('Command') or '').split()
     return {
         'engine': engine,
         'id': str(each.get('Id') or ''),
-        'names': [str(name).lstrip('/') for name in each.get('Names') or ()],
+        'names': [str(name).lstrip('/') for name in names],
         'image': str(each.get('Image') or ''),
         'program': command[0] if command else '',
         'state': str(each.get('State') or ''),
-        'created': each.get('Created'),
+        'created': created if isinstance(created, int) else None,
     }

@@ -80,19 +80,26 @@ def _logind(root: str) -> Iterator[dict[str, Any]]:
 
 
 def _utmp(root: str) -> Iterator[dict[str, Any]]:
-    form = _WIDE if os.uname().machine in _WIDE_MACHINES else _NARROW
     for path in _UTMP:
         try:
             with open(os.path.join(root, path), 'rb') as file:
                 data = file.read()
         except OSError:
             continue
-        whole = len(data) - len(data) % form.size
-        for record in form.iter_unpack(data[:whole]):
-            kind, leader, line, _id, user, host, _session, seconds, micro = record
-            if kind == _USER_PROCESS and os.path.exists(f'{root}/proc/{leader}'):
-                yield _of_utmp(leader, line, user, host, seconds + micro / 1e6)
+        for session in read_utmp(data):
+            if os.path.exists(f'{root}/proc/{session["leader"]}'):
+                yield session
         return
+
+
+def read_utmp(data: bytes) -> Iterator[dict[str, Any]]:
+    """Return the sessions that utmp(5) has recorded, ended ones too; no I/O."""
+    form = _WIDE if os.uname().machine in _WIDE_MACHINES else _NARROW
+    whole = len(data) - len(data) % form.size
+    for record in form.iter_unpack(data[:whole]):
+        kind, leader, line, _id, user, host, _session, seconds, micro = record
+        if kind == _USER_PROCESS:
+            yield _of_utmp(leader, line, user, host, seconds + micro / 1e6)
 
 
 def _of_utmp(
