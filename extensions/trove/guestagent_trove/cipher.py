@@ -13,6 +13,8 @@ import binascii
 import ctypes
 import functools
 import os
+import threading
+import weakref
 from typing import Any
 
 from guestagent import errors
@@ -28,7 +30,7 @@ class Unopened(Exception):
 
 
 class Cipher:
-    """Encrypts and decrypts with the key of one instance.
+    """Encrypts and decrypts with the key of one instance; from any thread.
 
     :param key: as Trove hands it out, ``instance_rpc_encr_key``.
     :raises guestagent.errors.ConfigError: there is no OpenSSL.
@@ -39,15 +41,15 @@ class Cipher:
         import hashlib
 
         digest = hashlib.md5(key.encode(), usedforsecurity=False).hexdigest()
-        self._key = digest.encode()
-        _library()
+        self._encrypt = _Blocks(digest.encode(), encrypt=True)
+        self._decrypt = _Blocks(digest.encode(), encrypt=False)
 
     def encrypt(self, text: str) -> str:
         """Return ``text`` as Trove writes it."""
         data = text.encode()
         count = BLOCK - len(data) % BLOCK
         iv = os.urandom(BLOCK)
-        made = iv + _crypt(self._key, iv, data + bytes((count,)) * count, True)
+        made = iv + self._encrypt(iv, data + bytes((count,)) * count)
         return base64.b64encode(made).decode()
 
     def decrypt(self, text: object) -> str:
@@ -61,13 +63,50 @@ class Cipher:
             data = base64.b64decode(text, validate=True)
             if len(data) < 2 * BLOCK or len(data) % BLOCK:
                 raise Unopened
-            plain = _crypt(self._key, data[:BLOCK], data[BLOCK:], False)
+            plain = self._decrypt(data[:BLOCK], data[BLOCK:])
             count = plain[-1]
             if not 0 < count <= BLOCK or plain[-count:] != bytes((count,)) * count:
                 raise Unopened
             return plain[:-count].decode()
         except (Unopened, binascii.Error, ValueError):
             raise Unopened('it is not sealed with the key of this instance') from None
+
+
+class _Blocks:
+    """Encrypts or decrypts whole blocks with one key; from any thread.
+
+    To look the cipher up and to take the key takes longer than a message does, so it
+    is done once.
+
+    :raises guestagent.errors.ConfigError: there is no OpenSSL.
+    """
+
+    def __init__(self, key: bytes, encrypt: bool) -> None:
+        library = _library()
+        self._lock = threading.Lock()
+        self._init, self._update = library.EVP_CipherInit_ex, library.EVP_CipherUpdate
+        self._context = context = library.EVP_CIPHER_CTX_new()
+        weakref.finalize(self, library.EVP_CIPHER_CTX_free, context).atexit = False
+        kind = library.EVP_aes_256_cbc()
+        done = self._init(context, kind, None, key, None, int(encrypt))
+        _check(done and library.EVP_CIPHER_CTX_set_padding(context, 0))
+
+    def __call__(self, iv: bytes, data: bytes) -> bytes:
+        """Return what becomes of ``data``."""
+        made = ctypes.create_string_buffer(len(data) + BLOCK)
+        size = ctypes.c_int()
+        with self._lock:
+            # -1: in the direction that it has.
+            done = self._init(self._context, None, None, None, iv, -1) and self._update(
+                self._context, made, ctypes.byref(size), data, len(data)
+            )
+        _check(done and size.value == len(data))
+        return made.raw[: size.value]
+
+
+def _check(done: bool) -> None:
+    if not done:
+        raise errors.GuestError('OpenSSL does not do AES-256-CBC here')
 
 
 @functools.cache
@@ -99,25 +138,3 @@ def _library() -> Any:
         f'Trove sends encrypted requests, and none of {", ".join(_LIBRARIES)} can be '
         f'loaded: install OpenSSL'
     )
-
-
-def _crypt(key: bytes, iv: bytes, data: bytes, encrypt: bool) -> bytes:
-    """Encrypt or decrypt whole blocks."""
-    library = _library()
-    context = library.EVP_CIPHER_CTX_new()
-    try:
-        made = ctypes.create_string_buffer(len(data) + BLOCK)
-        size = ctypes.c_int()
-        kind = library.EVP_aes_256_cbc()
-        done = (
-            library.EVP_CipherInit_ex(context, kind, None, key, iv, int(encrypt))
-            and library.EVP_CIPHER_CTX_set_padding(context, 0)
-            and library.EVP_CipherUpdate(
-                context, made, ctypes.byref(size), data, len(data)
-            )
-        )
-        if not done or size.value != len(data):
-            raise errors.GuestError('OpenSSL does not do AES-256-CBC here')
-        return made.raw[: size.value]
-    finally:
-        library.EVP_CIPHER_CTX_free(context)

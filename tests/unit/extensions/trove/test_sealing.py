@@ -2,6 +2,7 @@
 """Trove's cipher, and what is taken that was sealed with it."""
 
 import base64
+import concurrent.futures
 import json
 import os
 
@@ -40,8 +41,21 @@ def test_the_cipher_is_aes_256_cbc():
     plain = bytes.fromhex('6bc1bee22e409f96e93d7e117393172a')
     made = bytes.fromhex('f58c4c04d6e5f1ba779eabfb5f7bfbd6')
 
-    assert cipher._crypt(secret, iv, plain, True) == made
-    assert cipher._crypt(secret, iv, made, False) == plain
+    encrypt = cipher._Blocks(secret, encrypt=True)
+    decrypt = cipher._Blocks(secret, encrypt=False)
+    # More than once, as what is kept between two is the key only.
+    for _ in range(2):
+        assert encrypt(iv, plain) == made
+        assert decrypt(iv, made) == plain
+
+
+def test_a_cipher_is_for_all_threads(key):
+    mine = cipher.Cipher(key)
+    texts = [f'{number}' * 100 for number in range(400)]
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda text: mine.decrypt(mine.encrypt(text)), texts))
+
+    assert found == texts
 
 
 @pytest.mark.parametrize('text', ['', 'x', 'x' * 15, 'x' * 16, 'grün', 'x' * 100000])
