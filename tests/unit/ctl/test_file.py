@@ -12,6 +12,7 @@ import pytest
 from guestagent_file import extension as file_extension
 
 from guestagent import extension, testing
+from guestagent.ctl import file
 
 
 class FileStandIn:
@@ -136,3 +137,27 @@ def test_errors(
     assert failed.code == code
     assert words in failed.err
     assert failed.err.count('\n') == 1
+
+
+class Sign:
+    """Keeps what it is to show."""
+
+    def say(self, text: str) -> None:
+        self.text = text
+
+
+@pytest.mark.parametrize(
+    ('size', 'words'),
+    [
+        (1000, '[##########----------]  50 % pull: x: 500 bytes'),
+        (0, 'pull: x: 500 bytes'),
+    ],
+)
+def test_a_person_sees_how_far_it_is(size: int, words: str) -> None:
+    sign: Any = Sign()
+    moved = file._Moved('pull: x', sign, size)
+    moved.add(700)
+    moved.add(-200)
+    assert sign.text.startswith(f'guestctl: {words} in 0.')
+    moved.add(10**6)
+    assert moved.describe(2).endswith('1000500 bytes in 2.0 s (0.5 MB/s)')
