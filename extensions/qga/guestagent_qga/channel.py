@@ -44,6 +44,8 @@ class Qga(channel.Channel):
             self.host.loop, conf.method, conf.path, guest, worker.Worker, retry=True
         )
         self._transport.start()
+        if guest.frozen:
+            worker.Worker().submit(guest.look_again)
 
     def pause(self) -> None:
         """Take no more requests."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
@@ -11,6 +12,8 @@ from typing import Any, NamedTuple, Protocol
 from guestagent import errors as native
 from guestagent_qga import checking, errors, schema
 from guestagent_qga import state as states
+
+LOG = logging.getLogger(__name__)
 
 #: While something is frozen only these count: no other can be trusted not to write.
 FROZEN_COMMANDS = frozenset(
@@ -129,7 +132,7 @@ class Guest:
         :raises guestagent_qga.errors.CommandError: it is refused, or failed.
         """
         if self.frozen and command.name not in FROZEN_COMMANDS:
-            self._look_again()
+            self.look_again()
         refusal = self.refusal(command)
         if refusal:
             raise errors.CommandError(
@@ -150,14 +153,13 @@ class Guest:
             self.state.note_frozen(frozen)
             self.frozen = frozen
 
-    def _look_again(self) -> None:
-        """Find out whether it was thawed by another, or by its limit."""
+    def look_again(self) -> None:
+        """Find out whether it was thawed by another, or by its limit; on a worker."""
         try:
-            found = self.call('fsfreeze', 'status')
-        except native.GuestAgentError:
-            return
-        if found['state'] == 'thawed':
-            self.note_frozen(False)
+            if self.call('fsfreeze', 'status')['state'] == 'thawed':
+                self.note_frozen(False)
+        except (native.GuestAgentError, OSError) as error:
+            LOG.warning('whether something is frozen is not known: %s', error)
 
 
 def _function(command: schema.Command) -> Callable[[Guest, dict[str, Any]], Any]:

@@ -207,6 +207,21 @@ def test_a_freeze_that_has_ended_by_itself(bed: Bed):
     assert bed.told() == [{'return': 2}, {'return': 5}]
 
 
+def test_what_was_frozen_when_the_last_process_ended(tmp_path: pathlib.Path):
+    state.State(str(tmp_path)).note_frozen(True)
+    bed = Bed(tmp_path)
+    freezer = Freezer(bed)
+    assert bed.guest.frozen
+
+    freezer.frozen = 1
+    bed.guest.look_again()
+    assert bed.guest.frozen
+    freezer.frozen = 0
+    bed.guest.look_again()
+
+    assert not bed.guest.frozen
+
+
 def test_a_freeze_of_nothing_and_one_that_fails(bed: Bed):
     freezer = Freezer(bed)
     freezer.found = 0

@@ -8,7 +8,6 @@ table: oslo.config would be most of this program's memory.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import logging
 import threading
 import types
@@ -115,6 +114,8 @@ class Native(extension.Host):
         """Whether an extension is installed; it is not loaded for that."""
         found = self._there.get(namespace)
         if found is None:
+            import importlib.util  # not before a client asks what there is
+
             package = EXTENSIONS[namespace][0].partition('.')[0]
             found = importlib.util.find_spec(package) is not None
             self._there[namespace] = found

@@ -55,6 +55,8 @@ class Service:
         """
         self._transport = self._make_transport()
         self._transport.start()
+        if self.guest.frozen:
+            worker.Worker().submit(self.guest.look_again)
 
     def run(self) -> None:
         """Serve until a signal says stop."""

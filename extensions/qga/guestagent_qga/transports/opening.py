@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make the transport that the configuration names."""
+"""Make the transport that the configuration names; no other is loaded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Protocol
 from guestagent import loop as loops
 from guestagent_qga import guest as guests
 from guestagent_qga import session
-from guestagent_qga.transports import device, listener
 
 LOG = logging.getLogger(__name__)
 
@@ -68,20 +67,25 @@ def make(
     :raises ValueError: there is no such method, or the path is none for it.
     :raises OSError: it cannot be opened.
     """
-    passed = listener.passed_socket(os.environ)
-    if passed is not None:
-        return listener.Listener(loop, passed, guest, make_work)
+    if 'LISTEN_FDS' in os.environ:
+        from guestagent_qga.transports import listener
+
+        passed = listener.passed_socket(os.environ)
+        if passed is not None:
+            return listener.Listener(loop, passed, guest, make_work)
     if method not in METHODS:
         raise ValueError(f'unsupported channel method/type: {method}')
     path = path or METHODS[method]
     if not path:
         raise ValueError('must specify a path for this channel')
-    if method == 'unix-listen':
-        sock = listener.listen_unix(path)
-        return listener.Listener(loop, sock, guest, make_work, path)
-    if method == 'vsock-listen':
-        sock = listener.listen_vsock(path)
-        return listener.Listener(loop, sock, guest, make_work)
+    if method in ('unix-listen', 'vsock-listen'):
+        from guestagent_qga.transports import listener
+
+        is_unix = method == 'unix-listen'
+        sock = listener.listen_unix(path) if is_unix else listener.listen_vsock(path)
+        return listener.Listener(loop, sock, guest, make_work, path if is_unix else '')
+    from guestagent_qga.transports import device
+
     return device.Device(
         loop,
         path,
