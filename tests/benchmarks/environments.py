@@ -29,6 +29,17 @@ OURS = (
 )
 #: Under Trove.
 TROVE = (ROOT, ROOT / 'extensions' / 'datastore', ROOT / 'extensions' / 'trove')
+#: The program that stands for qemu-ga, with all that it can do.
+QGA = (
+    ROOT,
+    *(
+        ROOT / 'extensions' / name
+        for name in (
+            *('qga', 'exec', 'file', 'fsfreeze', 'power', 'hardware', 'accounts'),
+            'monitoring',
+        )
+    ),
+)
 #: B cannot do without the extra: oslo.service's threading backend is in it.
 PEERS = {'A': ('oslo.messaging',), 'B': ('oslo.messaging', 'oslo.service[threading]')}
 _CORE_FILES = ('guestagent', 'README.rst', 'pyproject.toml', 'setup.cfg')
@@ -114,6 +125,14 @@ def trove() -> Environment:
     return _installed(
         'trove-venv', TROVE, ('guestagent', 'guestagent-datastore', 'guestagent-trove')
     )
+
+
+def qga() -> Environment:
+    """Return that of ``guestagent-qga``.
+
+    :raises BadEnvironment: it cannot be made.
+    """
+    return _installed('qga-venv', QGA, ('guestagent', 'guestagent-qga'))
 
 
 def _installed(

@@ -41,6 +41,11 @@ class Client:
         line, _, self._read = self._read.partition(b'\n')
         return line
 
+    def skip_line(self) -> None:
+        """Read a line that may be long, and forget it; nothing follows it."""
+        while not self._socket.recv(1 << 20).endswith(b'\n'):
+            pass
+
     def answers(self, data: bytes) -> list[Any]:
         """Return all answers to some bytes, which may be no request.
 
@@ -87,7 +92,7 @@ def _value(line: bytes) -> Any:
 
 @contextlib.contextmanager
 def running(
-    program: str, folder: pathlib.Path, *options: str
+    program: str, folder: pathlib.Path, *options: str, spacing: float = 0.01
 ) -> Iterator[tuple[processes.Process, pathlib.Path]]:
     """Run an agent on a unix socket in a folder of its own; yield it and the socket."""
     folder.mkdir(exist_ok=True)
@@ -97,7 +102,13 @@ def running(
         pathlib.Path(program).name, [*argv, *options], folder / 'log'
     )
     try:
-        agent.wait_for(lambda: connects(path), 'it accepts connections')
+        processes.wait_for(
+            lambda: connects(path) or not agent.running,
+            'it accepts connections',
+            spacing=spacing,
+        )
+        if not agent.running:
+            raise processes.Failed(f'it has ended\n{agent.tail()}')
         yield agent, path
     finally:
         agent.stop()
