@@ -46,6 +46,7 @@ class Fsfreeze(extension.Extension):
 
         if state.read(self.conf.folder) is None:
             self.release_storage()
+            self.report_facts({'state': 'thawed'})
             return
         from guestagent_fsfreeze import session
 

@@ -99,6 +99,8 @@ class Session:
             threading.Thread(target=self._rescue, daemon=True).start()
             return
         self._note_frozen(said)
+        if self.since:
+            self._owner.report_facts({'state': state.FROZEN})
         left = max(0.0, self.until - time.time())
         try:
             self._owner.hold_storage(said.get('devices', []), left)

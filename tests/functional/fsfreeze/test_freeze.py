@@ -154,8 +154,10 @@ def test_another_agent_takes_up_what_is_frozen(make, volume, guestagent_host):
     with make(one) as made:
         testing.call(made, 'freeze', limit=60)
     guestagent_host.holds.clear()
+    guestagent_host.facts.clear()
     with make(one) as made:
         assert testing.call(made, 'status')['state'] == 'frozen'
+        assert guestagent_host.facts == {'fsfreeze.state': 'frozen'}
         assert guestagent_host.holds['fsfreeze']
         assert testing.call(made, 'thaw') == {'count': 1}
     assert guestagent_host.holds == {}
