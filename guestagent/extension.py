@@ -60,15 +60,21 @@ class CommandInfo:
 class PeriodicInfo:
     """What :func:`periodic` was told about a method; times in seconds."""
 
-    __slots__ = ('immediately', 'jitter', 'option', 'spacing')
+    __slots__ = ('first', 'immediately', 'jitter', 'option', 'spacing')
 
     def __init__(
-        self, spacing: float, option: str | None, jitter: float, immediately: bool
+        self,
+        spacing: float,
+        option: str | None,
+        jitter: float,
+        immediately: bool,
+        first: float | None = None,
     ) -> None:
         self.spacing = spacing
         self.option = option
         self.jitter = jitter
         self.immediately = immediately
+        self.first = first
 
 
 def command(
@@ -119,6 +125,7 @@ def periodic(
     option: str | None = None,
     jitter: float = 0.1,
     immediately: bool = True,
+    first: float | None = None,
 ) -> Callable[[Method], Method]:
     """Mark a method that the agent calls every ``spacing`` seconds.
 
@@ -130,8 +137,9 @@ def periodic(
     :param jitter: the share of the period by which each run is moved at random, so
         that a thousand guests do not report in the same second.
     :param immediately: whether the first run follows the start at once.
+    :param first: seconds until the first run where it does not; ``None``: a period.
     """
-    info = PeriodicInfo(spacing, option, jitter, immediately)
+    info = PeriodicInfo(spacing, option, jitter, immediately, first)
 
     def mark(method: Method) -> Method:
         setattr(method, PERIODIC_MARK, info)

@@ -104,8 +104,9 @@ class Periodics:
                 info.jitter,
             )
             self._tasks.append(task)
-            if info.immediately and spacing() > 0:
-                task.wait(0)
+            first = 0.0 if info.immediately else info.first
+            if first is not None and spacing() > 0:
+                task.wait(first)
             else:
                 task.wait_spacing()
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-_DAY = 86400.0
+#: Seconds.
+_SOON, _DAY = 5.0, 86400.0
 
 
 class Monitoring(extension.Extension):
@@ -123,9 +124,9 @@ class Monitoring(extension.Extension):
         """Look at what has no period of its own, and report what changed."""
         self._collect('period')
 
-    @extension.periodic(spacing=_DAY)
+    @extension.periodic(spacing=_DAY, immediately=False, first=_SOON)
     def collect_rest(self) -> None:
-        """Look at the start at what has a period of its own, one after another.
+        """Look soon after the start at what has a period of its own, one by one.
 
         All at once would take a thread each.  What takes long waits for its period:
         the guest has other things to do.
@@ -135,6 +136,8 @@ class Monitoring(extension.Extension):
             names = [name for name in quick if name in group]
             if names and option != 'period':
                 self._report(names)
+        if self.conf.statistics_period:
+            self.collect_statistics()
 
     @extension.periodic(spacing=60, option='load_period', immediately=False)
     def collect_load(self) -> None:
@@ -181,7 +184,7 @@ class Monitoring(extension.Extension):
         """The same for updates that wait."""
         self._collect('updates_period')
 
-    @extension.periodic(spacing=60, option='statistics_period')
+    @extension.periodic(spacing=60, option='statistics_period', immediately=False)
     def collect_statistics(self) -> None:
         """Look at the administrator's own statistics that are due."""
         folder = self.conf.statistics_dir

@@ -145,6 +145,7 @@ def _periodic(about: Mapping[str, Any]) -> extension.PeriodicInfo:
         _get(about, 'option', (str, type(None)), None),
         jitter,
         _get(about, 'immediately', bool, True),
+        None if about.get('first') is None else _number(about, 'first', 0),
     )
 
 

@@ -134,7 +134,7 @@ class Sensor(extension.Extension):
         """Return the temperature."""
         return {}
 
-    @extension.periodic(spacing=5, jitter=0.2, immediately=False)
+    @extension.periodic(spacing=5, jitter=0.2, immediately=False, first=2)
     def watch(self) -> None:
         """Watch."""
 
@@ -153,6 +153,7 @@ def test_a_class_says_all_of_itself():
     ]
     assert said.periodics['watch'].spacing == 5
     assert not said.periodics['watch'].immediately
+    assert said.periodics['watch'].first == 2
 
 
 GOOD = {'type': 'hello', 'protocol': 1}
