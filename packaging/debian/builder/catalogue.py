@@ -36,6 +36,7 @@ PATHS = {
     'guestctl': [COMMON, SEAL, CLIENT, '/usr/local/lib/guestagent/commands/*'],
     'guestagent-conductor': [COMMON, SEAL, CLIENT, CONDUCTOR],
     'guestagent-hub': [COMMON],
+    'guestagent-qga': [COMMON, f'{EXTENSIONS}/*'],
 }
 
 #: The manual pages of each package.
@@ -44,6 +45,7 @@ _MANUAL = {
     'guestagent-client': ('guestctl.1',),
     'guestagent-conductor': ('guestagent-conductor.8', 'guestagent-conductor.conf.5'),
     'guestagent-hub': ('guestagent-hub.8',),
+    'guestagent-qga': ('guestagent-qga.8',),
 }
 
 #: oslo.config writes samples with the one, and would read a configuration over HTTP
@@ -140,6 +142,7 @@ class Catalogue:
             account='guestagent',
         )
         _add_drop_in(package, 'guestagent-hub', 'agent')
+        _add_rules(package)
         package.folders.append(EXTENSIONS.lstrip('/'))
         # Not below /etc: a policy counts only where an operator names one.
         example = f'usr/share/doc/{package.name}/examples/policy.conf'
@@ -184,12 +187,16 @@ class Catalogue:
             'CORE': self._version('guestagent'),
             'PROGRAMS': ''.join(f', {each}' for each in _PROGRAMS.get(name, ())),
         }
-        return self._package(
+        own = (_TEMPLATES / 'control' / distribution).exists()
+        package = self._package(
             distribution,
             bundle.Bundle(f'{EXTENSIONS}/{name}', [distribution], self._common.names),
-            'extension',
+            distribution if own else 'extension',
             values,
         )
+        if name == 'qga':
+            _add_qga(package)
+        return package
 
     def _package(
         self,
@@ -236,6 +243,22 @@ def _add_service(
 ) -> None:
     unit = _SAMPLES / 'systemd' / f'{package.name}.service'
     scripts.add_service(package, unit, watched, config, account)
+
+
+def _add_qga(package: deb.Package) -> None:
+    """Add the program that stands for qemu-ga; its service is not for everybody."""
+    _add_command(package, package.name)
+    unit = f'{package.name}.service'
+    text = (_SAMPLES / 'systemd' / unit).read_text()
+    package.files[f'usr/lib/systemd/system/{unit}'] = text
+    _add_rules(package)
+
+
+def _add_rules(package: deb.Package) -> None:
+    """Add what udev does with the ports of the host's clients."""
+    name = f'60-{package.name}.rules'
+    text = (ROOT / 'etc/udev' / name).read_text()
+    package.files[f'usr/lib/udev/rules.d/{name}'] = text
 
 
 def _add_drop_in(package: deb.Package, service: str, name: str) -> None:

@@ -189,6 +189,31 @@ def test_the_agent_serves_a_stock_client(
     assert power.call({}, 'cancel') == {'cancelled': False}
 
 
+_ASK = """
+guestagent-qga -m unix-listen -p /tmp/qga -t /tmp &
+python3 - <<EOF
+import json, socket, time
+client = socket.socket(socket.AF_UNIX)
+while client.connect_ex('/tmp/qga'):
+    time.sleep(0.05)
+read = client.makefile()
+for name in 'guest-info', 'guest-get-osinfo':
+    client.sendall(json.dumps({'execute': name}).encode())
+    print(read.readline().strip())
+EOF
+kill $!
+wait $!
+"""
+
+
+def test_the_program_for_the_clients_of_qemu_ga(pristine: conftest.Installed) -> None:
+    info, system = map(json.loads, pristine.tree.run('sh', '-ec', _ASK).splitlines())
+
+    # All extensions are there, and each of its commands with them.
+    assert all(item['enabled'] for item in info['return']['supported_commands'])
+    assert system['return']['id'] == 'debian'
+
+
 def test_the_agent_needs_no_more_memory_than_from_pip(
     packaged_agent: processes.Process, agent: Callable[..., stack.Agent]
 ) -> None:

@@ -95,7 +95,8 @@ def test_all_run_and_come_up_with_the_machine(system: booted.System) -> None:
 
 
 def test_the_units_have_no_mistakes(system: booted.System) -> None:
-    units = [f'/usr/lib/systemd/system/{name}.service' for name in SERVICES]
+    names = (*SERVICES, 'guestagent-qga')
+    units = [f'/usr/lib/systemd/system/{name}.service' for name in names]
     assert system.run('systemd-analyze', 'verify', '--man=no', *units) == ''
 
 
