@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""For unit tests: stock oslo.messaging servers in this process, on its fake driver."""
+"""For unit tests: a loop, and stock oslo.messaging servers in this process, on its fake
+driver.
+"""
 
 import itertools
 import threading
@@ -9,7 +11,17 @@ import oslo_messaging
 import pytest
 from oslo_config import cfg
 
+from guestagent import loop as loops
+
 _numbers = itertools.count(1)
+
+
+@pytest.fixture
+def loop() -> Iterator[loops.Loop]:
+    """A loop that the test runs itself."""
+    made = loops.Loop()
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope='session')

@@ -5,16 +5,7 @@ import socket
 import threading
 import time
 
-import pytest
-
 from guestagent import loop as loops
-
-
-@pytest.fixture
-def loop():
-    made = loops.Loop()
-    yield made
-    made.close()
 
 
 def test_timers_run_in_order_and_cancelled_ones_do_not(loop):

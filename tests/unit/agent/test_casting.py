@@ -2,42 +2,27 @@
 """Casts over a bus that loses, returns and rejects."""
 
 import json
-import time
 
 import pytest
 
-from guestagent import loop as loops
-from guestagent.agent import casting, spooling
+from guestagent.agent import casting
 from guestagent.bus import base
+from tests.unit.agent import scripted
 
 
-class ScriptedBus(base.Bus):
-    """Keeps what is cast, and answers when and as it is told."""
-
-    def __init__(self):
-        self.sent = []
-        self.connected = True
+class Bus(scripted.Bus):
+    """Keeps what is cast."""
 
     def cast(self, topic, body, done):
-        self.sent.append((topic, json.loads(json.loads(body)['oslo.message']), done))
+        self.sent.append(((topic, json.loads(json.loads(body)['oslo.message'])), done))
 
     def settle(self, what=base.Sent.CONFIRMED):
-        sent, self.sent = self.sent, []
-        for _topic, _message, done in sent:
-            done(what)
-        return [message for _topic, message, _done in sent]
-
-
-@pytest.fixture
-def loop():
-    made = loops.Loop()
-    yield made
-    made.close()
+        return [message for _topic, message in super().settle(what)]
 
 
 @pytest.fixture
 def bus():
-    return ScriptedBus()
+    return Bus()
 
 
 @pytest.fixture
@@ -60,24 +45,10 @@ def numbers(messages):
     return [message['args']['n'] for message in messages]
 
 
-def until(loop, condition):
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end
-        loop.run_once(0.02)
-
-
-def settle(loop):
-    """Let the keeper do what it wants to do."""
-    end = time.monotonic() + 6 * spooling.SAVE_DELAY
-    while time.monotonic() < end:
-        loop.run_once(spooling.SAVE_DELAY)
-
-
 def test_a_cast_is_a_request_that_names_no_namespace(make, bus):
     make().cast(cast(1))
 
-    [(topic, message, _done)] = bus.sent
+    [((topic, message), _done)] = bus.sent
     assert topic == 'them'
     assert len(message.pop('_unique_id')) == 32
     assert message == {
@@ -93,7 +64,7 @@ def test_what_nobody_takes_is_sent_again_as_the_same(make, loop, bus, what):
     caster = make()
     caster.cast(cast(1))
     [before] = bus.settle(what)
-    until(loop, lambda: bus.sent)
+    scripted.until(loop, lambda: bus.sent)
 
     assert bus.settle() == [before]
     assert caster.idle
@@ -103,12 +74,12 @@ def test_what_was_lost_is_sent_again_in_order_on_the_next_connection(make, loop,
     caster = make()
     for number in range(3):
         caster.cast(cast(number))
-    until(loop, lambda: len(bus.sent) == 3)
+    scripted.until(loop, lambda: len(bus.sent) == 3)
     bus.connected = False
     bus.settle(base.Sent.LOST)
     bus.connected = True
     caster.connected()
-    until(loop, lambda: len(bus.sent) == 3)
+    scripted.until(loop, lambda: len(bus.sent) == 3)
 
     assert numbers(bus.settle()) == [0, 1, 2]
 
@@ -129,7 +100,7 @@ def test_a_later_process_sends_what_was_left(make, loop, bus):
     before = make()
     before.cast(cast(1))
     before.cast(cast(2, latest=True))
-    settle(loop)
+    scripted.settle(loop)
     before.close()
     bus.connected = True
     caster = make()
@@ -156,4 +127,4 @@ def test_two_are_not_sent_at_once(make, loop, bus):
     caster.cast(cast(2))
 
     assert len(bus.sent) == 1
-    until(loop, lambda: len(bus.sent) == 2)
+    scripted.until(loop, lambda: len(bus.sent) == 2)

@@ -2,43 +2,25 @@
 """Reports over a bus that loses, returns and rejects."""
 
 import json
-import time
 
 import pytest
 
-from guestagent import loop as loops
-from guestagent.agent import identity, machine, reporter, spooling
+from guestagent.agent import identity, machine, reporter
 from guestagent.bus import base
+from tests.unit.agent import scripted
 
 
-class ScriptedBus(base.Bus):
-    """Keeps what is reported, and answers when and as it is told."""
-
-    def __init__(self):
-        self.sent = []
-        self.connected = True
+class Bus(scripted.Bus):
+    """Keeps what is reported."""
 
     def report(self, body, done):
         payload = json.loads(json.loads(body)['oslo.message'])['payload']
         self.sent.append((payload, done))
 
-    def confirm(self, what=base.Sent.CONFIRMED):
-        sent, self.sent = self.sent, []
-        for _payload, done in sent:
-            done(what)
-        return [payload for payload, _done in sent]
-
-
-@pytest.fixture
-def loop():
-    made = loops.Loop()
-    yield made
-    made.close()
-
 
 @pytest.fixture
 def bus():
-    return ScriptedBus()
+    return Bus()
 
 
 @pytest.fixture
@@ -69,28 +51,13 @@ def turn(loop, times=3):
         loop.run_once(0.03)
 
 
-def settle(loop):
-    """Let the keeper do what it wants to do."""
-    end = time.monotonic() + 6 * spooling.SAVE_DELAY
-    while time.monotonic() < end:
-        loop.run_once(spooling.SAVE_DELAY)
-
-
-def until(loop, condition):
-    for _ in range(1000):
-        if condition():
-            return
-        loop.run_once(0.03)
-    raise AssertionError('it did not come true')
-
-
 def kinds(payloads):
     return [(p['kind'], p['sequence']) for p in payloads]
 
 
 def reconnect(bus, reports):
     bus.connected = False
-    lost = bus.confirm(base.Sent.LOST)
+    lost = bus.settle(base.Sent.LOST)
     bus.connected = True
     reports.connected()
     return lost
@@ -101,21 +68,21 @@ def test_what_is_lost_with_a_connection_is_sent_again(loop, bus, reports):
     reports.report_event('x', 'b', {})
     turn(loop)
     bus.connected = False
-    first = bus.confirm(base.Sent.LOST)
+    first = bus.settle(base.Sent.LOST)
     reports.report_event('x', 'c', {})
     turn(loop)
     assert bus.sent == []
 
     bus.connected = True
     reports.connected()
-    again = bus.confirm()
+    again = bus.settle()
 
     assert kinds(first) == [('event', 1), ('event', 2)]
     assert kinds(again) == [('event', 1), ('event', 2), ('event', 3)]
     assert [p['data']['type'] for p in again] == ['x.a', 'x.b', 'x.c']
     assert [p['id'] for p in again[:2]] == [p['id'] for p in first]
-    until(loop, lambda: bus.sent)
-    bus.confirm()
+    scripted.until(loop, lambda: bus.sent)
+    bus.settle()
     assert reports.idle
 
 
@@ -125,14 +92,14 @@ def test_each_connection_has_a_generation_that_begins_with_all_facts(
     reports.start()
     reports.report_facts('x', {'a': 1})
     turn(loop)
-    first = bus.confirm()
+    first = bus.settle()
     reports.report_facts('x', {'b': 2})
     turn(loop)
     assert len(bus.sent) == 1
 
     reconnect(bus, reports)
-    until(loop, lambda: len(bus.sent) == 2)
-    again = bus.confirm()
+    scripted.until(loop, lambda: len(bus.sent) == 2)
+    again = bus.settle()
 
     assert {p['generation'] for p in first}.isdisjoint(p['generation'] for p in again)
     assert sorted(kinds(again)) == [('facts', 1), ('heartbeat', 1)]
@@ -140,7 +107,7 @@ def test_each_connection_has_a_generation_that_begins_with_all_facts(
     assert facts == {'full': True, 'facts': {'x.a': 1, 'x.b': 2}}
     reports.report_facts('x', {'b': 3})
     turn(loop)
-    assert [p['data']['full'] for p in bus.confirm()] == [False]
+    assert [p['data']['full'] for p in bus.settle()] == [False]
 
 
 def test_a_connection_on_which_nothing_was_sent_costs_no_generation(loop, bus, reports):
@@ -149,7 +116,7 @@ def test_a_connection_on_which_nothing_was_sent_costs_no_generation(loop, bus, r
     bus.connected = True
     reports.connected()
 
-    assert kinds(bus.confirm()) == [('heartbeat', 1)]
+    assert kinds(bus.settle()) == [('heartbeat', 1)]
     turn(loop)
     assert bus.sent == []
 
@@ -182,7 +149,7 @@ def test_what_piled_up_is_sent_at_a_rate_and_heartbeats_do_not_wait(loop, bus, m
 
     # then a heartbeat overtakes them, and the rest follows in order.
     assert [p['kind'] for p in sent].count('heartbeat') == 1
-    until(loop, lambda: len(sent) == 302)
+    scripted.until(loop, lambda: len(sent) == 302)
     types = [p['data']['type'] for p in sent if p['kind'] == 'event']
     assert types == ['x.first', *(f'x.{n}' for n in range(299)), 'x.last']
     # What comes later is sent at once.
@@ -198,11 +165,11 @@ def test_what_was_returned_or_rejected_does_not_count_as_sent(
 ):
     reports.report_event('x', 'a', {})
     turn(loop)
-    bus.confirm(what)
+    bus.settle(what)
     assert not reports.idle
 
-    until(loop, lambda: bus.sent)
-    assert kinds(bus.confirm()) == [('event', 1)]
+    scripted.until(loop, lambda: bus.sent)
+    assert kinds(bus.settle()) == [('event', 1)]
     assert reports.idle
     assert what.value in caplog.text
 
@@ -210,7 +177,7 @@ def test_what_was_returned_or_rejected_does_not_count_as_sent(
 def test_only_changes_of_facts_are_sent(loop, bus, reports):
     reports.report_facts('x', {'a': 1, 'gone': None})
     turn(loop)
-    assert [p['data'] for p in bus.confirm()] == [{'full': True, 'facts': {'x.a': 1}}]
+    assert [p['data'] for p in bus.settle()] == [{'full': True, 'facts': {'x.a': 1}}]
 
     reports.report_facts('x', {'a': 1})
     turn(loop)
@@ -218,7 +185,7 @@ def test_only_changes_of_facts_are_sent(loop, bus, reports):
 
     reports.report_facts('x', {'a': None, 'b': [1, {'c': 2}]})
     turn(loop)
-    assert [p['data'] for p in bus.confirm()] == [
+    assert [p['data'] for p in bus.settle()] == [
         {'full': False, 'facts': {'x.a': None, 'x.b': [1, {'c': 2}]}}
     ]
 
@@ -229,7 +196,7 @@ def test_a_window_bounds_what_is_unconfirmed(loop, bus, reports):
     turn(loop)
     assert len(bus.sent) == reporter.WINDOW
 
-    bus.confirm()
+    bus.settle()
     assert len(bus.sent) == reporter.WINDOW
 
 
@@ -264,7 +231,7 @@ def test_what_was_not_sent_is_sent_by_the_next_process(loop, bus, make, tmp_path
     reports.connected()
     reports.report_event('x', '3', {'n': 3})
     turn(loop)
-    first = bus.confirm()
+    first = bus.settle()
     assert [event['data']['n'] for event in events(first)] == [0, 1, 2, 3]
     reports.close()
 
@@ -278,13 +245,13 @@ def test_what_was_not_sent_is_sent_by_the_next_process(loop, bus, make, tmp_path
 def test_a_confirm_that_was_prompt_leaves_the_disk_alone(loop, bus, make, tmp_path):
     reports = make()
     reports.restore(str(tmp_path / 'spool'))
-    settle(loop)
-    bus.confirm()
+    scripted.settle(loop)
+    bus.settle()
     before = (tmp_path / 'spool').stat()
     reports.report_event('x', 'a', {})
     loop.run_once(0)
-    bus.confirm()
-    settle(loop)
+    bus.settle()
+    scripted.settle(loop)
 
     after = (tmp_path / 'spool').stat()
     assert (after.st_mtime_ns, after.st_size) == (before.st_mtime_ns, before.st_size)
@@ -307,16 +274,16 @@ def test_a_state_folder_of_another_life_is_told(
     path = str(tmp_path / 'spool')
     reports = make()
     reports.restore(path)
-    settle(loop)
+    scripted.settle(loop)
     reports.close()
-    bus.confirm()
+    bus.settle()
 
     here = machine.Machine(machine_uuid, generation, machine.READ)
     reports = make()
     reports.restore(path)
     turn(loop)
 
-    told = events(bus.confirm())
+    told = events(bus.settle())
     assert [event['type'] for event in told] == ['agent.snapshot'] * len(expected)
     assert [event['data'] for event in told] == expected
     reports.close()
@@ -336,14 +303,14 @@ def test_reports_of_an_instance_before_are_not_sent(loop, bus, make, tmp_path, c
     reports.restore(path)
     reports.connected()
     turn(loop)
-    assert events(bus.confirm()) == []
+    assert events(bus.settle()) == []
     assert 'that of instance vm: its 1 reports are not sent' in caplog.text
     reports.close()
 
     reports = make()
     reports.restore(path)
     turn(loop)
-    assert events(bus.confirm()) == []
+    assert events(bus.settle()) == []
     reports.close()
 
 
@@ -361,7 +328,7 @@ def test_a_new_generation_id_while_it_runs_begins_a_generation(loop, bus, report
     lost = reconnect(bus, reports)
     turn(loop)
 
-    again = bus.confirm()
+    again = bus.settle()
     assert events(lost) == events(again)[1:]
     old = {payload['generation'] for payload, _done in before}
     assert old.isdisjoint(payload['generation'] for payload in again)

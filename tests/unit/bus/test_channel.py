@@ -8,15 +8,7 @@ import time
 
 import pytest
 
-from guestagent import loop as loops
 from guestagent.bus import base, channel, framing
-
-
-@pytest.fixture
-def loop():
-    made = loops.Loop()
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -10,20 +10,12 @@ import pytest
 from oslo_config import cfg
 
 from guestagent import errors
-from guestagent import loop as loops
 from guestagent.agent import request as requests
 from guestagent.agent import rpc
 from guestagent.bus import base, envelope, factory, reference
 from guestagent.conf import agent
 
 TOPIC = 'guestagent.guest'
-
-
-@pytest.fixture
-def loop():
-    made = loops.Loop()
-    yield made
-    made.close()
 
 
 @pytest.fixture

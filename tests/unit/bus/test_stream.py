@@ -5,15 +5,7 @@ import socket
 
 import pytest
 
-from guestagent import loop as loops
 from guestagent.bus import stream
-
-
-@pytest.fixture
-def loop():
-    made = loops.Loop()
-    yield made
-    made.close()
 
 
 @pytest.fixture
