@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from guestagent import errors
@@ -71,9 +71,11 @@ def plain_user_in(item: Mapping[str, Any]) -> dict[str, Any]:
     )
 
 
-def page_out(page: Mapping[str, Any], items: Sequence[Any]) -> list[Any]:
-    """Return a part of a list."""
-    return [list(items), page.get('next_marker')]
+def page_out(
+    page: Mapping[str, Any], shape: Callable[[Mapping[str, Any]], Any]
+) -> list[Any]:
+    """Return a part of a list, each item as Trove expects it."""
+    return [[shape(item) for item in page['items']], page.get('next_marker')]
 
 
 def stats_out(stats: Mapping[str, Any]) -> dict[str, Any]:

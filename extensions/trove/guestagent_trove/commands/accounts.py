@@ -30,10 +30,9 @@ class Accounts(base.Base):
         include_marker: bool = False,
     ) -> list[Any]:
         """Return ``[databases, next marker]``."""
-        page = self._page(context, 'database_list', limit, marker, include_marker)
-        return shapes.page_out(
-            page, [shapes.database_out(one) for one in page['items']]
-        )
+        asked = {'limit': limit, 'marker': marker, 'include_marker': include_marker}
+        page = self.ask('database_list', context, **asked)
+        return shapes.page_out(page, shapes.database_out)
 
     @extension.command(mutates=True, timeout=180)
     def delete_database(
@@ -62,8 +61,9 @@ class Accounts(base.Base):
         include_marker: bool = False,
     ) -> list[Any]:
         """Return ``[users, next marker]``."""
-        page = self._page(context, 'user_list', limit, marker, include_marker)
-        return shapes.page_out(page, [shapes.user_out(one) for one in page['items']])
+        asked = {'limit': limit, 'marker': marker, 'include_marker': include_marker}
+        page = self.ask('user_list', context, **asked)
+        return shapes.page_out(page, shapes.user_out)
 
     @extension.command(mutates=False, timeout=15)
     def get_user(
@@ -183,16 +183,3 @@ class Accounts(base.Base):
     def get_root_password(self, context: extension.Context) -> str:
         """Return the password that root was given."""
         return str(self.ask('root_password', context)['password'])
-
-    def _page(
-        self,
-        context: extension.Context,
-        verb: str,
-        limit: int | None,
-        marker: str | None,
-        include_marker: bool,
-    ) -> dict[str, Any]:
-        page: dict[str, Any] = self.ask(
-            verb, context, limit=limit, marker=marker, include_marker=include_marker
-        )
-        return page
