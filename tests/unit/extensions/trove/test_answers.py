@@ -103,6 +103,7 @@ def test_a_source_and_its_replica_understand_each_other(guest, host):
         'password': 'hunter2',
         'position': '0-1-5',
         'tls': True,
+        'ca': 'PEM',
         'slot': '',
     }
     snapshot = call(guest, 'get_replication_snapshot', snapshot_info=None)
