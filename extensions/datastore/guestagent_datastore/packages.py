@@ -16,6 +16,7 @@ SECONDS = 1800
 #: What asks whether a package may start its service: it must not, ours is another.
 POLICY = pathlib.Path('/usr/sbin/policy-rc.d')
 
+_QUIET = {'DEBIAN_FRONTEND': 'noninteractive'}
 _POLICY_TEXT = '#!/bin/sh\n# Written by the guest agent.\nexit 101\n'
 _NAME = re.compile(r'[a-z0-9][a-z0-9+.-]+(=[0-9A-Za-z.+~:-]+)?\Z')
 
@@ -75,6 +76,7 @@ def _change(words: Sequence[str], context: extension.Context) -> None:
     context.report_progress(text=f'apt-get {" ".join(words)}')
     made = _forbid_services()
     try:
+        _finish()
         _apt(
             [
                 '--yes',
@@ -90,6 +92,15 @@ def _change(words: Sequence[str], context: extension.Context) -> None:
             POLICY.unlink(missing_ok=True)
 
 
+def _finish() -> None:
+    """Get done what was cut short, as by the end of the guest: apt refuses before."""
+    programs.run(
+        models.Command(('dpkg', '--force-confold', '--configure', '--pending'), _QUIET),
+        seconds=SECONDS,
+        left=True,
+    )
+
+
 def _apt(words: Sequence[str], context: extension.Context) -> None:
     # Not killed when it is cancelled: half an installation is worse than a late one.
     context.check()
@@ -100,7 +111,7 @@ def _apt(words: Sequence[str], context: extension.Context) -> None:
                 # So that what dpkg complains of is among the complaints.
                 *('--option=Dpkg::Use-Pty=0', *words),
             ),
-            {'DEBIAN_FRONTEND': 'noninteractive'},
+            _QUIET,
         ),
         seconds=SECONDS,
         left=True,

@@ -261,12 +261,10 @@ def test_a_crash_under_systemd_is_told(system: booted.System) -> None:
     processes.wait_for(told, 'the conductor knows of the crash', 60)
     assert healthy(system)['pid'] not in (0, pid)
     assert system.show(UNIT, 'NRestarts') == '1'
-    # Whoever stops it by hand is not overruled by systemd, and the status tells.
+    # Nor does it stay away when it is stopped behind the agent's back.
+    pid = healthy(system)['pid']
     system.run('systemctl', 'stop', UNIT)
-    processes.wait_for(
-        lambda: datastore(system, 'status')['state'] != 'shutdown' or None, 'it is seen'
-    )
-    datastore(system, 'server_start')
+    processes.wait_for(lambda: healthy(system)['pid'] != pid, 'it is back', 60)
 
 
 def test_the_server_comes_up_with_the_machine(system: booted.System) -> None:
@@ -302,7 +300,11 @@ def test_a_package_that_cannot_be_installed_leaves_the_old_server(
     assert healthy(system)['interrupted'] is None
     assert sql(system, ROWS) == '1'
     sql(system, 'INSERT INTO shop.t VALUES (2)')
-    # Once there is a good one it is taken, whatever is half done.
+    # Once there is a good one it is taken, also where dpkg was cut short meanwhile.
+    shown = system.run('dpkg', '--status', 'mariadb-backup')
+    system.write('var/lib/dpkg/updates/0000', shown)
+    with pytest.raises(processes.Failed, match='dpkg was interrupted'):
+        system.run('apt-get', '--yes', 'install', 'mariadb-backup')
     mariadb.withdraw(system, version)
     version = mariadb.publish_newer(system)
     datastore(system, 'upgrade')

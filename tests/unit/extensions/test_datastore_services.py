@@ -50,7 +50,7 @@ def tools(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Pa
     """A folder of programs that write down how they were called, and nothing else."""
     folder = tmp_path / 'tools'
     folder.mkdir()
-    for name in ('systemctl', 'apt-get', 'dpkg-query'):
+    for name in ('systemctl', 'apt-get', 'dpkg', 'dpkg-query'):
         path = folder / name
         path.write_text(
             f'#!/bin/sh\necho "{name} $*" >>{folder}/calls\n'
