@@ -21,7 +21,7 @@ print(*set(sys.modules) - before)
 """
 
 
-@pytest.mark.parametrize('name', ['accounts', 'fsfreeze', 'hardware', 'power'])
+@pytest.mark.parametrize('name', ['accounts', 'fsfreeze', 'hardware', 'power', 'sso'])
 def test_an_idle_extension_imports_no_more_than_itself(name):
     # Without site: what makes editable installations work imports much by itself.
     places = [
