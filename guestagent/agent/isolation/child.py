@@ -386,7 +386,8 @@ def main(argv: list[str]) -> int:
     reads, writes = os.dup(0), os.dup(1)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
-    os.environ.pop('PYTHONPATH', None)  # not for the programs that it runs
+    for variable in ('PYTHONPATH', 'PYTHONDONTWRITEBYTECODE'):
+        os.environ.pop(variable, None)  # not for the programs that it runs
     module, _, attribute = value.partition(':')
     kind = importlib.import_module(module)
     for part in attribute.split('.'):

@@ -153,4 +153,6 @@ def environment(name: str, argv: Sequence[str]) -> dict[str, str]:
     if argv[0] == sys.executable:
         # What was packaged with the agent is in no place that Python knows by itself.
         variables['PYTHONPATH'] = os.pathsep.join(path for path in sys.path if path)
+        if sys.dont_write_bytecode:  # as while the disk is frozen
+            variables['PYTHONDONTWRITEBYTECODE'] = '1'
     return variables

@@ -12,7 +12,7 @@ import pytest
 
 from guestagent import errors, extension, testing
 from guestagent.agent import registry
-from guestagent.agent.isolation import keeper, session
+from guestagent.agent.isolation import keeper, session, spawn
 from guestagent.testing import agent
 from tests.unit.agent import isolation_bed as bed
 
@@ -101,6 +101,14 @@ def test_what_it_will_freeze_is_kept_off_in_its_own_name(load, guestagent_host):
         assert guestagent_host.holds == {'isolated': ['7:0', '7:1']}
         testing.call(made, 'freeze', devices=[])
         assert guestagent_host.holds == {}
+
+
+def test_one_that_starts_while_the_disk_is_frozen_compiles_nothing(monkeypatch):
+    argv = spawn.python('guestagent.agent.isolation.child', 'x', 'y:Z')
+    monkeypatch.setattr(sys, 'dont_write_bytecode', False)
+    assert 'PYTHONDONTWRITEBYTECODE' not in spawn.environment('x', argv)
+    monkeypatch.setattr(sys, 'dont_write_bytecode', True)
+    assert spawn.environment('x', argv)['PYTHONDONTWRITEBYTECODE'] == '1'
 
 
 def test_one_that_must_start_is_roused(load, tmp_path):
