@@ -23,6 +23,9 @@ from guestagent.ctl import flow
 #: Bytes of a part: smaller ones are slower, larger ones take the guest's memory.
 PART = 512 * 1024
 
+#: So many bytes a second a guest reads and sums, and writes to its disk, at least.
+_SUMMED = 10e6
+
 #: So often it is begun anew though nothing came through since the last time.
 _FRUITLESS = 3
 
@@ -143,7 +146,9 @@ class Carrier:
             before = part.size
             try:
                 self._pull_parts(begun, part)
-                ended: dict[str, Any] = self.guest.call('pull_end', pull=begun['pull'])
+                ended: dict[str, Any] = self.guest.call(
+                    'pull_end', more=begun['size'] / _SUMMED, pull=begun['pull']
+                )
                 return ended
             except errors.InvalidArgument:
                 # If the agent was started anew, its pulls are gone.
@@ -190,7 +195,9 @@ class Carrier:
                 if os.fstat(descriptor).st_mtime_ns != settings['modified']:
                     raise errors.GuestError('it was changed here while it was pushed')
                 digest = made.hexdigest()
-                self.guest.call('push_end', push=begun['push'], sha256=digest)
+                self.guest.call(
+                    'push_end', more=size / _SUMMED, push=begun['push'], sha256=digest
+                )
                 return digest
             except errors.GuestError:
                 # The disk is full, perhaps: it would stay so.

@@ -35,16 +35,17 @@ class Guest:
         self._client = client
         self._timeout = timeout
 
-    def call(self, method: str, **arguments: Any) -> Any:
+    def call(self, method: str, /, *, more: float = 0, **arguments: Any) -> Any:
         """Return what ``file.<method>`` does.
 
+        :param more: seconds that it may need beside those for an answer.
         :raises guestagent.errors.GuestAgentError: what the guest answers, or that it
             does not.
         """
         from guestagent import rpc
 
         command_id = uuid.uuid4().hex
-        deadline = time.monotonic() + self._timeout
+        deadline = time.monotonic() + self._timeout + more
         for pause in rpc.pauses(0.2, 5):
             left = deadline - time.monotonic()
             try:

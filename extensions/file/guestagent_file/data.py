@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import binascii
 
-from guestagent import jsontext
 from guestagent_file import failures
 
 
 def to_text(data: bytes) -> str:
     """Return bytes as base64."""
+    from guestagent import jsontext  # an idle process may do without JSON
+
     # To make it of bytes at once would take ten times as long as by way of a text.
     text = binascii.b2a_base64(data, newline=False).decode('ascii')
     return jsontext.Verbatim(text)

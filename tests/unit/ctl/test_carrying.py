@@ -32,7 +32,7 @@ class Guest:
         self.before = {}
         self._lock = threading.Lock()
 
-    def call(self, method, **arguments):
+    def call(self, method, /, *, more=0, **arguments):
         number = arguments.get('offset', 0) // carrying.PART
         with self._lock:
             self.counts[method] += 1
