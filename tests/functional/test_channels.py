@@ -146,6 +146,76 @@ def test_it_ends_with_the_agent(tmp_path: pathlib.Path, packages: pathlib.Path):
     assert not path.exists()
 
 
+UPTIME = TUTORIAL.with_name('uptime')
+
+
+def test_an_extension_is_deployed_through_primitives(
+    tmp_path: pathlib.Path, packages: pathlib.Path
+):
+    """All that the host has is qemu-ga's files and programs."""
+    found = tmp_path / 'packages'
+    shutil.copytree(packages, found)
+    child = _agent(tmp_path, found, policy={'file': ''})
+    try:
+        path = tmp_path / 'qga.socket'
+        child.wait_for(lambda: agents.connects(path), 'its channels are open')
+        host = agents.Client(path)
+        archive = tmp_path / 'arrived.tar'
+
+        _push(host, _packed(tmp_path), archive)
+        script = (
+            f'tar -C {found} -xf {archive} && '
+            f"sed -i 's/^enabled_extensions = .*/&,uptime/' {child.config} && "
+            f'kill -HUP {child.pid}'
+        )
+        assert _run(host, '/bin/sh', '-c', script)['exitcode'] == 0
+
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(30)
+            client.connect(str(tmp_path / 'lines.socket'))
+            read = client.makefile('r')
+
+            def answer() -> Any:
+                client.sendall(b'uptime.read\n')
+                return json.loads(read.readline()).get('seconds')
+
+            assert child.wait_for(answer, 'the extension answers') > 0
+        host.close()
+    finally:
+        child.stop()
+
+
+def _packed(folder: pathlib.Path) -> bytes:
+    """Return the extension of the tutorial as an archive of what pip would install."""
+    source = folder / 'source'
+    about = source / 'guestagent_uptime-0.1.0.dist-info'
+    about.mkdir(parents=True)
+    shutil.copy(UPTIME / 'guestagent_uptime.py', source)
+    (about / 'METADATA').write_text('Name: guestagent-uptime\nVersion: 0.1.0\n')
+    points = '[guestagent.extensions]\nuptime = guestagent_uptime:Uptime\n'
+    (about / 'entry_points.txt').write_text(points)
+    archive = shutil.make_archive(str(folder / 'sent'), 'tar', source)
+    return pathlib.Path(archive).read_bytes()
+
+
+def _push(host: agents.Client, data: bytes, path: pathlib.Path) -> None:
+    handle = host.ask('guest-file-open', path=str(path), mode='wb')['return']
+    for at in range(0, len(data), 48 * 1024):
+        text = base64.b64encode(data[at : at + 48 * 1024]).decode()
+        written = host.ask('guest-file-write', handle=handle, buf_b64=text)
+        assert 'return' in written
+    host.ask('guest-file-close', handle=handle)
+
+
+def _run(host: agents.Client, path: str, *words: str) -> Any:
+    started = host.ask('guest-exec', path=path, arg=list(words), capture_output=True)
+    pid = started['return']['pid']
+    status: dict[str, Any] = {'exited': False}
+    while not status['exited']:
+        status = host.ask('guest-exec-status', pid=pid)['return']
+    return status
+
+
 @pytest.mark.parametrize(
     ('options', 'said'),
     [
