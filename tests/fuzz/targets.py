@@ -32,6 +32,8 @@ from guestagent_qga import requests as qga_requests
 from guestagent_qga import schema as qga_schema
 from guestagent_qga import stream as qga_stream_reader
 from guestagent_qga.standalone import options as qga_options
+from guestagent_sso import offer as sso_offer
+from guestagent_sso import wire as dbus
 from guestagent_trove import sealing as trove
 
 from guestagent import errors, extension
@@ -739,3 +741,37 @@ def qga_key_file(data: bytes) -> None:
         again = qga_options.Options()
         qga_options.read(found.dump(), again)
         assert again.dump() == found.dump()
+
+
+@_target_of(
+    lambda: [
+        dbus.encode(
+            dbus.Message(
+                dbus.SIGNAL,
+                *('/org/freedesktop/login1', 'org.freedesktop.login1.Manager', 'New'),
+                signature='a{sv}a(so)b',
+                body=({'k': dbus.Variant('as', ['v'])}, [('1', '/a')], True),
+            )
+        )
+    ]
+)
+def dbus_message(data: bytes) -> None:
+    """A message is as long as its beginning says, or malformed."""
+    with contextlib.suppress(dbus.Malformed):
+        found = dbus.decode(data)
+        assert dbus.measure(data[: dbus.FIXED]) == len(data)
+        assert len(found.body) == len(dbus.split(found.signature))
+
+
+@_target(b'1\0' + b'x' * 43 + b'\0seat0\0alice\0', b'1\0\0seat0\0\0')
+def sso_request(data: bytes) -> None:
+    """Nobody gets credentials who has not the token, or takes them from who has."""
+    offered = sso_offer.Offer('alice', 'hunter2', 'seat0', without_token=False)
+    assert offered.answer(data) is None
+    good = data.replace(b'x' * 43, offered.token.encode())
+    answer = offered.answer(good)
+    if answer is None:
+        good = f'1\0{offered.token}\0seat0\0\0'.encode()
+        answer = offered.answer(good)
+    assert answer == b'1\0alice\0hunter2\0'
+    assert offered.answer(good) is None

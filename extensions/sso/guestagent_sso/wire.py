@@ -111,9 +111,7 @@ def decode(data: bytes) -> Message:
     """
     reader = _Reader(data, _order(data))
     try:
-        _, kind, flags, version, length, serial, pairs = reader.read_all(
-            'yyyyuua(yv)'
-        )
+        _, kind, flags, version, length, serial, pairs = reader.read_all('yyyyuua(yv)')
         reader.align(8)
         fields = dict(pairs)
         signature = fields.get(_SIGNATURE, '')

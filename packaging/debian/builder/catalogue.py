@@ -84,12 +84,14 @@ _SECTIONS = {
         ('fsfreeze', 'Its process is there while something is frozen.', 8192),
         ('hardware', _SHORT, 8192),
         ('power', _SHORT, 8192),
+        ('sso', _SHORT, 8192),
     )
 }
 _SECTIONS['datastore'] += 'isolate_idle = 0\n'
+_SECTIONS['sso'] += '# With it ends what was a password.\nisolate_idle = 10\n'
 
-#: What extensions run, and not every system has.
-_PROGRAMS = {'datastore': ('zstd',)}
+#: What extensions need, and not every system has.
+_PROGRAMS = {'datastore': ('zstd',), 'sso': ('libc6', 'libpam0g')}
 
 
 class Catalogue:
@@ -196,6 +198,9 @@ class Catalogue:
         )
         if name == 'qga':
             _add_qga(package)
+        if (self.sources[distribution] / 'Makefile').exists():
+            # What of it is not Python.
+            package.installs = self.sources[distribution]
         return package
 
     def _package(

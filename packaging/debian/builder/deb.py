@@ -33,6 +33,7 @@ class Package:
         ``.gz`` are compressed.  Those in ``etc`` are configuration; what is in
         ``etc/guestagent`` is for root's and its group's eyes only.
     :ivar folders: empty folders, likewise.
+    :ivar installs: a folder with a Makefile whose ``install`` adds more files.
     :ivar scripts: maintainer scripts and triggers by name.
     """
 
@@ -42,6 +43,7 @@ class Package:
     python: bundle.Bundle | None = None
     files: dict[str, str] = dataclasses.field(default_factory=dict)
     folders: list[str] = dataclasses.field(default_factory=list)
+    installs: pathlib.Path | None = None
     scripts: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
@@ -69,17 +71,21 @@ def build(
     """Write the package below ``output`` and return its path.
 
     :param work: a folder for the tree; what is in it is removed.
-    :raises subprocess.CalledProcessError: dpkg-deb failed.
+    :raises subprocess.CalledProcessError: make or dpkg-deb failed.
     """
     root = work / package.name
     shutil.rmtree(root, ignore_errors=True)
     if package.python is not None:
         package.python.copy(root, release.sources)
+    # Modules in C bind to one version of Python.
+    bound = any(root.rglob('*.so'))
+    if package.installs is not None:
+        _install(package.installs, root)
     compiled = any(root.rglob('*.so'))
     architecture = release.architecture if compiled else 'all'
     _write_files(root, package, release)
     _set_modes(root)
-    _write_control(root, package, release, compiled)
+    _write_control(root, package, release, architecture, bound)
     for path in [root, *root.rglob('*')]:
         os.utime(path, (release.epoch, release.epoch), follow_symlinks=False)
     deb = output / f'{package.name}_{package.version}_{architecture}.deb'
@@ -90,6 +96,14 @@ def build(
         check=True,
     )
     return deb
+
+
+def _install(source: pathlib.Path, root: pathlib.Path) -> None:
+    root.mkdir(parents=True, exist_ok=True)
+    folder = root.with_name(f'{root.name}.build')
+    shutil.rmtree(folder, ignore_errors=True)
+    words = (f'BUILD={folder}', f'DESTDIR={root}', 'install')
+    subprocess.run(['make', '--silent', '-C', source, *words], check=True)
 
 
 def _write_files(root: pathlib.Path, package: Package, release: Release) -> None:
@@ -156,7 +170,11 @@ def _set_modes(root: pathlib.Path) -> None:
 
 
 def _write_control(
-    root: pathlib.Path, package: Package, release: Release, compiled: bool
+    root: pathlib.Path,
+    package: Package,
+    release: Release,
+    architecture: str,
+    bound: bool,
 ) -> None:
     files = sorted(path for path in root.rglob('*') if path.is_file())
     size = sum(-(-path.stat().st_size // 1024) for path in files)
@@ -165,7 +183,7 @@ def _write_control(
     folder.mkdir()
     fields = (
         f'Version: {package.version}\n'
-        f'Architecture: {release.architecture if compiled else "all"}\n'
+        f'Architecture: {architecture}\n'
         f'Maintainer: {release.maintainer}\n'
         f'Installed-Size: {size}\n'
         'Priority: optional\n'
@@ -173,7 +191,7 @@ def _write_control(
     head, line, rest = package.control.partition('Description:')
     control = head + fields + line + rest
     (folder / 'control').write_text(
-        control.replace('@PYTHON@', _depends(release.interpreter, compiled))
+        control.replace('@PYTHON@', _depends(release.interpreter, bound))
     )
     conffiles = [name for name in names if name.startswith('etc/')]
     if conffiles:
@@ -192,9 +210,9 @@ def _write_control(
     folder.chmod(0o755)
 
 
-def _depends(interpreter: tuple[int, int], compiled: bool) -> str:
+def _depends(interpreter: tuple[int, int], bound: bool) -> str:
     """Return the dependency on Python: modules in C bind to one version of it."""
-    if not compiled:
+    if not bound:
         return 'python3:any (>= 3.11)'
     major, minor = interpreter
     return f'python3 (>= {major}.{minor}), python3 (<< {major}.{minor + 1}), libc6'

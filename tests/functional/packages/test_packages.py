@@ -89,12 +89,13 @@ def test_the_core_and_each_extension_are_packages(
 
 
 def test_the_same_tree_gives_the_same_bytes(tmp_path: pathlib.Path) -> None:
-    only = ['--only', 'guestagent', '--only', 'guestagent-exec']
+    names = ['guestagent', 'guestagent-exec', 'guestagent-sso']
+    only = [word for name in names for word in ('--only', name)]
     first, second = tmp_path / 'first', tmp_path / 'second'
     conftest.build(first, *only)
     conftest.build(second, *only, umask=0o077)
     names = [path.name for path in first.glob('*.deb')]
-    assert len(names) == 2
+    assert len(names) == 3
     for name in names:
         assert filecmp.cmp(first / name, second / name, shallow=False), name
 
@@ -128,6 +129,7 @@ def test_what_an_installation_leaves(pristine: conftest.Installed) -> None:
     options.read(tree.path / 'etc/guestagent/agent.conf')
     assert dict(options.defaults()) == {'user': 'guestagent'}
     roots = ['accounts', 'datastore', 'exec', 'file', 'fsfreeze', 'hardware', 'power']
+    roots += ['sso']
     for name in roots:
         assert options[name]['isolate_user'] == 'root'
         assert options[name].getboolean('isolate')
@@ -212,6 +214,20 @@ def test_the_program_for_the_clients_of_qemu_ga(pristine: conftest.Installed) ->
     # All extensions are there, and each of its commands with them.
     assert all(item['enabled'] for item in info['return']['supported_commands'])
     assert system['return']['id'] == 'debian'
+
+
+def test_single_sign_on_has_its_part_of_pam(pristine: conftest.Installed) -> None:
+    tree = pristine.tree
+    assert owner_and_mode(tree, '/etc/pam.d/gdm-ovirtcred') == 'root:root 644'
+    [module] = (tree.path / 'usr/lib').glob('*/security/pam_guestagent.so')
+    place = f'/{module.relative_to(tree.path)}'
+    assert owner_and_mode(tree, place) == 'root:root 644'
+    # It loads where it is, and lacks nothing.
+    missing = tree.run('ldd', '-r', place)
+    assert 'not found' not in missing
+    assert 'undefined' not in missing
+    policy = 'usr/share/dbus-1/system.d/org.ovirt.vdsm.Credentials.conf'
+    assert 'own="org.ovirt.vdsm.Credentials"' in (tree.path / policy).read_text()
 
 
 def test_the_agent_needs_no_more_memory_than_from_pip(
