@@ -53,11 +53,34 @@ def test_a_guest_without_systemd(tree, systemctl):
     assert services.services(tree({'run/systemd/sessions/x': ''})) is None
 
 
-def test_a_systemd_that_does_not_answer(tree, systemctl):
+def test_a_systemd_that_does_not_answer(tree, systemctl, monkeypatch):
     systemctl('echo "Failed to list units: no bus" >&2; exit 1')
 
+    monkeypatch.setattr(os, 'geteuid', lambda: 0)
     with pytest.raises(OSError, match=r'systemctl has failed \(1\): .*no bus'):
         services.services(tree({'run/systemd/system/x': ''}))
+
+
+def test_without_a_bus_the_control_groups_tell(tree, systemctl, monkeypatch):
+    systemctl('echo "Failed to connect to bus" >&2; exit 1')
+    monkeypatch.setattr(os, 'geteuid', lambda: 1000)
+    slice_ = 'sys/fs/cgroup/system.slice'
+    root = tree(
+        {
+            'run/systemd/system/x': '',
+            f'{slice_}/cgroup.events': 'populated 1\nfrozen 0\n',
+            f'{slice_}/cron.service/cgroup.events': 'populated 1\nfrozen 0\n',
+            f'{slice_}/ended.service/cgroup.events': 'populated 0\nfrozen 0\n',
+            f'{slice_}/system-getty.slice/getty@tty1.service/cgroup.procs': '17\n',
+            f'{slice_}/udev.service/inner.service/cgroup.events': 'populated 1\n',
+            f'{slice_}/udev.service/cgroup.procs': '',
+        }
+    )
+
+    assert services.services(root) == {
+        'running': ['cron', 'getty@tty1'],
+        'failed': None,
+    }
 
 
 def test_a_program_is_bounded_and_its_words_are_not_translated(monkeypatch):
