@@ -237,7 +237,7 @@ _PIECES = st.sampled_from(
 )
 
 
-@hypothesis.settings(max_examples=300)
+@hypothesis.settings(max_examples=200)
 @hypothesis.given(st.lists(_PIECES, max_size=12).map(b''.join))
 def test_anything(pair: Pair, data: bytes):
     assert _differences(*pair.answers(data)) <= {'which of several'}
@@ -274,7 +274,7 @@ _NAMES = st.sampled_from(
 )
 
 
-@hypothesis.settings(max_examples=300)
+@hypothesis.settings(max_examples=150)
 @hypothesis.given(
     _HARMLESS, st.dictionaries(_NAMES, st.integers(0, 3) | _VALUES, max_size=4), _VALUES
 )
