@@ -44,9 +44,11 @@ class Aside:
         :returns: why it is not kept; ``''``: it is, or there is none.
         :raises guestagent.errors.StorageError: there is not even room for the state.
         """
-        self.tidy()
         if not self._engine.initialised():
+            # What is there of an earlier one stays what there is to go back to.
+            self.tidy()
             return ''
+        self.forget()
         needed = needed or files.size(self._data)
         free = shutil.disk_usage(self._data).free
         if free < needed * (100 + MARGIN_PERCENT) // 100:

@@ -225,13 +225,23 @@ class Base(extension.Extension):
         kept.tidy()
         if not kept.exists:
             return False
-        self.control.pause() if run else self.control.stop()
-        self.engine.close()
+        self.stop_server(run)
         kept.put_back()
         self.engine.returned()
         if run:
             self.control.start()
         return True
+
+    def stop_server(self, run: bool) -> None:
+        """Stop the server so that its data can be exchanged.
+
+        :param run: whether it is meant to run again soon.
+        """
+        if run:
+            self.control.pause()
+        else:
+            self.control.stop()
+        self.engine.close()
 
     @property
     def _mark(self) -> pathlib.Path:

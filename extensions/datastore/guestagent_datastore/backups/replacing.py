@@ -26,29 +26,37 @@ class Replacing(base.Base):
             then there is no data any more.
         """
         ran = self.records.wanted.run
-        self.control.pause(context) if ran else self.control.stop(context)
-        self.engine.close()
-        lost = ''
+        lost = self._put_aside(needed, ran, context)
         try:
-            lost = self._put_aside(needed, context)
+            if lost:
+                LOG.warning('the old data goes before the new comes: %s', lost)
+                context.report_progress(None, f'removing the old data: {lost}')
+            files.empty(self.engine.place.data)
             yield
             context.report_progress(None, 'starting the server')
             self.control.start(context)
             self.engine.secure()
         except BaseException as error:
+            LOG.warning('the data cannot be replaced: %s', error)
             if not self.give_back(ran) and isinstance(error, errors.GuestError):
                 self._forsake(error, lost)
             raise
         aside.Aside(self.engine).forget()
 
-    def _put_aside(self, needed: int, context: extension.Context) -> str:
-        """Make room; returns why the old data could not be kept, or ``''``."""
-        lost = aside.Aside(self.engine).keep(needed)
-        if lost:
-            LOG.warning('the old data goes before the new comes: %s', lost)
-            context.report_progress(None, f'removing the old data: {lost}')
-        files.empty(self.engine.place.data)
-        return lost
+    def _put_aside(self, needed: int, ran: bool, context: extension.Context) -> str:
+        """Stop the server for other data; nothing has changed when that fails.
+
+        :param ran: whether the server is meant to run.
+        :returns: why the old data cannot be kept; ``''``: it is, or there is none.
+        """
+        self.stop_server(ran)
+        try:
+            context.check()
+            return aside.Aside(self.engine).keep(needed)
+        except errors.GuestError:
+            if ran:
+                self.control.start()
+            raise
 
     def _forsake(self, error: errors.GuestError, lost: str) -> None:
         """There is nothing to go back to."""
