@@ -115,7 +115,8 @@ class Storage:
             before = dict(self._holds)
             self._holds[holder] = Hold(list(devices), until)
             try:
-                os.makedirs(os.path.join(self._area, _FILES), 0o700, exist_ok=True)
+                for folder in (self._area, os.path.join(self._area, _FILES)):
+                    os.makedirs(folder, 0o700, exist_ok=True)
                 self._begin(self._devices())
                 self._write()
             except (OSError, TimeoutError) as error:

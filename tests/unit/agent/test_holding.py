@@ -438,6 +438,8 @@ def test_it_is_held_while_somebody_says_so(keeper):
     assert made.hold('other', [keeper.device()], 60)
     fd = made.disk.create(str(keeper.state / 'file'))
     made.disk.write(fd, b'text', 0)
+    [area] = pathlib.Path(keeper.memory).iterdir()
+    assert area.stat().st_mode & 0o777 == 0o700
     made.release('test')
     assert made.disk.held
     assert not (keeper.state / 'file').exists()
