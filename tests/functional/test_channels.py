@@ -3,8 +3,10 @@
 
 import base64
 import json
+import os
 import pathlib
 import shutil
+import signal
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -214,6 +216,22 @@ def _run(host: agents.Client, path: str, *words: str) -> Any:
     while not status['exited']:
         status = host.ask('guest-exec-status', pid=pid)['return']
     return status
+
+
+def test_a_channel_that_does_not_start_is_missed_alone(
+    tmp_path: pathlib.Path, packages: pathlib.Path
+):
+    nowhere = {'method': 'unix-listen', 'path': '/nonexistent/socket'}
+    child = _agent(tmp_path, packages, qga=nowhere)
+    try:
+        child.wait_line('channel qga: failed to start: .*No such file')
+        child.wait_for(
+            lambda: agents.connects(tmp_path / 'lines.socket'), 'the other one serves'
+        )
+        os.kill(child.pid, signal.SIGUSR2)
+        child.wait_line('channels.*qga.*failed to start')
+    finally:
+        child.stop()
 
 
 @pytest.mark.parametrize(
