@@ -167,30 +167,50 @@ def test_swift_keeps_backups(guest: guests.Guest, swift: places.Place) -> None:
     assert rows(guest) == [1]
 
 
-def test_what_troves_own_agent_has_stored_is_restored(
-    guest: guests.Guest, swift: places.Place, tmp_path: pathlib.Path
-) -> None:
-    """It streams the same tool through gzip into a plain object, if it is small."""
-    guest.query("INSERT INTO shop.rows_ VALUES (1, 'x')")
+def store_as_trove(
+    guest: guests.Guest, swift: places.Place, name: str, parent: dict[str, str] | None
+) -> dict[str, str]:
+    """Make a backup as Trove's own agent does: what follows it has to know.
+
+    It streams the same tool through gzip into a plain object, if it is small.
+    """
     assert guest.made is not None
-    path, work = tmp_path / 'b1.xbstream.gz', tmp_path / 'work'
+    work = guest.folder / 'work'
     work.mkdir()
-    with guest.made.engine.backup(None, work) as backup:
+    with guest.made.engine.backup(parent, work) as backup:
         done = subprocess.run(
             [*backup.command.argv], cwd=work, capture_output=True, check=True
         )
-        lsn = backup.metadata()['lsn']
-    path.write_bytes(gzip.compress(done.stdout))
-    swift.storage().put(path.name, path.read_bytes(), {'lsn': lsn})
+        known = {'datastore': 'mariadb', 'lsn': backup.metadata()['lsn']}
+    work.rmdir()
+    if parent is not None:
+        known['parent_location'] = parent['location']
+        known['parent_checksum'] = parent['checksum']
+    data = gzip.compress(done.stdout)
+    swift.storage().put(f'{name}.xbstream.gz', data, known)
+    return {
+        **known,
+        'location': f'{swift.target.url}/{swift.target.container}/{name}.xbstream.gz',
+        'checksum': hashlib.md5(data, usedforsecurity=False).hexdigest(),
+    }
+
+
+def test_what_troves_own_agent_has_stored_is_restored(
+    guest: guests.Guest, swift: places.Place
+) -> None:
+    guest.query("INSERT INTO shop.rows_ VALUES (1, 'x')")
+    made = store_as_trove(guest, swift, 'b1', None)
+    guest.query("INSERT INTO shop.rows_ VALUES (2, 'x')")
+    made = store_as_trove(guest, swift, 'b2', made)
     guest.query('DROP DATABASE shop')
     guest.call(
         'backup_restore',
-        location=f'{swift.target.url}/{swift.target.container}/{path.name}',
-        checksum=hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest(),
+        location=made['location'],
+        checksum=made['checksum'],
         storage='swift',
         target=swift.given(),
     )
-    assert rows(guest) == [1]
+    assert rows(guest) == [1, 2]
 
 
 def test_swift_keeps_logs(guest: guests.Guest, swift: places.Place) -> None:
