@@ -6,7 +6,8 @@ group ``guestagent.datastore.engines``.  The extension makes one and calls it:
 
 * Methods that only look (``list_...``, ``get_...``, ``state``) come at any time, on
   several threads, also while something else runs: they must be quick.
-* All others come one at a time; the extension holds a lock.
+* All others come one at a time, also the beginning of a backup and its metadata; only
+  its program runs beside them.  The extension holds a lock.
 * The server itself is started and stopped by the extension (``services``), with the
   command that :meth:`Engine.server_command` gives; the engine says whether it is ready.
 
