@@ -116,7 +116,7 @@ class Fsfreeze(extension.Extension):
         count = session.thaw_others(self.conf)
         return {'count': count + (found.thaw() if found is not None else 0)}
 
-    @extension.command(mutates=False)
+    @extension.command(mutates=False, urgent=True)
     def status(self, context: extension.Context) -> dict[str, Any]:
         """Return what is frozen by this extension.
 
