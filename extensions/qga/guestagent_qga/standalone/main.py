@@ -63,6 +63,9 @@ def _serve(options: choices.Options) -> int:
     logging.getLogger().setLevel(
         logging.DEBUG if options.switch('verbose') else logging.WARNING
     )
+    # A module may be loaded while the disk is frozen, and to keep its bytecode would
+    # wait for the thaw.
+    sys.dont_write_bytecode = True
     made = service.Service(options)
     handler.addFilter(lambda _record: not made.guest.frozen)
     made.listen()

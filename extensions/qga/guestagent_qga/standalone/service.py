@@ -55,12 +55,12 @@ class Service:
         """
         self._transport = self._make_transport()
         self._transport.start()
-        if self.guest.frozen:
-            worker.Worker().submit(self.guest.look_again)
 
     def run(self) -> None:
         """Serve until a signal says stop."""
         self._loop.catch_signals((signal.SIGTERM, signal.SIGINT), self._signal)
+        if self.guest.frozen:
+            worker.Worker().submit(self.guest.look_again)
         self._loop.run()
         until = time.monotonic() + STOP_SECONDS
         if self._transport is not None:
