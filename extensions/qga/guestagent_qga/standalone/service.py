@@ -81,6 +81,14 @@ class Service:
     def _make_transport(self) -> opening.Transport:
         options = self._options
         try:
+            if 'LISTEN_FDS' in os.environ:
+                from guestagent_qga.transports import listener
+
+                passed = listener.passed_socket(os.environ)
+                if passed is not None:
+                    return listener.Listener(
+                        self._loop, passed, self.guest, worker.Worker
+                    )
             return opening.make(
                 self._loop,
                 options.text('method'),

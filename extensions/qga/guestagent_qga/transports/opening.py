@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from typing import Protocol
 
@@ -60,19 +59,13 @@ def make(
     retry: bool = False,
     failed: Callable[[OSError], None] = _log,
 ) -> Transport:
-    """Return a transport; a socket that systemd passes on goes before all.
+    """Return a transport.
 
     :param retry: whether a device is opened again when it fails; else ``failed`` is
         called.
     :raises ValueError: there is no such method, or the path is none for it.
     :raises OSError: it cannot be opened.
     """
-    if 'LISTEN_FDS' in os.environ:
-        from guestagent_qga.transports import listener
-
-        passed = listener.passed_socket(os.environ)
-        if passed is not None:
-            return listener.Listener(loop, passed, guest, make_work)
     if method not in METHODS:
         raise ValueError(f'unsupported channel method/type: {method}')
     path = path or METHODS[method]
