@@ -1,30 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``guestctl exec``: run a program in a guest, as if it ran here."""
+"""``guestctl exec``: run a program in a guest, as if it ran here.
+
+A guest whose extension ``exec`` is 1.1, and that lets us spawn, starts the program and
+lets us follow it.  Any other runs it to its end, and then has all at once.
+"""
 
 import argparse
 import base64
 import contextlib
+import os
+import pathlib
 import sys
 import uuid
 from collections.abc import Mapping
 from typing import Any, TextIO
 
 from guestagent import errors
-from guestagent.ctl import base
-
-#: As of timeout(1): the command's time was over; and it could not be run at all.
-TIMED_OUT = 124
-NOT_RUN = 125
+from guestagent.ctl import base, console, program
 
 #: Seconds for the way of the answer, beyond those that the command has.
 _GRACE = 10.0
 
 
-class Exec(base.GuestCommand):
-    """Run a program in a guest, print its output and return its exit code.
+class Exec(program.Follower):
+    """Run a program in a guest, print what it writes and return its exit code.
 
-    The exit code is 128 and the signal's number if a signal ended it, 124 if its time
-    was over, and 125 if guestctl or the guest could not run it.
+    Ctrl-C interrupts the program, and a second Ctrl-C kills it.  The exit code is 128
+    and the signal's number if a signal ended it, 124 if its time was over, and 125 if
+    guestctl or the guest could not run it.
     """
 
     asks = 'exec.run'
@@ -43,6 +46,12 @@ class Exec(base.GuestCommand):
             action='store_true',
             help='give the words, joined by spaces, to a shell',
         )
+        parser.add_argument(
+            '--script',
+            metavar='FILE',
+            help='send this file, a script or a program, and run it; the words are its '
+            'arguments',
+        )
         parser.add_argument('--user', help='run it as this user of the guest')
         parser.add_argument('--cwd', metavar='PATH', help='run it in this folder')
         parser.add_argument(
@@ -57,18 +66,27 @@ class Exec(base.GuestCommand):
             '--timeout',
             type=base.seconds,
             metavar='SECONDS',
-            help='kill it after so long; default: as --timeout before the command',
+            help='kill it after so long; default: as --timeout before the command, but '
+            'with --tty or --detach: as long as the guest lets it run',
         )
         parser.add_argument(
-            '--stdin',
+            '--stdin', action='store_true', help='pass our standard input on to it'
+        )
+        parser.add_argument(
+            '--tty',
             action='store_true',
-            help='send it what stands on our standard input',
+            help='give it a terminal, and ours if we have one; Ctrl-] leaves it',
+        )
+        parser.add_argument(
+            '--detach',
+            action='store_true',
+            help='do not wait for it, and print its handle; see program attach',
         )
         parser.add_argument(
             '--output-limit',
             type=base.count,
             metavar='BYTES',
-            help='keep at most so much of each of its outputs',
+            help='let the guest keep at most so much of each of its outputs',
         )
         return parser
 
@@ -79,19 +97,96 @@ class Exec(base.GuestCommand):
         end = argv.index('--') if '--' in argv else len(argv)
         parsed = super().parse(parser, argv[:end])
         parsed.argv += argv[end + 1 :]
-        if not parsed.argv:
+        if not parsed.argv and not parsed.script:
             parser.error('no command to run: write it after --')
+        if parsed.script and parsed.shell:
+            parser.error('--shell cannot stand beside --script')
+        if parsed.detach and parsed.tty:
+            parser.error('--detach cannot stand beside --tty')
         return parsed
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
-        """Run it, print what it printed and return the exit code."""
+        """Run it, print what it prints and return the exit code."""
         limit = parsed_args.timeout or self.timeout
+        arguments = _arguments(parsed_args)
+        unlimited = parsed_args.tty or parsed_args.detach
+        if parsed_args.timeout or not unlimited:
+            arguments['timeout'] = limit
+        try:
+            started = self._spawn(parsed_args, dict(arguments))
+        except (errors.UnsupportedVersion, errors.NoSuchMethod, errors.Forbidden):
+            if unlimited or parsed_args.script:
+                parsed_args.api_version = console.VERSION
+                raise
+            return self._run(parsed_args, arguments, limit)
+        status = self._follow(parsed_args, started['handle'])
+        return 0 if status is None else self.ended(status, limit)
+
+    def _spawn(
+        self, parsed_args: argparse.Namespace, arguments: dict[str, Any]
+    ) -> dict[str, Any]:
+        if parsed_args.stdin or parsed_args.tty:
+            arguments['keep_stdin'] = True
+        if parsed_args.tty:
+            size = console.terminal_size(0)
+            arguments['pty'] = {'rows': size[0], 'cols': size[1]} if size else True
+            term = os.environ.get('TERM', 'dumb')
+            arguments['env'] = {'TERM': term, **arguments.get('env', {})}
+        command_id = uuid.uuid4().hex
+        try:
+            started: dict[str, Any] = self.call(
+                parsed_args,
+                'exec.spawn',
+                arguments,
+                version=console.VERSION,
+                command_id=command_id,
+            )
+        except KeyboardInterrupt:
+            self._cancel(parsed_args.instance, command_id)
+            raise
+        return started
+
+    def _follow(
+        self, parsed_args: argparse.Namespace, handle: str
+    ) -> dict[str, Any] | None:
+        """Show a program until it ends; ``None``: it goes on without us."""
+        shown = self.open_console(parsed_args.instance, handle)
+        source = console.standard_input()
+        if parsed_args.detach:
+            if parsed_args.stdin:
+                shown.feed(source)
+            self.app.stdout.write(f'{handle}\n')
+            return None
+        typed = parsed_args.tty and sys.stdin.isatty()
+        fed = parsed_args.tty or parsed_args.stdin
+        try:
+            with shown.attached(source if fed else None, typed, forward=not typed):
+                status = self.follow(shown)
+        except console.Left:
+            self.tell_left(parsed_args.instance)
+            return None
+        except KeyboardInterrupt:
+            shown.signal('SIGKILL')
+            raise
+        except BrokenPipeError:
+            # As it would have been told here.
+            shown.signal('SIGPIPE')
+            raise
+        shown.forget()
+        return status
+
+    def _run(
+        self, parsed_args: argparse.Namespace, arguments: dict[str, Any], limit: float
+    ) -> int:
+        """Have it run to its end, then print what it printed."""
+        if parsed_args.stdin:
+            arguments.update(_text('stdin', sys.stdin.buffer.read()))
         command_id = uuid.uuid4().hex
         try:
             result = self.call(
                 parsed_args,
                 self.asks,
-                _arguments(parsed_args, limit),
+                arguments,
                 timeout=limit + _GRACE,
                 command_id=command_id,
             )
@@ -105,14 +200,7 @@ class Exec(base.GuestCommand):
                     '%s was cut: the guest keeps only so much of it (--output-limit)',
                     name,
                 )
-        if result['timed_out']:
-            self.app.LOG.error(
-                'killed after %g s, when its time was over; see --timeout', limit
-            )
-            return TIMED_OUT
-        if result['signal'] is not None:
-            return 128 + int(result['signal'])
-        return int(result['exit_code'])
+        return self.ended(result, limit)
 
     def _cancel(self, instance: str, command_id: str) -> None:
         """End the program, as Ctrl-C would if it ran here, if the guest answers."""
@@ -124,17 +212,24 @@ class Exec(base.GuestCommand):
                 timeout=_GRACE,
             )
 
-    def exit_code(self, error: errors.GuestAgentError) -> int:
-        """Return a code that the program would hardly return itself."""
-        return NOT_RUN
 
+def _arguments(parsed_args: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments of the program; only what was asked for is named.
 
-def _arguments(parsed_args: argparse.Namespace, limit: float) -> dict[str, Any]:
-    """Return the arguments of ``exec.run``; only what was asked for is named."""
-    arguments: dict[str, Any] = {'timeout': limit}
+    :raises guestagent.errors.InvalidArgument: the script cannot be read.
+    """
+    arguments: dict[str, Any] = {}
+    if parsed_args.script:
+        try:
+            data = pathlib.Path(parsed_args.script).read_bytes()
+        except OSError as error:
+            raise errors.InvalidArgument(
+                f'--script: {parsed_args.script}: {error.strerror}'
+            ) from None
+        arguments.update(_text('script', data))
     if parsed_args.shell:
         arguments['shell'] = ' '.join(parsed_args.argv)
-    else:
+    elif parsed_args.argv:
         arguments['argv'] = parsed_args.argv
     for name in ('user', 'cwd', 'output_limit'):
         value = getattr(parsed_args, name)
@@ -142,17 +237,16 @@ def _arguments(parsed_args: argparse.Namespace, limit: float) -> dict[str, Any]:
             arguments[name] = value
     if parsed_args.env:
         arguments['env'] = dict(parsed_args.env)
-    if parsed_args.stdin:
-        arguments.update(_input(sys.stdin.buffer.read()))
     return arguments
 
 
-def _input(data: bytes) -> dict[str, str]:
-    """Return bytes in the form in which they travel."""
+def _text(name: str, data: bytes) -> dict[str, str]:
+    """Return an argument of bytes in the form in which it travels."""
     try:
-        return {'stdin': data.decode(), 'stdin_encoding': 'utf-8'}
+        return {name: data.decode(), f'{name}_encoding': 'utf-8'}
     except UnicodeDecodeError:
-        return {'stdin': base64.b64encode(data).decode(), 'stdin_encoding': 'base64'}
+        encoded = base64.b64encode(data).decode()
+        return {name: encoded, f'{name}_encoding': 'base64'}
 
 
 def _copy(result: Mapping[str, Any], name: str, stream: TextIO) -> None:

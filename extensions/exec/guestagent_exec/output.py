@@ -86,6 +86,11 @@ class Output:
             if surplus > 0:
                 del self._tail[:surplus]
 
+    def widen(self, count: int) -> None:
+        """Make the window, if there is one, larger by so many bytes."""
+        if self._window:
+            self._window += count
+
     def discard(self) -> None:
         """Keep no more; give back what was taken from the budget."""
         if self._budget is not None:

@@ -31,6 +31,8 @@ KILL_SECONDS = 5.0
 #: Seconds between two looks where the kernel gives no notice.
 TICK = 0.05
 CHUNK = 64 * 1024
+#: What a pipe holds at most, unless root has changed that.
+PIPE_MAX = 1024 * 1024
 
 
 class Run:
@@ -86,6 +88,7 @@ class Run:
         self._open: dict[int, output.Output] = {}
         self._paused: set[int] = set()
         self._writes = False
+        self._drained = False
 
     def adopt(self, launched: launch.Launched, timeout: float) -> None:
         """Look after a program that was just started.
@@ -314,12 +317,18 @@ class Run:
             if pressed:
                 self._press(now)
             return False
-        if self._paused and not pressed:
-            self._gone_at = None  # its readers may still have what it wrote
-            return False
         if self._gone_at is None:
             self._gone_at = now
+            self._drain()
         return not self._open or now >= self._gone_at + DRAIN_SECONDS
+
+    def _drain(self) -> None:
+        """Let what is still in the pipes come, though readers may lag behind."""
+        if not self._drained:
+            self._drained = True
+            for stream in self._open.values():
+                stream.widen(PIPE_MAX)
+            self.resume()
 
     def _press(self, now: float) -> None:
         """Send SIGTERM once, and SIGKILL from the end of the grace on."""

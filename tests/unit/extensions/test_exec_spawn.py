@@ -187,7 +187,8 @@ def test_a_reader_loses_nothing_however_much_there_is(guest):
     while not part['eof']:
         part = here.read(handle, offset=part['next'], wait=10, count=70_000)
         assert part['lost'] == 0
-        assert part['total'] - part['offset'] <= 100_000 + 256 * 1024
+        # The window, and at the end a pipe.
+        assert part['total'] - part['offset'] <= 100_000 + (256 + 1024) * 1024
         seen += base64.b64decode(part['data'])
 
     whole = subprocess.run(
@@ -197,8 +198,8 @@ def test_a_reader_loses_nothing_however_much_there_is(guest):
     # The first bytes and the last are kept for whoever comes later.
     assert here.text(handle, count=4 * 2**20)[:100_000] == whole[:100_000]
     later = here.read(handle, offset=100_000, count=4 * 2**20)
-    assert later['lost'] == size - 100_000 - 256 * 1024
-    assert base64.b64decode(later['data']) == whole[-256 * 1024 :]
+    assert 0 < later['lost'] <= size - 100_000 - 256 * 1024
+    assert base64.b64decode(later['data']) == whole[100_000 + later['lost'] :]
     assert here.status(handle)['stdout_truncated']
 
 
@@ -226,6 +227,20 @@ def test_a_reader_that_does_not_come_back_is_not_waited_for(guest, monkeypatch):
     assert here.end(handle)['stdout_bytes'] == 5_000_000
 
 
+def test_who_reads_slowly_has_all_that_a_program_wrote_before_it_ended(guest):
+    here = guest()
+    handle = here.spawn(shell='head -c 300000 /dev/zero; echo end', output_limit=10)[
+        'handle'
+    ]
+    here.read(handle, wait=10, count=1)
+
+    # It need not wait for the reader.
+    assert here.end(handle, 10)['stdout_bytes'] == 300_004
+    last = here.read(handle, offset=1, count=2**20)
+    assert last['lost'] == 0
+    assert base64.b64decode(last['data']).endswith(b'\0end\n')
+
+
 def test_the_slowest_of_two_readers_counts(guest):
     here = guest()
     handle = here.spawn(argv=['yes'], output_limit=10)['handle']
@@ -248,7 +263,7 @@ def test_what_all_keep_together_is_bounded(guest):
     second = here.spawn(argv=['head', '-c', '600000', '/dev/zero'])['handle']
     assert here.end(second)['stdout_truncated']
     assert here.read(second, offset=0)['lost'] == 0
-    assert here.read(second, offset=400)['lost'] == 600_000 - 256 * 1024 - 400
+    assert 0 < here.read(second, offset=400)['lost'] <= 600_000 - 256 * 1024 - 400
     here.forget(first)
     here.forget(second)
     third = here.spawn(argv=['head', '-c', '1000', '/dev/zero'])['handle']
