@@ -12,9 +12,13 @@ OPTIONS = [
     cfg.StrOpt(
         'method',
         default='virtio-serial',
-        choices=list(opening.METHODS),
-        help='Where clients are: at the other end of a port of virtio-serial, or of a '
-        'serial line, or of the socket on which this listens.',
+        choices=[
+            ('virtio-serial', 'At the other end of a port of virtio-serial.'),
+            ('isa-serial', 'At the other end of a serial line, at 38400 baud.'),
+            ('unix-listen', 'They connect to a unix socket.'),
+            ('vsock-listen', 'They connect to a vsock socket.'),
+        ],
+        help='Where the clients are.',
     ),
     cfg.StrOpt(
         'path',
