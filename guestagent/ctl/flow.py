@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 Result = TypeVar('Result')
 
+#: The share of the time after which a call is repeated: what an agent that is killed
+#: has read is lost.
+_ATTEMPT = 0.25
+
 #: How many calls are on their way at a time.
 IN_FLIGHT = 4
 
@@ -34,6 +38,7 @@ class Guest:
         self.instance = instance
         self._client = client
         self._timeout = timeout
+        self._answered = False
 
     def call(self, method: str, /, *, more: float = 0, **arguments: Any) -> Any:
         """Return what ``file.<method>`` does.
@@ -49,15 +54,20 @@ class Guest:
         for pause in rpc.pauses(0.2, 5):
             left = deadline - time.monotonic()
             try:
-                return self._client.call(
+                answer = self._client.call(
                     self.instance,
                     f'file.{method}',
                     arguments,
                     timeout=max(left, 1),
+                    attempt_timeout=self._timeout * _ATTEMPT + more,
                     command_id=command_id,
                 )
-            except rpc.BusError:
-                if time.monotonic() + pause >= deadline:
+                self._answered = True
+                return answer
+            except (rpc.BusError, rpc.NoSuchGuest) as error:
+                # A broker that was started anew knows a guest when that has come back.
+                known = self._answered or isinstance(error, rpc.BusError)
+                if not known or time.monotonic() + pause >= deadline:
                     raise
             time.sleep(pause)
         raise AssertionError('pauses have no end')
