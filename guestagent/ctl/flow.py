@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import queue
 import threading
 import time
@@ -92,8 +93,9 @@ class Flow:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        while not self._jobs.empty():
-            self._jobs.get()
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._jobs.get_nowait()
         for _ in range(self._count):
             self._jobs.put(None)
 

@@ -11,6 +11,8 @@ import time
 import pytest
 from guestagent_file import extension as file_extension
 from guestagent_file import guard, jail, openat2
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from guestagent import errors, extension
 
@@ -224,6 +226,38 @@ def test_a_bind_mount_is_no_way_to_the_agents_own(guarded, bound):
 def test_the_guard_refuses_what_is_no_full_path():
     with pytest.raises(ValueError, match='denied_paths'):
         jail.Jail(['/'], guard.Guard(list, ['secret']))
+
+
+def outcome(own, path):
+    try:
+        return text_of(own, path)
+    except errors.GuestAgentError as error:
+        return type(error), str(error).rpartition(': ')[2]
+
+
+NAMES = ['d', 'f', 'e', '..', '.', '', 'up', 'out', 'abs', 'evil', 'loop', 'jail', 'no']
+
+
+@pytest.mark.skipif(not openat2.is_available(), reason='the kernel has no openat2')
+@given(st.lists(st.sampled_from(NAMES), max_size=7))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_both_ways_find_the_same(make, root, names):
+    inside = root / 'jail'
+    if not (inside / 'up').is_symlink():
+        (inside / 'd' / 'e').mkdir()
+        (inside / 'd' / 'e' / 'f').write_text('deep')
+        links = {'up': 'd/e/..', 'abs': inside / 'd', 'loop': 'loop/d'}
+        for name, target in {**links, 'out': '..', 'evil': '../outside/d'}.items():
+            (inside / name).symlink_to(target)
+        (inside / 'd' / 'out').symlink_to('../../jail/d/e')
+        (inside / 'd' / 'up').symlink_to('../d')
+    ways = []
+    for kernel in (True, False):
+        own = make(file_extension.File, 'file', allowed_paths=[str(inside)])
+        own.jail._kernel = kernel
+        ways.append(outcome(own, '/'.join([str(inside), *names])))
+    assert ways[0] == ways[1]
+    assert ways[0] in (INSIDE, 'deep') or isinstance(ways[0], tuple)
 
 
 #: Swaps folders, files and links below its argument until it is killed.
