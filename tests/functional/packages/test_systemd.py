@@ -143,6 +143,34 @@ def test_an_isolated_extension_finds_the_packaged_modules(
     assert 'guestagent.agent.isolation.child' in tasks
 
 
+def test_what_systemd_and_dpkg_say_is_reported(system: booted.System) -> None:
+    wait_up(system)
+    said = guestctl(system, 'call', 'deb', 'monitoring.refresh', '-f', 'json')
+    found = json.loads(said)
+    facts = found['facts']
+    assert found['problems'] == {}
+    assert {'guestagent', 'guestagent-hub'} <= set(facts['services']['running'])
+    assert facts['virtualization']['container'] == 'lxc'
+    installed = system.run('dpkg-query', '-W', '-f', '${db:Status-Status}\n')
+    count = installed.splitlines().count('installed')
+    assert facts['application_digests']['dpkg']['count'] == count
+
+
+def test_units_that_failed_are_told_to_root(system: booted.System) -> None:
+    unit = '[Service]\nType=oneshot\nExecStart=/bin/false\n'
+    system.write('etc/systemd/system/fails.service', unit, 0o644)
+    system.run('sh', '-c', 'systemctl start fails || systemctl is-failed fails')
+    look = (
+        'import json, sys; sys.path += ["/usr/lib/guestagent/extensions/monitoring"]; '
+        'from guestagent_monitoring.collectors import services; '
+        'print(json.dumps(services.services()))'
+    )
+    told = json.loads(system.run('python3', '-c', look))
+    system.run('systemctl', 'reset-failed', 'fails')
+    assert 'fails.service' in told['failed']
+    assert {'guestagent', 'guestagent-hub'} <= set(told['running'])
+
+
 @pytest.mark.parametrize('program', ['guestagent', 'guestctl', 'guestagent-conductor'])
 def test_the_programs_find_the_library_of_seals(
     system: booted.System, program: str
