@@ -99,6 +99,22 @@ class Conductor:
         """Return ``{'facts': {<key>: {'value': ..., 'updated': <time>}}}``."""
         return self._call('facts_get', instance=instance, prefix=prefix)
 
+    def series_get(
+        self,
+        instance: str,
+        prefix: str,
+        since: str | float | None = None,
+        until: str | float | None = None,
+    ) -> Record:
+        """Return ``{'series': {<name>: [[<UNIX seconds>, <number>], ...]}}``.
+
+        :param prefix: the name of a fact, or of a part of it.
+        :param since: a time as ISO 8601 or UNIX seconds; an hour ago unless given.
+        """
+        return self._call(
+            'series_get', instance=instance, prefix=prefix, since=since, until=until
+        )
+
     def follow_facts(
         self,
         instance: str,

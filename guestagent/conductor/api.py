@@ -21,7 +21,7 @@ import sqlalchemy.exc
 from guestagent import errors
 from guestagent.bus import topics
 from guestagent.conductor import state as states
-from guestagent.conductor.db import engine, queries, removal
+from guestagent.conductor.db import engine, points, queries, removal
 
 LOG = logging.getLogger(__name__)
 
@@ -144,6 +144,35 @@ class Queries:
             self._database, _instance(instance), _optional('prefix', prefix) or ''
         )
         return {'facts': found if found is not None else _no_instance(instance)}
+
+    @_query
+    def series_get(
+        self,
+        context: Context,
+        instance: str,
+        prefix: str,
+        since: str | float | None = None,
+        until: str | float | None = None,
+    ) -> Record:
+        """Return numbers of facts as they were, and became, by the name of the series.
+
+        Those whose name is ``prefix``, or begins with it and a dot: ``{series: {name:
+        [[UNIX seconds, number], ...]}}``.  The last hour unless ``since`` says more.
+        """
+        name, begin = _instance(instance), _text('prefix', prefix)
+        end, start = _moment('until', until), _moment('since', since)
+        end = time.time() if end is None else end
+        if not queries.exists(self._database, name):
+            return _no_instance(name)
+        start = end - 3600 if start is None else start
+        try:
+            found = points.read(self._database, name, begin, start, end)
+        except points.TooMany:
+            raise errors.InvalidArgument(
+                f'since: there are more than {points.READ_MAX} points in this time; '
+                f'ask for less of it, or for fewer series'
+            ) from None
+        return {'series': found}
 
     @_query
     def command_show(

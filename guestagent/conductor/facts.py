@@ -3,9 +3,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from guestagent.conductor import order as orders
 from guestagent.conductor import report as reports
-from guestagent.conductor import state
+from guestagent.conductor import series, state
+
+if TYPE_CHECKING:
+    from guestagent.conductor import rules
 
 
 def take(
@@ -15,6 +20,7 @@ def take(
     known: state.Known,
     changes: state.Changes,
     now: float,
+    settings: rules.Settings,
 ) -> None:
     """Let the newest report that speaks of a fact decide, fact by fact.
 
@@ -37,11 +43,31 @@ def take(
         updated = now
         if before is not None and before.value == value:
             updated = before.updated
+        elif value is not None:
+            _keep(name, value, before, instance, changes, now, settings)
         facts[name] = changes.facts[instance.id, name] = state.Fact(
             order, value, updated
         )
     if order[0] == instance.facts_newest:
         _look_for_gap(instance, changes, now)
+
+
+def _keep(
+    name: str,
+    value: str,
+    before: state.Fact | None,
+    instance: state.Instance,
+    changes: state.Changes,
+    now: float,
+    settings: rules.Settings,
+) -> None:
+    """Add a point to each series of a fact that has become another one."""
+    step = settings.series_step
+    if not step or not series.is_wanted(name, settings.series):
+        return
+    if series.is_due(None if before is None else before.updated, now, step):
+        for called, number in series.numbers(name, value).items():
+            changes.points[instance.id, called] = number
 
 
 def miss(instance: state.Instance, changes: state.Changes, now: float) -> None:

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from guestagent.conductor import audits, facts, order, rivals, state
+from guestagent.conductor import audits, facts, order, rivals, series, state
 from guestagent.conductor import report as reports
 
 
@@ -28,10 +28,14 @@ class Settings(NamedTuple):
         of the intervals that it names.
     :ivar conflict_after: for how many seconds at least an older generation must go on
         beside a newer one to count as alive.
+    :ivar series_step: seconds between two points of a series; 0: there are none.
+    :ivar series: patterns of the facts that have series.
     """
 
     down_after: float = 0.0
     conflict_after: float = 10.0
+    series_step: float = 60.0
+    series: Sequence[str] = series.FACTS
 
 
 DEFAULTS = Settings()
@@ -64,7 +68,8 @@ def decide(
             if _counts(number, report.sequence, instance, changes):
                 beats[report.instance] = (report, data)
         elif isinstance(data, reports.Facts):
-            facts.take(data, (number, report.sequence), instance, known, changes, now)
+            place = (number, report.sequence)
+            facts.take(data, place, instance, known, changes, now, settings)
         elif isinstance(data, reports.Outcome):
             _take_outcome(data, (number, report.sequence), report, known, changes)
         else:

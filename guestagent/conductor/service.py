@@ -70,7 +70,12 @@ class Service:
         self._keys = _keys(conf)
         self._database = engine.Database(conf.database.connection)
         self._enrolling = enrolling.make(conf, self._database, lambda: self._keys)
-        self._rules = rules.Settings(options.down_after, options.conflict_after)
+        self._rules = rules.Settings(
+            options.down_after,
+            options.conflict_after,
+            options.series_step,
+            tuple(options.series_facts),
+        )
         self._intake = self._make_intake()
         self._intakes = weakref.WeakSet([self._intake])
         self._lock = threading.Lock()
@@ -324,6 +329,7 @@ class Sweeper:
             options.event_retention,
             options.outcome_retention,
             options.prune_limit,
+            options.series_retention,
         )
         # As long as there is much to delete, each sweep deletes some.
         if deleted < options.prune_limit:

@@ -111,6 +111,7 @@ class Changes:
     :ivar renumbered: new numbers of those that were met before.
     :ivar extensions: by instance; all of its extensions, in place of those before.
     :ivar facts: by (instance, name); ``None``: forget it.
+    :ivar points: of series: (instance, name of the series) and the number.
     :ivar events: by (instance, id of the report); what is on record already stays.
     :ivar heads: of audit logs, to be kept: (instance, where it ends).
     :ivar notices: the conductor's own events: (instance, type, data).
@@ -124,6 +125,7 @@ class Changes:
         default_factory=dict
     )
     facts: dict[tuple[str, str], Fact | None] = dataclasses.field(default_factory=dict)
+    points: dict[tuple[str, str], float] = dataclasses.field(default_factory=dict)
     commands: dict[CommandKey, tuple[Order, reports.Outcome]] = dataclasses.field(
         default_factory=dict
     )

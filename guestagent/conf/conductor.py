@@ -10,6 +10,7 @@ from typing import Any
 from oslo_config import cfg
 
 from guestagent.bus import topics
+from guestagent.conductor import series
 from guestagent.conf import common
 
 DATABASE = [
@@ -101,6 +102,28 @@ CONDUCTOR = [
         max=36500,
         mutable=True,
         help='How many days outcomes of commands are kept. 0: for ever.',
+    ),
+    cfg.ListOpt(
+        'series_facts',
+        default=list(series.FACTS),
+        help='The facts whose numbers are kept as series (guestctl graph); * and ? '
+        'stand for any characters, and any one.',
+    ),
+    cfg.FloatOpt(
+        'series_step',
+        default=60.0,
+        min=0.0,
+        max=86400.0,
+        help='How many seconds lie between two points of a series at least. 0: no '
+        'series are kept.',
+    ),
+    cfg.FloatOpt(
+        'series_retention',
+        default=1.0,
+        min=0.01,
+        max=3650.0,
+        mutable=True,
+        help='How many days points of series are kept.',
     ),
     cfg.IntOpt(
         'prune_limit',

@@ -103,6 +103,44 @@ def test_a_wrong_query_gets_an_error_that_names_what_is_wrong(
         query('event_list', after='yesterday')
 
 
+def _points(query, instance, name):
+    return query('series_get', instance=instance, prefix=name)['series'].get(name, ())
+
+
+def test_numbers_are_kept_listed_and_drawn(
+    conductor, connect, query, guestctl, tmp_path
+):
+    conductor({'conductor': {'series_step': 0.001}})
+    guest = reports.Guest(connect(), 'web-1')
+    guest.heartbeat()
+    reports.wait_state(query, 'web-1', 'UP')
+    name = 'monitoring.load.load1m'
+    for number in range(5):
+        guest.facts(full=not number, load={'load1m': number / 2})
+        processes.wait_for(
+            lambda count=number + 1: len(_points(query, 'web-1', name)) == count,
+            'the point is there',
+        )
+
+    listed = guestctl('graph', 'web-1', 'load', '-f', 'json')
+    assert [row['value'] for row in json.loads(listed.stdout)] == [0, 0.5, 1, 1.5, 2]
+    picture = tmp_path / 'graph.png'
+    drawn = guestctl(
+        'graph', 'web-1', 'load.load1m', '--since', '1h', '-o', str(picture)
+    )
+    assert (drawn.returncode, drawn.stdout) == (0, '')
+    assert picture.read_bytes().startswith(b'\x89PNG')
+    none = guestctl('graph', 'web-1', 'memory')
+    assert none.returncode
+    assert "no numbers of 'memory'" in none.stderr
+    wrong = guestctl('graph', 'web-1', 'load', '-o', 'graph.txt')
+    assert "'graph.txt' must end with" in wrong.stderr
+    with pytest.raises(errors.InvalidArgument, match='since'):
+        query('series_get', instance='web-1', prefix='x', since='soon')
+    with pytest.raises(errors.NoSuchInstance):
+        query('series_get', instance='web-2', prefix='x')
+
+
 def test_an_instance_is_down_when_silent_and_stopped_when_it_says_so(
     conductor, connect, query
 ):

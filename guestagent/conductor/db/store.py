@@ -228,6 +228,7 @@ def _write(connection: sa.Connection, changes: state.Changes, now: float) -> Non
     _write_generations(connection, changes, now)
     _write_extensions(connection, changes)
     _write_facts(connection, changes)
+    _write_points(connection, changes, now)
     _write_outcomes(connection, changes, now)
     _write_events(connection, changes, now)
 
@@ -335,6 +336,19 @@ def _write_facts(connection: sa.Connection, changes: state.Changes) -> None:
             if fact is not None
         ],
     )
+
+
+def _write_points(
+    connection: sa.Connection, changes: state.Changes, now: float
+) -> None:
+    if changes.points:
+        connection.execute(
+            sa.insert(tables.points),
+            [
+                {'instance': instance, 'name': name, 'at': now, 'value': value}
+                for (instance, name), value in changes.points.items()
+            ],
+        )
 
 
 def _write_outcomes(

@@ -210,6 +210,19 @@ enrolments = sa.Table(
     **_OPTIONS,
 )
 
+#: Numbers of facts as they were, each when it became another one.
+points = sa.Table(
+    'points',
+    metadata,
+    sa.Column('id', _Counter, primary_key=True, autoincrement=True),
+    sa.Column('instance', sa.String(INSTANCE_LENGTH), nullable=False),
+    sa.Column('name', sa.String(NAME_LENGTH), nullable=False),
+    sa.Column('at', sa.Double, nullable=False, index=True),
+    sa.Column('value', sa.Double, nullable=False),
+    **_OPTIONS,
+)
+sa.Index('ix_points_page', points.c.instance, points.c.at)
+
 #: What all conductors together do no faster than at some rate, a row for each.
 pace = sa.Table(
     'pace',

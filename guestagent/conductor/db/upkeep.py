@@ -85,6 +85,7 @@ def prune(
     event_days: float,
     outcome_days: float,
     limit: int,
+    series_days: float = 0.0,
 ) -> int:
     """Delete what is older than the retention, the oldest first.
 
@@ -92,6 +93,7 @@ def prune(
     not expected any more.  So do the heads of its audit log.
 
     :param event_days: 0: events stay for ever; likewise ``outcome_days``.
+    :param series_days: 0: points of series stay for ever.
     :param limit: how many rows of each table are deleted at most.
     :returns: how many rows were deleted.
     :raises sqlalchemy.exc.SQLAlchemyError: it did not work; some may be deleted.
@@ -99,6 +101,10 @@ def prune(
     commands, events, generations = tables.commands, tables.events, tables.generations
     heads = tables.audit_heads
     deleted = 0
+    if series_days:
+        points = tables.points
+        old = points.c.at < now - series_days * DAY
+        deleted += _delete(database, points.c.at, old, limit)
     if outcome_days:
         old = commands.c.received < now - outcome_days * DAY
         deleted += _delete(database, commands.c.received, old, limit)

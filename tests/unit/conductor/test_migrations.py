@@ -135,8 +135,20 @@ FIFTH = {
     ],
 }
 
+SIXTH = {
+    **FIFTH,
+    'points': [{'instance': 'old', 'name': 'a.b', 'at': 1.0, 'value': 2.5}],
+}
+
 #: By revision, what a database holds that was last used by it.
-HELD = {'0001': FIRST, '0002': SECOND, '0003': THIRD, '0004': FOURTH, '0005': FIFTH}
+HELD = {
+    '0001': FIRST,
+    '0002': SECOND,
+    '0003': THIRD,
+    '0004': FOURTH,
+    '0005': FIFTH,
+    '0006': SIXTH,
+}
 
 
 def _revisions() -> list[str]:
