@@ -177,6 +177,30 @@ def test_several_clients_and_half_a_request(path: pathlib.Path):
     assert first.line() == b'{"return": 7}'
 
 
+def test_many_clients_leave_nothing_behind(tmp_path: pathlib.Path):
+    with agents.running(agents.OURS, tmp_path) as (agent, path):
+
+        def come_and_go() -> None:
+            for number in range(50):
+                client = agents.Client(path)
+                if number % 2:
+                    client.ask('guest-get-host-name')
+                else:
+                    # It does not wait for all of them.
+                    client.send(b'{"execute":"guest-get-osinfo"}' * 5)
+                client.close()
+
+        come_and_go()
+        descriptors = len(os.listdir(f'/proc/{agent.pid}/fd'))
+        come_and_go()
+
+        client = agents.Client(path)
+        client.ask('guest-ping')
+        assert len(os.listdir(f'/proc/{agent.pid}/fd')) <= descriptors + 2
+        assert len(os.listdir(f'/proc/{agent.pid}/task')) < 20
+        client.close()
+
+
 def test_a_long_answer(path: pathlib.Path, tmp_path: pathlib.Path):
     file = tmp_path / 'long'
     file.write_bytes(bytes(range(256)) * 40000)

@@ -40,12 +40,13 @@ class Qga(channel.Channel):
             conf.freeze_limit,
         )
         guest = guests.Guest(self.host, settings, state.State(self.host.state_dir))
+        workers = worker.Workers()
         self._transport = opening.make(
-            self.host.loop, conf.method, conf.path, guest, worker.Worker, retry=True
+            self.host.loop, conf.method, conf.path, guest, workers, retry=True
         )
         self._transport.start()
         if guest.frozen:
-            worker.Worker().submit(guest.look_again)
+            workers.submit(guest.look_again)
 
     def pause(self) -> None:
         """Take no more requests."""

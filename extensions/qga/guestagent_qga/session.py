@@ -26,7 +26,7 @@ class Work(Protocol):
     """Where what takes time is done."""
 
     def submit(self, function: Callable[[], None]) -> None:
-        """Have it called on another thread, after what came before."""
+        """Have it called on another thread."""
 
 
 class Session:

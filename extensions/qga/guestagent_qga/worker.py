@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A thread for what takes time, there only while it is needed."""
+"""Threads for what takes time, there only while they are needed."""
 
 from __future__ import annotations
 
@@ -11,29 +11,33 @@ from collections.abc import Callable
 IDLE_SECONDS = 20.0
 
 
-class Worker:
-    """Calls functions one after the other, each at once if none is before it."""
+class Workers:
+    """Calls functions, each at once, on a thread that is idle or on a new one.
+
+    Each client has one that runs at most, so there are no more threads than clients.
+    """
 
     def __init__(self) -> None:
         self._waiting: collections.deque[Callable[[], None]] = collections.deque()
         self._changed = threading.Condition()
-        self._alive = False
+        self._idle = 0
 
     def submit(self, function: Callable[[], None]) -> None:
         """Have it called; it raises nothing."""
         with self._changed:
             self._waiting.append(function)
-            self._changed.notify()
-            if self._alive:
+            if self._idle >= len(self._waiting):
+                self._changed.notify()
                 return
-            self._alive = True
         threading.Thread(target=self._run, name='qga', daemon=True).start()
 
     def _run(self) -> None:
         while True:
             with self._changed:
-                if not self._changed.wait_for(lambda: self._waiting, IDLE_SECONDS):
-                    self._alive = False
+                self._idle += 1
+                found = self._changed.wait_for(lambda: self._waiting, IDLE_SECONDS)
+                self._idle -= 1
+                if not found:
                     return
                 function = self._waiting.popleft()
             function()

@@ -57,6 +57,7 @@ def test_where_it_is_cut_makes_no_difference(pieces: list[bytes]):
     assert _exactly(data + end) == whole
 
 
+@hypothesis.settings(max_examples=40)
 @hypothesis.given(
     st.dictionaries(
         st.text(max_size=3),

@@ -103,7 +103,7 @@ def test_a_port_without_a_host_costs_little(
     loop: loops.Loop, shared: guest.Guest, port: Port, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(device, 'GONE_SECONDS_MAX', 0.2)
-    made = device.Device(loop, port.path, shared, worker.Worker(), failed=_fail)
+    made = device.Device(loop, port.path, shared, worker.Workers(), failed=_fail)
     made.start()
     port.attached = False
     # It is there to be read, again and again.
@@ -132,7 +132,7 @@ def test_a_port_without_a_host_costs_little(
 def test_a_new_host_gets_no_answer_of_the_one_before(
     loop: loops.Loop, shared: guest.Guest, port: Port
 ):
-    made = device.Device(loop, port.path, shared, worker.Worker(), failed=_fail)
+    made = device.Device(loop, port.path, shared, worker.Workers(), failed=_fail)
     made.start()
     os.write(port.host, b'{"execute":"guest-sync","arguments":{"id":1')
     _turn(loop, lambda: port.reads == 1)
@@ -167,7 +167,7 @@ def test_a_device_that_comes_later(
     monkeypatch.setattr(device, 'RETRY_SECONDS', 0.05)
     link = tmp_path / 'port'
     made = device.Device(
-        loop, str(link), shared, worker.Worker(), retry=True, failed=_fail
+        loop, str(link), shared, worker.Workers(), retry=True, failed=_fail
     )
     made.start()
     assert made.problem == f'{link}: No such file or directory'
@@ -181,7 +181,7 @@ def test_a_device_that_comes_later(
 
 
 def test_a_device_that_is_not_there(loop: loops.Loop, shared: guest.Guest):
-    made = device.Device(loop, '/nonexistent', shared, worker.Worker(), failed=_fail)
+    made = device.Device(loop, '/nonexistent', shared, worker.Workers(), failed=_fail)
 
     with pytest.raises(FileNotFoundError):
         made.start()

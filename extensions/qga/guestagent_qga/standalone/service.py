@@ -44,6 +44,7 @@ class Service:
         self._native = native.Native(_native_options(options))
         self.guest = guests.Guest(self._native, settings, kept)
         self._loop = loops.Loop()
+        self._workers = worker.Workers()
         self._transport: opening.Transport | None = None
         self.code = 0
 
@@ -60,7 +61,7 @@ class Service:
         """Serve until a signal says stop."""
         self._loop.catch_signals((signal.SIGTERM, signal.SIGINT), self._signal)
         if self.guest.frozen:
-            worker.Worker().submit(self.guest.look_again)
+            self._workers.submit(self.guest.look_again)
         self._loop.run()
         until = time.monotonic() + STOP_SECONDS
         if self._transport is not None:
@@ -87,14 +88,14 @@ class Service:
                 passed = listener.passed_socket(os.environ)
                 if passed is not None:
                     return listener.Listener(
-                        self._loop, passed, self.guest, worker.Worker
+                        self._loop, passed, self.guest, self._workers
                     )
             return opening.make(
                 self._loop,
                 options.text('method'),
                 options.text('path'),
                 self.guest,
-                worker.Worker,
+                self._workers,
                 retry=options.switch('retry-path'),
                 failed=self._failed,
             )

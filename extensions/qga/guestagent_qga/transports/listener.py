@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import stat
-from collections.abc import Callable, MutableMapping
+from collections.abc import MutableMapping
 
 from guestagent import loop as loops
 from guestagent_qga import guest as guests
@@ -26,7 +26,6 @@ class Listener:
     """Serves each client by itself: half a request of one is nothing to another.
 
     :param sock: bound, and listening.
-    :param make_work: makes the thread of one client.
     :param path: a unix socket to be removed in the end; ``''``: none.
     """
 
@@ -35,13 +34,13 @@ class Listener:
         loop: loops.Loop,
         sock: socket.socket,
         guest: guests.Guest,
-        make_work: Callable[[], session.Work],
+        work: session.Work,
         path: str = '',
     ) -> None:
         self._loop = loop
         self._sock = sock
         self._guest = guest
-        self._make_work = make_work
+        self._work = work
         self._path = path
         self._clients: set[connection.Connection] = set()
         self._listening = False
@@ -100,12 +99,7 @@ class Listener:
             self._listen()
 
         client = connection.Connection(
-            self._loop,
-            sock.detach(),
-            self._guest,
-            self._make_work(),
-            closed,
-            drains=True,
+            self._loop, sock.detach(), self._guest, self._work, closed, drains=True
         )
         made.append(client)
         self._clients.add(client)

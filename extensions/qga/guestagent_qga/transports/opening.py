@@ -54,7 +54,7 @@ def make(
     method: str,
     path: str,
     guest: guests.Guest,
-    make_work: Callable[[], session.Work],
+    work: session.Work,
     *,
     retry: bool = False,
     failed: Callable[[OSError], None] = _log,
@@ -76,14 +76,14 @@ def make(
 
         is_unix = method == 'unix-listen'
         sock = listener.listen_unix(path) if is_unix else listener.listen_vsock(path)
-        return listener.Listener(loop, sock, guest, make_work, path if is_unix else '')
+        return listener.Listener(loop, sock, guest, work, path if is_unix else '')
     from guestagent_qga.transports import device
 
     return device.Device(
         loop,
         path,
         guest,
-        make_work(),
+        work,
         serial=method == 'isa-serial',
         retry=retry,
         failed=failed,
