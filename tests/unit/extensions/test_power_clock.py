@@ -160,7 +160,7 @@ def test_the_last_moment_that_counts(settings, hardware):
 
 def test_a_hardware_clock_that_was_never_set(settings, hardware):
     hardware.fields = (0, 0, 0, 1, 0, 0, 0, 0, 0)  # 1900
-    with pytest.raises(errors.GuestError, match='clock shows the year 1900$'):
+    with pytest.raises(errors.GuestError, match=r'clock shows the year 1900$'):
         call('set_time')
     assert settings == []
 
