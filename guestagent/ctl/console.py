@@ -28,9 +28,10 @@ VERSION = '1.1'
 #: Ctrl-]: leaves a program that has the terminal.
 ESCAPE = b'\x1d'
 
-#: The longest that the guest waits for something to tell, in seconds, and how long we
-#: wait where it answers at once although there is nothing.
-_WAIT, _PAUSE = 10.0, 0.2
+#: The longest that the guest waits for something to tell, in seconds, so it is not in
+#: the way of an agent that is to stop; and how long we wait where it answers at once
+#: although there is nothing.
+_WAIT, _PAUSE = 5.0, 0.2
 #: Seconds for what is asked beside the main thing.
 _ASIDE = 10.0
 _CHUNK = 256 * 1024

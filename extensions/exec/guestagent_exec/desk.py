@@ -229,15 +229,17 @@ class Desk:
         )
 
     def stop(self, seconds: float) -> None:
-        """Kill all programs, and wait so long for them to end."""
+        """End all programs, and wait so long for them; half of it is their grace."""
         self._stopping = True
         until = time.monotonic() + seconds
         left = [run for run in self._engine.current() if not run.over]
-        for run in left:
-            run.end(at_once=True)
-        for run in left:
-            with run.changed:
-                run.wait(max(0.0, until - time.monotonic()), lambda: False)
+        for at_once, before in ((False, until - seconds / 2), (True, until)):
+            for run in left:
+                run.end(at_once)
+            for run in left:
+                with run.changed:
+                    run.wait(max(0.0, before - time.monotonic()), lambda: False)
+            left = [run for run in left if not run.over]
         for run in self._engine.current():
             with run.changed:
                 if run.over:

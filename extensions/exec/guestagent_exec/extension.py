@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-#: Seconds that killed commands get to return when the agent stops.
-STOP_SECONDS = 2.0
+#: Seconds that programs get to end when the agent stops; half of it before SIGKILL.
+STOP_SECONDS = 3.0
 
 Encoding = Literal['utf-8', 'base64']
 Capture = Literal['separated', 'merged', 'stdout', 'stderr', 'none']
@@ -295,7 +295,7 @@ class Exec(extension.Extension):
             signals.signal(signals.SIGCHLD, signals.SIG_DFL)
 
     def stop(self) -> None:
-        """Kill what still runs, and wait a little for it to return."""
+        """End what still runs, and wait a little for it to return."""
         if self._made is not None:
             self._made.stop(STOP_SECONDS)
 

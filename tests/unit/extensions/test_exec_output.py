@@ -66,3 +66,47 @@ def test_bytes_that_are_no_text_before_the_cut_stay_bytes():
         'stdout_truncated': True,
         'stdout_bytes': 7,
     }
+
+
+@hypothesis.given(
+    strategies.binary(max_size=300),
+    strategies.integers(0, 40),
+    strategies.integers(1, 40),
+    strategies.lists(
+        strategies.tuples(strategies.booleans(), strategies.integers(1, 50))
+    ),
+    strategies.none() | strategies.integers(0, 30),
+)
+def test_who_reads_along_loses_nothing(whole, limit, window, steps, budget):
+    stream = output.Output(
+        limit, window, None if budget is None else output.Budget(budget)
+    )
+    written, seen = 0, b''
+    stream.attach('me', 0, 0.0)
+    for writes, count in [*steps, *[(True, 50), (False, 50)] * 300]:
+        if writes:
+            chunk = whole[written : written + min(count, stream.room(0.0))]
+            written += len(chunk)
+            stream.feed(chunk)
+        else:
+            data, begins = stream.read(len(seen), count)
+            assert begins == len(seen)
+            seen += data
+            stream.attach('me', len(seen), 0.0)
+        assert len(stream._tail) <= window
+        assert len(stream._head) <= limit
+    assert seen == whole
+    assert whole.startswith(stream._head)
+
+
+def test_readers_are_forgotten_in_time_and_number():
+    stream = output.Output(0, 10)
+    stream.feed(b'x' * 10)
+    stream.attach('slow', 0, 100.0)
+    assert stream.room(100.0) == 0
+    assert stream.leaves() == 100.0 + output.READER_SECONDS
+    assert stream.room(100.0 + output.READER_SECONDS) > 2**40
+    for number in range(output.READERS + 5):
+        stream.attach(f'reader {number}', number, 200.0)
+    # The first five are not waited for.
+    assert stream.room(200.0) == 5

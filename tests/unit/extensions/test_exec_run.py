@@ -344,7 +344,7 @@ def test_the_deadline_of_the_caller_counts_as_well(made):
     assert result['timed_out']
 
 
-def test_stop_kills_without_a_grace(make, foreign):
+def test_stop_kills_without_the_usual_grace(make, foreign):
     made = make(exec_extension.Exec, 'exec', kill_grace=60)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         call = pool.submit(

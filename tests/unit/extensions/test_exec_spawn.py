@@ -578,6 +578,18 @@ def test_stop_ends_all(guest):
     wait_for(lambda: not engine_threads())
 
 
+def test_who_is_stopped_with_the_agent_may_say_goodbye(guest, tmp_path):
+    here = guest()
+    handle = here.spawn(
+        shell=f'trap "echo bye >{tmp_path}/bye; exit" TERM; echo x; sleep 600 & wait'
+    )['handle']
+    here.until(handle, b'x')
+
+    here.made.stop()
+
+    assert (tmp_path / 'bye').read_text() == 'bye\n'
+
+
 def test_those_who_wait_do_not_take_all_workers(guest):
     here = guest(max_waiting=2)
     handle = here.spawn(argv=['sleep', str(LONG)])['handle']
