@@ -132,6 +132,16 @@ def test_what_cannot_be(tmp_path: pathlib.Path, argv: tuple[str, ...], said: str
     assert len(ended.stderr.splitlines()) == 1
 
 
+def test_a_folder_of_hooks_that_others_could_fill(tmp_path: pathlib.Path):
+    (tmp_path / 'qga.hooks').mkdir()
+    (tmp_path / 'qga.hooks').chmod(0o777)
+
+    ended = _run(agents.OURS, '-t', str(tmp_path), '-F/bin/true', '-p', '/dev/null')
+
+    assert ended.returncode == 1
+    assert 'qga.hooks: it is not only ours' in ended.stderr
+
+
 @contextlib.contextmanager
 def _program(folder: pathlib.Path, *options: str) -> Iterator[agents.Client]:
     with agents.running(agents.OURS, folder, *options) as (_, path):

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
+import stat
 import time
 from typing import Any
 
@@ -119,12 +121,20 @@ def _native_options(options: choices.Options) -> dict[str, dict[str, Any]]:
         'only': options.words('fsfreeze-only'),
     }
     if hook:
-        # There, hooks are all programs of a folder.
-        folder = os.path.join(state_dir, 'qga.hooks')
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-        link = os.path.join(folder, 'hook')
-        if os.path.lexists(link):
-            os.unlink(link)
-        os.symlink(os.path.abspath(hook), link)
-        told['hooks'] = folder
+        told['hooks'] = _folder_of(hook, os.path.join(state_dir, 'qga.hooks'))
     return {'fsfreeze': told}
+
+
+def _folder_of(hook: str, folder: str) -> str:
+    """Return a folder with nothing in it but a link: there, hooks are all of one.
+
+    :raises OSError: it cannot be made, or others may have put something there.
+    """
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    found = os.lstat(folder)
+    if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o022:
+        raise PermissionError(errno.EPERM, 'it is not only ours', folder)
+    for name in os.listdir(folder):
+        os.unlink(os.path.join(folder, name))
+    os.symlink(os.path.abspath(hook), os.path.join(folder, 'hook'))
+    return folder
