@@ -104,8 +104,9 @@ class Connection:
     ) -> tuple[Any, ...]:
         """Call a method and return what it returns; what comes meanwhile is kept.
 
-        :raises CallError: it refuses, or there is nobody of that name.
-        :raises BusError: the connection is lost, or no answer comes in time.
+        :raises CallError: it refuses, does not answer in time, or there is nobody of
+            that name.
+        :raises BusError: the connection is lost.
         """
         serial = self.send(
             wire.Message(
@@ -116,7 +117,7 @@ class Connection:
         while True:
             message = self._receive(until - time.monotonic())
             if message is None:
-                raise BusError(f'{destination} does not answer {member}')
+                raise CallError('', f'{destination} does not answer {member}')
             if message.reply_to != serial:
                 self._waiting.append(message)
             elif message.kind == wire.ERROR:

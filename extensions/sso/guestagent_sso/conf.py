@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The options of the section [sso]."""
+"""The options of the sections [sso] and [desktop]."""
 
 from typing import Any
 
@@ -30,7 +30,16 @@ OPTIONS = [
     ),
 ]
 
+DESKTOP = [
+    cfg.StrOpt(
+        'folder',
+        default='/run/guestagent-desktop',
+        help='The folder of the socket to which the agents of sessions connect. It '
+        "must exist, and be the agent's, where the agent is not root.",
+    )
+]
+
 
 def list_opts() -> list[tuple[str, list[Any]]]:
     """Return the options for oslo-config-generator."""
-    return [('sso', OPTIONS)]
+    return [('sso', OPTIONS), ('desktop', DESKTOP)]

@@ -37,6 +37,8 @@ PATHS = {
     'guestagent-conductor': [COMMON, SEAL, CLIENT, CONDUCTOR],
     'guestagent-hub': [COMMON],
     'guestagent-qga': [COMMON, f'{EXTENSIONS}/*'],
+    # It is in each desktop's session, and needs nothing of the agent.
+    'guestagent-session': [f'{EXTENSIONS}/sso'],
 }
 
 #: The manual pages of each package.
@@ -198,6 +200,11 @@ class Catalogue:
         )
         if name == 'qga':
             _add_qga(package)
+        if name == 'sso':
+            _add_command(package, 'guestagent-session')
+            # Where the agent, which is not root, has the socket for it.
+            folder = 'd /run/guestagent-desktop 0755 guestagent guestagent -\n'
+            scripts.add_tmpfiles(package, folder)
         if (self.sources[distribution] / 'Makefile').exists():
             # What of it is not Python.
             package.installs = self.sources[distribution]

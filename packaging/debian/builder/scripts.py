@@ -22,6 +22,13 @@ def add_bytecode(package: deb.Package, folder: str) -> None:
     )
 
 
+def add_tmpfiles(package: deb.Package, text: str) -> None:
+    """Let systemd make folders in /run at each boot, and at the installation."""
+    path = f'usr/lib/tmpfiles.d/{package.name}.conf'
+    package.files[path] = text
+    _add(package, 'postinst', 'tmpfiles', {'FILE': f'/{path}'})
+
+
 def add_service(
     package: deb.Package,
     unit: pathlib.Path,

@@ -226,6 +226,17 @@ def test_single_sign_on_has_its_part_of_pam(pristine: conftest.Installed) -> Non
     missing = tree.run('ldd', '-r', place)
     assert 'not found' not in missing
     assert 'undefined' not in missing
+    # Each desktop's session starts its agent, which lacks nothing, either.
+    unit = (
+        'usr/lib/systemd/user/graphical-session.target.wants/guestagent-session.service'
+    )
+    text = (tree.path / unit).read_text()
+    assert 'ExecStart=/usr/bin/env guestagent-session\n' in text
+    autostart = tree.path / 'etc/xdg/autostart/guestagent-session.desktop'
+    assert 'Exec=guestagent-session\n' in autostart.read_text()
+    program = 'DBUS_SESSION_BUS_ADDRESS=unix:path=/no guestagent-session 2>&1'
+    found = tree.run('sh', '-c', f'{program} || true')
+    assert found == 'guestagent-session: unix:path=/no: No such file or directory\n'
     policy = 'usr/share/dbus-1/system.d/org.ovirt.vdsm.Credentials.conf'
     assert 'own="org.ovirt.vdsm.Credentials"' in (tree.path / policy).read_text()
 
