@@ -130,6 +130,10 @@ def test_numbers_are_kept_listed_and_drawn(
     )
     assert (drawn.returncode, drawn.stdout) == (0, '')
     assert picture.read_bytes().startswith(b'\x89PNG')
+    shown = guestctl('top', '--once', '-f', 'json')
+    (row,) = json.loads(shown.stdout)
+    assert (row['instance'], row['state'], row['load']) == ('web-1', 'UP', 2)
+    assert "'web-9'" in guestctl('top', 'web-9', '--once').stderr
     none = guestctl('graph', 'web-1', 'memory')
     assert none.returncode
     assert "no numbers of 'memory'" in none.stderr
