@@ -200,6 +200,8 @@ class Catalogue:
         )
         if name == 'qga':
             _add_qga(package)
+        if name == 'ovirt':
+            scripts.add_goodbye(package)
         if name == 'sso':
             _add_command(package, 'guestagent-session')
             # Where the agent, which is not root, has the socket for it.

@@ -29,6 +29,11 @@ def add_tmpfiles(package: deb.Package, text: str) -> None:
     _add(package, 'postinst', 'tmpfiles', {'FILE': f'/{path}'})
 
 
+def add_goodbye(package: deb.Package) -> None:
+    """Let an oVirt host know that its package goes."""
+    _add(package, 'prerm', 'ovirt', {})
+
+
 def add_service(
     package: deb.Package,
     unit: pathlib.Path,
