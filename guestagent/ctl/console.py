@@ -50,6 +50,8 @@ class Console:
 
     :param timeout: seconds for an answer of the guest.
     :param outputs: where ``stdout`` and ``stderr`` go.
+    :param limit: how many bytes of each are shown.
+    :ivar cut: those of which there were more.
     :ivar taken: how many bytes it was given to read.
     :ivar lost: how many bytes of each stream the guest has dropped.
     """
@@ -61,12 +63,15 @@ class Console:
         handle: str,
         timeout: float,
         outputs: Mapping[str, BinaryIO],
+        limit: int = sys.maxsize,
     ) -> None:
         self._guests = guests
         self._instance = instance
         self._handle = handle
         self._timeout = timeout
         self._outputs = outputs
+        self._left = dict.fromkeys(outputs, limit)
+        self.cut: set[str] = set()
         self._reader = uuid.uuid4().hex
         self._forward = False
         # Of this kind: a handler of a signal may put something into it at any time.
@@ -146,8 +151,12 @@ class Console:
         data = base64.b64decode(part['data'])
         self.lost[name] += part['lost']
         offsets[name] = part['next']
-        if data:
-            self._outputs[name].write(data)
+        if len(data) > self._left[name]:
+            self.cut.add(name)
+        shown = data[: self._left[name]]
+        self._left[name] -= len(shown)
+        if shown:
+            self._outputs[name].write(shown)
             self._outputs[name].flush()
         return bool(data)
 

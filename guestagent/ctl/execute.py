@@ -86,7 +86,7 @@ class Exec(program.Follower):
             '--output-limit',
             type=base.count,
             metavar='BYTES',
-            help='let the guest keep at most so much of each of its outputs',
+            help='show and keep at most so much of each of its outputs',
         )
         return parser
 
@@ -150,7 +150,9 @@ class Exec(program.Follower):
         self, parsed_args: argparse.Namespace, handle: str
     ) -> dict[str, Any] | None:
         """Show a program until it ends; ``None``: it goes on without us."""
-        shown = self.open_console(parsed_args.instance, handle)
+        shown = self.open_console(
+            parsed_args.instance, handle, parsed_args.output_limit
+        )
         source = console.standard_input()
         if parsed_args.detach:
             if parsed_args.stdin:
@@ -196,10 +198,7 @@ class Exec(program.Follower):
         for name, stream in (('stdout', self.app.stdout), ('stderr', self.app.stderr)):
             _copy(result, name, stream)
             if result[f'{name}_truncated']:
-                self.app.LOG.error(
-                    '%s was cut: the guest keeps only so much of it (--output-limit)',
-                    name,
-                )
+                self.tell_cut(name)
         return self.ended(result, limit)
 
     def _cancel(self, instance: str, command_id: str) -> None:

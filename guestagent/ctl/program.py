@@ -21,8 +21,13 @@ class Follower(base.GuestCommand):
 
     _handle = ''
 
-    def open_console(self, instance: str, handle: str) -> console.Console:
-        """Return what shows it."""
+    def open_console(
+        self, instance: str, handle: str, limit: int | None = None
+    ) -> console.Console:
+        """Return what shows it.
+
+        :param limit: how many bytes of each output; ``None``: all.
+        """
         self._handle = handle
         outputs = {'stdout': self.app.stdout, 'stderr': self.app.stderr}
         return console.Console(
@@ -31,6 +36,7 @@ class Follower(base.GuestCommand):
             handle,
             self.timeout,
             {name: stream.buffer for name, stream in outputs.items()},
+            limit or sys.maxsize,
         )
 
     def follow(self, shown: console.Console) -> dict[str, Any]:
@@ -40,7 +46,13 @@ class Follower(base.GuestCommand):
         for name, count in shown.lost.items():
             if count:
                 self.app.LOG.error('the guest has dropped %d bytes of %s', count, name)
+        for name in sorted(shown.cut):
+            self.tell_cut(name)
         return status
+
+    def tell_cut(self, name: str) -> None:
+        """Tell that there was more of an output."""
+        self.app.LOG.error('%s was cut: there was more of it (--output-limit)', name)
 
     def tell_left(self, instance: str) -> None:
         """Tell how to go on with a program that goes on."""

@@ -72,8 +72,8 @@ def test_what_is_recorded(guest, guestctl, stock_client):
         ('allowed', 'probe.mark', None),
         ('outcome', 'probe.mark', 'done'),
         ('refused', 'probe.mark', 'TypeError'),
-        ('allowed', 'exec.run', None),
-        ('outcome', 'exec.run', 'done'),
+        ('allowed', 'exec.spawn', None),
+        ('outcome', 'exec.spawn', 'done'),
     ]
     log = guest.state / 'audit.log'
     assert 'hunter2' not in log.read_text()

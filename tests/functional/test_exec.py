@@ -136,9 +136,7 @@ def test_what_a_program_writes_is_shown_while_it_runs(bed):
 def test_bytes_of_any_number_pass_through(bed):
     data = os.urandom(3_000_000)
 
-    done = bed.run(
-        'exec', 'vm-1', '--stdin', '--output-limit', '1000', '--', 'cat', stdin=data
-    )
+    done = bed.run('exec', 'vm-1', '--stdin', '--', 'cat', stdin=data)
 
     assert (done.returncode, done.stderr) == (0, b'')
     assert done.stdout == data

@@ -186,7 +186,7 @@ def test_a_decision_explained(tmp_path, policy, guestctl):
     assert allowed.stdout.startswith("allowed: rule 'operators' lets caller 'ops'")
     assert (refused.returncode, refused.stdout) == (1, 'refused: no rule allows it\n')
     assert wrong.returncode == 2
-    assert "no command 'exec.walk'; its extensions have: exec.run" in wrong.stderr
+    assert "no command 'exec.walk'; its extensions have: exec.forget" in wrong.stderr
 
     assert guestctl('policy', 'check', str(policy)).stdout == 'OK: 2 rules\n'
     asked = ('--caller', 'plain:ops', '--command', 'exec.run')

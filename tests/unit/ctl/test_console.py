@@ -45,6 +45,15 @@ def test_outputs_and_exit_code(programs: Any, ctl: Any) -> None:
     assert programs.list(extension.Context()) == []
 
 
+def test_as_much_is_shown_as_was_asked_for(programs: Any, ctl: Any) -> None:
+    ended = ctl('exec', 'vm-1', '--output-limit', '3', '--', 'echo', 'abcdef')
+
+    assert (ended.code, ended.out) == (0, b'abc')
+    assert (
+        ended.err == 'guestctl: stdout was cut: there was more of it (--output-limit)\n'
+    )
+
+
 def test_input_comes_in_parts_and_ends(
     programs: Any, ctl: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
