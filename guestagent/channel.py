@@ -128,6 +128,9 @@ class Channel:
     def stop(self) -> None:
         """Let go of everything; the last command has ended."""
 
+    def event(self, extension: str, name: str, data: Mapping[str, Any]) -> None:
+        """Hear of an event that an extension of the agent has reported."""
+
     def health(self) -> str:
         """Return ``'ok'`` or, in one sentence, what is wrong."""
         return 'ok'

@@ -120,6 +120,8 @@ class Channels:
         self._loaded: dict[str, channel.Channel] = {}
         self._problems: dict[str, str] = {}
         self._started: list[channel.Channel] = []
+        # Replaced, never changed: it is read on other threads.
+        self._listening: tuple[channel.Channel, ...] = ()
 
     def load(self, names: Iterable[str]) -> None:
         """Load and register the named channels.
@@ -144,6 +146,13 @@ class Channels:
                 LOG.exception('channel %s: %s', name, self._problems[name])
             else:
                 self._started.append(made)
+                if type(made).event is not channel.Channel.event:
+                    self._listening = (*self._listening, made)
+
+    def tell(self, extension: str, name: str, data: Mapping[str, Any]) -> None:
+        """Let those hear of an event that care; from any thread."""
+        for made in self._listening:
+            self._loop.call_soon(made.event, extension, name, data)
 
     def pause(self) -> None:
         """Let no more requests in."""
@@ -152,6 +161,7 @@ class Channels:
 
     def stop(self) -> None:
         """Stop them, in the reverse order."""
+        self._listening = ()
         for made in reversed(self._started):
             self._guard(made, made.stop)
         self._started.clear()

@@ -27,6 +27,8 @@ class Host(extension.Host):
     def report_event(self, extension: str, name: str, data: Mapping[str, Any]) -> None:
         """See the base class."""
         self._service.reporter.report_event(extension, name, data)
+        if self._service.channels is not None:
+            self._service.channels.tell(extension, name, data)
 
     def cast(
         self,

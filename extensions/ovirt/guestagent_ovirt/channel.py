@@ -52,6 +52,11 @@ class Ovirt(channel.Channel):
         """Close the port."""
         self._port.close()
 
+    def event(self, extension: str, name: str, data: Mapping[str, Any]) -> None:
+        """Hear of sessions from ``desktop``."""
+        if extension == 'desktop':
+            self._conversation.note_session(name)
+
     def health(self) -> str:
         """Return why there is no port, if there is none."""
         return self._port.problem or 'ok'

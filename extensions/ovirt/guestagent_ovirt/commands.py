@@ -52,7 +52,7 @@ def event(fields: Mapping[str, Any]) -> str:
 
 
 def _lock(fields: Mapping[str, Any]) -> Order:
-    return Order('sso', 'lock', {})
+    return Order('sso', 'lock', {'all': True})
 
 
 def _log_off(fields: Mapping[str, Any]) -> Order:

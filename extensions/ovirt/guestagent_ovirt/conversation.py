@@ -40,6 +40,8 @@ ON_REFRESH = (
 )
 #: What is said only when it is another thing, or when the host asks.
 NEWS = ('active-user', 'applications')
+#: What becomes of sessions; the original told of it on Windows only.
+SESSION_EVENTS = ('logon', 'logoff', 'lock', 'unlock')
 ON_START = tuple(name for name in ON_REFRESH if name != 'disks-usage')
 PERIODS = {
     'report_user_rate': ('active-user',),
@@ -113,6 +115,13 @@ class Conversation:
             else:
                 self._obey(found)
 
+    def note_session(self, event: str) -> None:
+        """Tell that somebody came, went, locked or unlocked the screen; at once."""
+        if event in SESSION_EVENTS:
+            self._tell(lines.Message(f'session-{event}'))
+            if event in ('logon', 'logoff'):
+                self._report(('active-user',))
+
     def cut(self) -> None:
         """Hear that the host has gone: half a line of it will not be ended."""
         self._lines.reset()
@@ -159,16 +168,7 @@ class Conversation:
             self._told[message.name] = message.fields
             if before == message.fields and not forced:
                 return
-            if message.name == 'active-user' and before is not None:
-                self._note_session(before['name'], message.fields['name'])
         self._tell(message)
-
-    def _note_session(self, before: str, after: str) -> None:
-        """Say that somebody came or left, which the original said on Windows only."""
-        if before not in ('None', after):
-            self._tell(lines.Message('session-logoff'))
-        if after not in ('None', before):
-            self._tell(lines.Message('session-logon'))
 
     def _look(
         self, names: Sequence[str], then: Callable[[Mapping[str, Any]], None]

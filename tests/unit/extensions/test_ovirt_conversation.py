@@ -252,21 +252,30 @@ def test_a_refresh_without_a_version_comes_from_a_host_that_knows_none(bench):
     assert 'os-info' not in said
 
 
+def test_sessions_are_told_of_as_they_change(bench):
+    bench.facts['sessions'] = [ALICE]
+    before = len(bench.sent)
+
+    for event in ('logon', 'lock', 'unlock', 'notified'):
+        bench.talk.note_session(event)
+
+    assert [name for _, name, _ in bench.sent[before:]] == [
+        'session-logon',
+        'active-user',
+        'session-lock',
+        'session-unlock',
+    ]
+
+
 def test_who_comes_and_goes_is_told_once(bench):
     bench.facts['sessions'] = [{'user': 'bob', 'seat': None, 'state': 'active'}, ALICE]
     bench.run(30)
     bench.facts['sessions'] = []
     bench.run(30)
 
-    assert [
-        (name, said)
-        for _, name, said in bench.sent
-        if name.startswith('session-lo') or name == 'active-user'
-    ] == [
+    assert [(name, said) for _, name, said in bench.sent if name == 'active-user'] == [
         ('active-user', {'name': 'None'}),
-        ('session-logon', {}),
         ('active-user', {'name': 'alice'}),
-        ('session-logoff', {}),
         ('active-user', {'name': 'None'}),
     ]
 
@@ -290,7 +299,7 @@ def test_orders_reach_the_extensions_and_failures_the_log(bench, caplog):
     bench.host('format-disk')
 
     assert bench.asked[-2:] == [
-        ('sso', 'lock', {}),
+        ('sso', 'lock', {'all': True}),
         ('power', 'shutdown', {'mode': 'reboot', 'delay': 30, 'message': 'bye'}),
     ]
     assert 'lock-screen, which the host wants, failed: there is no sso' in caplog.text

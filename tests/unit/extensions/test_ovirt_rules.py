@@ -182,7 +182,7 @@ def test_a_heartbeat_has_the_originals_units():
 @pytest.mark.parametrize(
     ('name', 'fields', 'order'),
     [
-        ('lock-screen', {}, ('sso', 'lock', {})),
+        ('lock-screen', {}, ('sso', 'lock', {'all': True})),
         ('log-off', {'force': True}, ('sso', 'log_off', {})),
         (
             'login',
