@@ -203,7 +203,7 @@ def test_a_person_sees_a_sign_of_life(agent: Any, bus_url: str) -> None:
     name = agent().instance
     master, slave = pty.openpty()
     with subprocess.Popen(
-        [stack.script('guestctl'), 'exec', name, '--', 'sleep', '3'],
+        [stack.script('guestctl'), 'call', name, 'exec.run', 'argv=["sleep", "3"]'],
         env={**os.environ, stack.URL_VARIABLE: bus_url},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
