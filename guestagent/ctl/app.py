@@ -142,7 +142,7 @@ class App(cliff.app.App):
     def configure_logging(self) -> None:
         """Let only this program's own words reach the terminal, unless asked."""
         handler = logging.StreamHandler(self.stderr)
-        handler.setFormatter(logging.Formatter('guestctl: %(message)s'))
+        handler.setFormatter(_Formatter('guestctl: %(message)s'))
         root = logging.getLogger()
         root.handlers[:] = [handler]
         root.setLevel(logging.DEBUG if self.options.verbose else logging.CRITICAL)
@@ -162,6 +162,14 @@ class App(cliff.app.App):
     ) -> None:
         """Close the bus, if it was opened."""
         self.close_client()
+
+
+class _Formatter(logging.Formatter):
+    """Lets no text of a guest steer the terminal, such as that of its errors."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the lines of a record."""
+        return base.printable(super().format(record))
 
 
 def _add_bus_options(parser: argparse.ArgumentParser) -> None:

@@ -196,6 +196,14 @@ def test_text_of_a_guest_does_not_steer_the_terminal() -> None:
     assert base.cell('a\x1b[2J', raw=True) == 'a\x1b[2J'
 
 
+def test_nor_does_the_error_of_a_guest(guest: Any, ctl: Any) -> None:
+    guest.error = errors.GuestError('no\x1b]0;x\x07 such\u202e thing\nhere')
+
+    assert ctl('call', 'vm-1', 'exec.run').err == (
+        'guestctl: no\\x1b]0;x\\x07 such\\u202e thing here\n'
+    )
+
+
 def test_no_transport_url(ctl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv('GUESTAGENT_TRANSPORT_URL')
 
