@@ -120,36 +120,50 @@ class Top(base.Lister):
 
 
 def figures(facts: Mapping[str, Any]) -> dict[str, float | None]:
-    """Return the figures of a guest; ``None``: it has not told.
+    """Return the figures of a guest; ``None``: it has not told, or told nonsense.
 
     :param facts: of ``monitoring``, by name.
     """
-    usage = facts.get('monitoring.cpu_usage') or {}
-    idle, load = usage.get('idle'), facts.get('monitoring.load') or {}
-    traffic = (facts.get('monitoring.traffic') or {}).values()
+    idle = _number(facts.get('monitoring.cpu_usage'), 'idle')
+    disks = facts.get('monitoring.filesystems')
+    shares = [_share(each) for each in disks] if isinstance(disks, list) else []
+    traffic = facts.get('monitoring.traffic')
+    nics = list(traffic.values()) if isinstance(traffic, Mapping) else []
     return {
         'cpu %': None if idle is None else 100 - idle,
-        'load': load.get('load1m'),
+        'load': _number(facts.get('monitoring.load'), 'load1m'),
         'memory %': _share(facts.get('monitoring.memory'), 'available'),
         'swap %': _share(facts.get('monitoring.swap'), 'free'),
-        'fullest %': max(
-            (
-                100 * each['used'] / each['total']
-                for each in facts.get('monitoring.filesystems') or ()
-                if each.get('total')
-            ),
-            default=None,
-        ),
-        'in': sum(each['rx_bytes'] for each in traffic) if traffic else None,
-        'out': sum(each['tx_bytes'] for each in traffic) if traffic else None,
+        'fullest %': max((each for each in shares if each is not None), default=None),
+        'in': _sum(nics, 'rx_bytes'),
+        'out': _sum(nics, 'tx_bytes'),
     }
 
 
-def _share(amounts: Mapping[str, float] | None, free: str) -> float | None:
-    """Return how much is used, in percent."""
-    if not amounts or not amounts['total']:
+def _number(record: Any, name: str) -> float | None:
+    """Return a number of a record; a guest may say anything in its place."""
+    value = record.get(name) if isinstance(record, Mapping) else None
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        # A whole number may be larger than one that can be divided.
+        return value if abs(value) < 1e300 else None
+    return None
+
+
+def _share(record: Any, free: str = '') -> float | None:
+    """Return how much is used, in percent.
+
+    :param free: what names how much is not; ``''``: it says how much is ``used``.
+    """
+    total, part = _number(record, 'total'), _number(record, free or 'used')
+    if not total or part is None:
         return None
-    return 100 * (1 - amounts[free] / amounts['total'])
+    return 100 * (1 - part / total if free else part / total)
+
+
+def _sum(records: Iterable[Any], name: str) -> float | None:
+    told = [_number(record, name) for record in records]
+    found = [value for value in told if value is not None]
+    return sum(found) if found else None
 
 
 def _cell(name: str, value: Any) -> str:

@@ -38,6 +38,25 @@ def test_one_that_has_told_nothing():
     assert set(top.figures({}).values()) == {None}
 
 
+@pytest.mark.parametrize('name', FACTS)
+@pytest.mark.parametrize(
+    'told',
+    [
+        'x',
+        1,
+        [1],
+        [{'total': 'x', 'used': 'y'}],
+        {'idle': 'x', 'load1m': [], 'total': 'x', 'eth0': 1},
+        {'total': 1},
+        {'idle': True, 'load1m': 10**400, 'eth0': {'rx_bytes': 'x', 'tx_bytes': None}},
+    ],
+)
+def test_one_that_tells_nonsense_does_not_hide_the_others(name, told):
+    made = top.figures({name: told})
+    assert set(made.values()) == {None}
+    assert {top._cell(each, made[each]) for each in made} == {'-'}
+
+
 @pytest.mark.parametrize(
     ('value', 'text'),
     [(0, '0'), (999, '999'), (1024, '1.0K'), (20480, '20K'), (5 * 2**50, '5120.0T')],
