@@ -108,13 +108,14 @@ class Carrier:
             os.path.dirname(target), f'{PREFIX}{os.urandom(8).hex()}.part'
         )
         try:
-            with open(temporary, 'xb') as file:
+            with contextlib.ExitStack() as undo, open(temporary, 'xb') as file:
+                undo.callback(os.unlink, temporary)
                 file.write(data)
-            _set(temporary, found)
-            os.replace(temporary, target)
+                file.flush()  # before its time is set
+                _set(temporary, found)
+                os.replace(temporary, target)
+                undo.pop_all()
         except OSError as error:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
             raise flow.local(target, error) from None
         return len(data)
 

@@ -38,6 +38,15 @@ class Trees:
         :raises guestagent.ctl.flow.LocalError: it cannot be written here.
         :raises guestagent.errors.GuestAgentError: it cannot be had from the guest.
         """
+        try:
+            self._pull(path, target)
+        except (KeyError, OverflowError, TypeError, ValueError) as error:
+            # Whatever it is that a guest says in the place of names and numbers.
+            raise errors.GuestError(
+                f'{path!r}: what the guest answers makes no sense: {error!r}'
+            ) from error
+
+    def _pull(self, path: str, target: str) -> None:
         found = self._guest.call('stat', path=path)
         # Into a folder that is there, as cp does it.
         if os.path.isdir(target):
@@ -78,7 +87,7 @@ class Trees:
                 if entry['type'] == 'folder':
                     waiting.append((there, entry, here))
                 elif entry['type'] == 'link':
-                    _make_link(here, str(entry['target']))
+                    _make_link(here, entry['target'])
                 elif entry['type'] != 'file':
                     self._skipped(f'{there}: it is a {entry["type"]}')
                 elif entry['size'] <= carrying.PART:

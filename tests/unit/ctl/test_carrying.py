@@ -270,6 +270,32 @@ def test_a_guest_cannot_lead_out_of_the_folder(carrier, guest, tmp_path, entries
     assert os.listdir(tmp_path) == ['here']
 
 
+@pytest.mark.parametrize(
+    'entries',
+    [
+        [entry('x', 'link', target='a\0b')],
+        [entry('x', 'link', target=None)],
+        [entry('\ud800')],
+        [entry(7)],
+        [entry('x', modified=2**100)],
+        [entry('x', permissions='rwx')],
+        [entry('x', size='large')],
+        [{'name': 'x'}],
+        ['x'],
+        'x',
+        None,
+    ],
+)
+def test_a_guest_that_says_nonsense_is_an_error(carrier, guest, tmp_path, entries):
+    guest.answers['stat'] = lambda path: entry('', 'folder')
+    guest.answers['list'] = lambda path, after: {'entries': entries, 'next': None}
+    found = entries[0] if entries and isinstance(entries[0], dict) else {}
+    guest.answers['get'] = lambda **_arguments: {**found, 'data': ''}
+    with pytest.raises(errors.GuestAgentError):
+        trees.Trees(carrier, print).pull('/x', str(tmp_path / 'here'))
+    assert not parts_in(tmp_path / 'here')
+
+
 def test_no_folder_is_entered_through_a_link_that_is_here(carrier, tree, tmp_path):
     (tmp_path / 'here').mkdir()
     (tmp_path / 'here' / 'a').symlink_to('/tmp')
