@@ -235,9 +235,10 @@ def test_a_reader_of_ours_that_goes_ends_the_program(bed):
 
 
 def test_an_isolated_process_stays_while_a_program_has_something_to_say(bed):
-    started = bed.ask('spawn', shell='sleep 2.5; echo late')
-    time.sleep(2)  # longer than isolate_idle
+    started = bed.ask('spawn', shell='read x; echo late', keep_stdin=True)
+    time.sleep(2.5)  # the process would be idle after one
     assert bed.ask('status', handle=started['pid'])['running']
+    bed.ask('write', handle=started['handle'], close=True)
     processes.wait_for(
         lambda: not bed.ask('wait', handle=started['handle'])['running'], 'its end'
     )
