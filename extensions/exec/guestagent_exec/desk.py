@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from guestagent import errors, extension
+from guestagent_exec import ending, given, launch, output, program, programs
 from guestagent_exec import engine as engines
-from guestagent_exec import given, launch, output, program, programs
 from guestagent_exec import run as runs
 
 #: What is kept of each output unless the caller says otherwise, in bytes.
@@ -57,7 +57,7 @@ class Desk:
         if run.error is not None:
             raise run.error
         result = {
-            **runs.ending(run.code),
+            **ending.describe(run.code),
             'timed_out': run.timed_out,
             'detached': run.detached,
             'seconds': run.seconds,

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from guestagent import errors, extension
+from guestagent_exec import ending
 from guestagent_exec import run as runs
 
 #: Bytes of a stream in one answer, unless the caller says otherwise, and at most.
@@ -48,12 +49,14 @@ class Program:
             run.look()
             self.told = self.told or run.over
             ended = run.over and run.error is None
-            ending = runs.ending(run.code) if ended else dict.fromkeys(runs.ending(0))
+            how = ending.describe(run.code if ended else 0)
+            if not ended:
+                how = dict.fromkeys(how)
             return {
                 'handle': self.handle,
                 'pid': run.pid,
                 'running': not run.over,
-                **ending,
+                **how,
                 'timed_out': run.timed_out,
                 'detached': run.detached,
                 'error': None if run.error is None else str(run.error),

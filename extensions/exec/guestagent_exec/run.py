@@ -15,7 +15,7 @@ import signal as signals
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from guestagent import errors
 from guestagent_exec import engine as engines
@@ -379,23 +379,6 @@ class Run:
             self.forgotten = True
             self._engine.leave(self)
         self.changed.notify_all()
-
-
-def ending(code: int) -> dict[str, Any]:
-    """Return the members of a result that say how a program has ended."""
-    return {
-        'exit_code': code if code >= 0 else None,
-        'signal': -code if code < 0 else None,
-        'signal_name': signal_name(-code) if code < 0 else None,
-    }
-
-
-def signal_name(number: int) -> str:
-    """Return a signal's name."""
-    try:
-        return signals.Signals(number).name
-    except ValueError:
-        return f'SIGRTMIN+{number - signals.SIGRTMIN}'
 
 
 def _has_exited(process: int) -> bool:
