@@ -152,6 +152,7 @@ class Context:
     """What a command may know about its request, and how it hears of its end.
 
     :ivar caller: the name of who asked, ``''`` where the door knows none.
+    :ivar proven: whether that is more than a claim.
     :ivar command_id: the command's id; the same when the request is repeated.
     :ivar values: the RPC context that the caller sent, as a dictionary.
     :ivar deadline: the :func:`time.monotonic` value at which the caller is told
@@ -167,6 +168,7 @@ class Context:
         'command_id',
         'deadline',
         'progress',
+        'proven',
         'values',
     )
 
@@ -176,8 +178,10 @@ class Context:
         command_id: str = '',
         values: Mapping[str, Any] | None = None,
         deadline: float | None = None,
+        proven: bool = False,
     ) -> None:
         self.caller = caller
+        self.proven = proven
         self.command_id = command_id
         self.values: Mapping[str, Any] = values if values is not None else {}
         self.deadline = deadline
@@ -185,6 +189,11 @@ class Context:
         self._reason: errors.GuestError | None = None
         self._callbacks: list[Callable[[], None]] | None = None
         self._lock = threading.Lock()
+
+    @property
+    def owner(self) -> str:
+        """Whose it is what is kept for the caller: no claim opens what was proven."""
+        return self.caller if self.proven else f'plain:{self.caller}'
 
     def remaining(self) -> float | None:
         """Return the seconds left, never below 0; ``None`` without a limit."""

@@ -203,6 +203,7 @@ class Request:
             self.id,
             self.values,
             None if limit is None else self.started + limit,
+            self.proven,
         )
         return self.context
 

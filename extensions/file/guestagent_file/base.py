@@ -68,7 +68,7 @@ class Base(extension.Extension):
         :raises guestagent.errors.InvalidArgument: the caller has none of this number.
         """
         with (
-            self.table.use(context.caller, number, kind) as found,
+            self.table.use(context.owner, number, kind) as found,
             failures.told(f'{what} {found.path!r}'),
         ):
             yield found

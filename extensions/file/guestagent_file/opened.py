@@ -46,7 +46,7 @@ class Opened(base.Base):
             except BaseException:
                 os.close(descriptor)
                 raise
-        held = handles.Handle(context.caller, descriptor, path, plain)
+        held = handles.Handle(context.owner, descriptor, path, plain)
         return {'handle': self.table.add(held)}
 
     @extension.command(mutates=False)
@@ -119,14 +119,14 @@ class Opened(base.Base):
     @extension.command(mutates=True)
     def close(self, context: extension.Context, handle: int) -> None:
         """Close a handle."""
-        self.table.close(context.caller, handle, handles.Handle)
+        self.table.close(context.owner, handle, handles.Handle)
 
     @extension.command(mutates=False)
     def handles(self, context: extension.Context) -> list[dict[str, Any]]:
         """List the files that the caller has open."""
         return [
             held.describe(number)
-            for number, held in self.table.of(context.caller)
+            for number, held in self.table.of(context.owner)
             if isinstance(held, handles.Handle)
         ]
 

@@ -84,13 +84,13 @@ class Whole(paths.Paths):
         if size < 0:
             raise failures.invalid(f'size: {size} is below 0')
         settings = _settings(permissions, user, group, modified)
-        for number, held in self.table.of(context.caller):
+        for number, held in self.table.of(context.owner):
             if isinstance(held, transfer.Push) and held.is_again(path, size, key):
                 held.settings = settings
                 return held.describe(number)
         self.table.require_room()
         with self.place('cannot write', path) as place:
-            made = transfer.Push(context.caller, place, size, key, settings)
+            made = transfer.Push(context.owner, place, size, key, settings)
         made.sweep(self.conf.handle_idle)
         return made.describe(self.table.add(made))
 
@@ -112,13 +112,13 @@ class Whole(paths.Paths):
         """Let a pushed file take its place, if it is whole and has this checksum."""
         with self.held(context, push, transfer.Push, 'cannot write') as held:
             found = held.end(sha256, context.check)
-        self.table.close(context.caller, push, transfer.Push)
+        self.table.close(context.owner, push, transfer.Push)
         return {'size': held.size, 'sha256': found}
 
     @extension.command(mutates=True)
     def push_abort(self, context: extension.Context, push: int) -> None:
         """Forget a push; nothing is left of it."""
-        self.table.close(context.caller, push, transfer.Push)
+        self.table.close(context.owner, push, transfer.Push)
 
     @extension.command(mutates=False)
     def pull_begin(self, context: extension.Context, path: str) -> dict[str, Any]:
@@ -128,7 +128,7 @@ class Whole(paths.Paths):
         """
         self.table.require_room()
         with self.place('cannot read', path) as place:
-            held = transfer.Pull(context.caller, path, self.open_plain(place))
+            held = transfer.Pull(context.owner, path, self.open_plain(place))
         return held.describe(self.table.add(held))
 
     @extension.command(mutates=False)
@@ -153,9 +153,9 @@ class Whole(paths.Paths):
         except errors.InvalidArgument:
             raise
         except errors.GuestAgentError:
-            self.table.close(context.caller, pull, transfer.Pull)
+            self.table.close(context.owner, pull, transfer.Pull)
             raise
-        self.table.close(context.caller, pull, transfer.Pull)
+        self.table.close(context.owner, pull, transfer.Pull)
         return {'size': held.size, 'sha256': found}
 
 

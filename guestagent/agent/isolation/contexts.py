@@ -35,6 +35,7 @@ class Context(extension.Context):
             about['command_id'],
             about['values'],
             None if seconds is None else time.monotonic() + seconds,
+            about['proven'],
         )
         self._number = message['id']
         self._send = send

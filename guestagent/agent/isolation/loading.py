@@ -70,6 +70,7 @@ class Isolated(extension.Extension):
         """Have the process run a command."""
         about = {
             'caller': context.caller,
+            'proven': context.proven,
             'command_id': context.command_id,
             'values': dict(context.values),
             'seconds': context.remaining(),

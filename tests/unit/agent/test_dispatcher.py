@@ -320,6 +320,14 @@ def admitted(bench, command_id):
     return request
 
 
+def test_the_context_says_whether_the_name_is_more_than_a_claim(bench):
+    request = admitted(bench, 'x')
+    request.caller = 'me'
+    assert (request.begin().caller, request.begin().owner) == ('me', 'plain:me')
+    request.proven = True
+    assert (request.begin().caller, request.begin().owner) == ('me', 'me')
+
+
 class Deliveries(steps.Step):
     """Notes which outcomes are in others' hands."""
 

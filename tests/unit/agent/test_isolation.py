@@ -59,6 +59,9 @@ def test_a_command_sees_what_it_would_in_process(load):
         assert seen['colours'] == ['blue', 'red']
         assert seen['place'] == ['a', 'b']
         assert 6 < seen['remaining'] <= 7
+        assert (seen['caller'], seen['owner']) == ('', 'plain:')
+        me = extension.Context('me', proven=True)
+        assert testing.call(made, 'seen', kind='a', context=me)['owner'] == 'me'
         assert seen['pid'] != os.getpid()
         assert seen['environment']['GUESTAGENT_EXTENSION'] == 'isolated'
         assert 'kombu' not in seen['modules']

@@ -145,7 +145,17 @@ def test_nobody_uses_the_handle_of_another(files, tmp_path):
     assert files.handles(CONTEXT) == [
         {'handle': handle, 'path': f'{tmp_path}/f', 'mode': 'w'}
     ]
-    other = extension.Context('other')
+    _check_apart(files, handle, extension.Context('other'))
+
+
+def test_nor_does_who_claims_a_name_that_another_has_proven(files, tmp_path):
+    proven = extension.Context('me', proven=True)
+    handle = files.open(proven, f'{tmp_path}/f', 'w')['handle']
+    assert files.write(proven, handle, 'YQ==')['count'] == 1
+    _check_apart(files, handle, CONTEXT)
+
+
+def _check_apart(files, handle, other):
     assert files.handles(other) == []
     for call in (
         lambda: files.write(other, handle, 'YQ=='),
@@ -189,8 +199,8 @@ def test_what_nobody_uses_is_closed(make, tmp_path):
 
 def test_a_handle_is_not_closed_under_who_uses_it(files, tmp_path):
     handle = opened(files, tmp_path / 'f', 'w+')
-    kind = type(files.table.of('me')[0][1])
-    with files.table.use('me', handle, kind) as held:
+    kind = type(files.table.of(CONTEXT.owner)[0][1])
+    with files.table.use(CONTEXT.owner, handle, kind) as held:
         files.close(CONTEXT, handle)
         os.fstat(held.descriptor)
     with pytest.raises(OSError, match='Bad file descriptor'):

@@ -68,6 +68,7 @@ class Isolated(extension.Extension):
         """Return what it sees."""
         return {
             'caller': context.caller,
+            'owner': context.owner,
             'id': context.command_id,
             'values': dict(context.values),
             'remaining': context.remaining(),
