@@ -96,6 +96,7 @@ class Native(native.Native):
 HARMLESS = {
     *('exec.spawn', 'exec.status', 'exec.read', 'exec.forget', 'power.get_time'),
     *('file.open', 'file.close', 'file.read', 'file.write', 'file.seek', 'file.flush'),
+    'file.handles',
     *('hardware.cpus', 'hardware.memory_blocks', 'hardware.memory_block_size'),
     'monitoring.facts',
 }
@@ -151,6 +152,30 @@ def test_files(answering: guest.Guest, tmp_path: pathlib.Path):
     assert ask(answering, 'guest-file-close', handle=handle) is None
     with pytest.raises(errors.CommandError, match="handle '1000' has not been found"):
         ask(answering, 'guest-file-read', handle=handle)
+
+
+def test_no_file_stays_open_whose_handle_cannot_be_kept(
+    answering: guest.Guest,
+    extensions: Native,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def full() -> int:
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(answering.state, 'take_handle', full)
+    with pytest.raises(errors.CommandError, match=r'No space left on device$'):
+        ask(answering, 'guest-file-open', path=str(tmp_path / 'file'), mode='w')
+
+    assert extensions.call('file', 'handles', {}) == []
+
+
+def test_a_client_of_the_program_reaches_its_files_too(
+    answering: guest.Guest, extensions: Native, tmp_path: pathlib.Path
+):
+    handle = ask(answering, 'guest-file-open', path=str(tmp_path / 'qga.state'))
+    assert ask(answering, 'guest-file-read', handle=handle)['count'] > 0
+    assert extensions.own_paths() == ()
 
 
 def test_a_long_read_is_of_pieces(answering: guest.Guest, tmp_path: pathlib.Path):

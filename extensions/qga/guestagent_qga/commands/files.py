@@ -33,15 +33,18 @@ def file_open(guest: guests.Guest, arguments: Arguments) -> int:
     path, mode = arguments['path'], arguments.get('mode', 'r')
     if mode not in _MODES:
         raise errors.CommandError(f"invalid file open mode '{mode}'")
+    failed = f"failed to open file '{path}' (mode: '{mode}')"
     try:
         opened = guest.call(
             'file', 'open', path=path, mode=_MODES[mode], permissions=0o666
         )
     except errors.FAILED as error:
-        raise errors.CommandError(
-            f"failed to open file '{path}' (mode: '{mode}'): {errors.reason(error)}"
-        ) from error
-    number: int = guest.state.take_handle()
+        raise errors.CommandError(f'{failed}: {errors.reason(error)}') from error
+    try:
+        number: int = guest.state.take_handle()
+    except OSError as error:
+        guest.call('file', 'close', handle=opened['handle'])
+        raise errors.CommandError(f'{failed}: {error.strerror}') from error
     with guest.lock:
         guest.handles[number] = opened['handle']
     return number

@@ -87,6 +87,9 @@ EXTENSIONS: dict[str, tuple[str, dict[str, Any]]] = {
 class Native(extension.Host):
     """Has extensions, and is what they are given of an agent.
 
+    No path is its own, as with qemu-ga: a client that may write files is root here
+    whatever the program would keep back, and what it keeps for itself is no secret.
+
     :param options: of extensions, over those of the table, by extension and name.
     """
 
