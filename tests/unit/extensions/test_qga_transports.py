@@ -4,6 +4,7 @@
 import os
 import pathlib
 import pty
+import socket
 import tty
 from collections.abc import Callable, Iterator
 
@@ -191,6 +192,73 @@ def test_a_device_that_is_not_there(loop: loops.Loop, shared: guest.Guest):
 def test_what_is_no_vsock_address(address: str):
     with pytest.raises(ValueError, match='error parsing address'):
         listener.listen_vsock(address)
+
+
+def test_nobody_else_may_connect_to_a_unix_socket(tmp_path: pathlib.Path):
+    path = tmp_path / 'socket'
+    before = os.umask(0)
+    try:
+        listener.listen_unix(str(path)).close()
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+class Vsock:
+    """A vsock socket to which one client has connected, from this address."""
+
+    family = socket.AF_VSOCK
+
+    def __init__(self, number: int) -> None:
+        self.client, self._accepted = socket.socketpair()
+        self._address = number, 1234
+        self._ready = os.eventfd(1)
+
+    def setblocking(self, _blocking: bool) -> None:
+        pass
+
+    def fileno(self) -> int:
+        return self._ready
+
+    def accept(self) -> tuple[socket.socket, tuple[int, int]]:
+        os.eventfd_read(self._ready)
+        return self._accepted, self._address
+
+    def close(self) -> None:
+        os.close(self._ready)
+
+
+@pytest.mark.parametrize(
+    ('number', 'said'),
+    # The host; the guest itself, as 1 and as its own number: another guest.
+    [(2, b'{"return": {}}\n'), (1, b''), (3, b'')],
+)
+def test_only_the_host_is_heard_by_vsock(
+    loop: loops.Loop, shared: guest.Guest, number: int, said: bytes
+):
+    sock = Vsock(number)
+    made = listener.Listener(loop, sock, shared, worker.Workers())  # type: ignore[arg-type]
+    sock.client.sendall(PING)
+    made.start()
+
+    _turn(loop, lambda: _has_something(sock.client))
+    try:
+        assert sock.client.recv(1000) == said
+    except ConnectionResetError:
+        assert not said
+    made.stop()
+    sock.client.close()
+
+
+def _has_something(sock: socket.socket) -> bool:
+    sock.setblocking(False)
+    try:
+        sock.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        pass
+    return True
 
 
 def test_what_systemd_may_not_pass_on():

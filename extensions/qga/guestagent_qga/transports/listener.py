@@ -18,6 +18,8 @@ LOG = logging.getLogger(__name__)
 
 #: More clients than these wait until another has gone.
 CLIENTS_MAX = 64
+#: The number of the host in an address of vsock.
+_HOST = 2
 #: The first descriptor that systemd passes on.
 _FIRST_PASSED = 3
 
@@ -86,10 +88,15 @@ class Listener:
 
     def _accept(self, _events: int) -> None:
         try:
-            sock, _address = self._sock.accept()
+            sock, address = self._sock.accept()
         except OSError as error:
             # Its client has gone again, or there is no descriptor left for it.
             LOG.debug('accept: %s', error)
+            return
+        if self._sock.family == socket.AF_VSOCK and address[0] != _HOST:
+            # Any user of the guest may connect to it, by the loopback of vsock.
+            LOG.debug('refused: %s is not the host', address)
+            sock.close()
             return
         made: list[connection.Connection] = []
 
@@ -118,6 +125,8 @@ def listen_unix(path: str) -> socket.socket:
                 os.unlink(path)
         except FileNotFoundError:
             pass
+        # Who connects counts as the host, whatever the umask.
+        os.fchmod(sock.fileno(), 0o600)
         sock.bind(path)
         sock.listen()
     except OSError:
