@@ -28,13 +28,30 @@ NEEDED = pytest.mark.skipif(
     reason='needs root, systemd-logind and dbus-daemon',
 )
 
+#: What the system's own bus allows, with what this project adds to it.
 BUS = """<busconfig><type>system</type><listen>unix:path={socket}</listen>
-<auth>EXTERNAL</auth><policy context="default"><allow user="*"/><allow own="*"/>
-<allow send_destination="*"/><allow receive_sender="*"/></policy></busconfig>
+<auth>EXTERNAL</auth>
+<policy context="default"><allow user="*"/><deny own="*"/>
+<deny send_type="method_call"/><allow send_type="signal"/>
+<allow send_requested_reply="true" send_type="method_return"/>
+<allow send_requested_reply="true" send_type="error"/>
+<allow receive_type="method_call"/><allow receive_type="method_return"/>
+<allow receive_type="error"/><allow receive_type="signal"/>
+<allow send_destination="org.freedesktop.DBus"/></policy>
+<includedir>/usr/share/dbus-1/system.d</includedir>
+<include>{policy}</include></busconfig>
 """
+POLICY = (
+    pathlib.Path(__file__).parents[2]
+    / 'extensions/sso/system/dbus-1/org.ovirt.vdsm.Credentials.conf'
+)
 
-#: Starts logind where it can meet no other: /run is empty there.
-SERVER = 'mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system && exec "$0"'
+#: Starts logind where it can meet no other, for /run is empty there, and where it finds
+#: no virtual terminals: it would switch those of this machine.
+SERVER = """
+mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system &&
+mount -t tmpfs tmpfs /sys/class/tty && exec "$0"
+"""
 
 SYSTEMD = 'org.freedesktop.systemd1'
 _SYSTEMD_PATH = '/org/freedesktop/systemd1'
@@ -149,9 +166,7 @@ def _unit(path: str) -> str:
 class Session:
     """A session that lasts until it is ended."""
 
-    def __init__(
-        self, address: str, uid: int, use: str, kind: str, seat: str, terminal: int
-    ) -> None:
+    def __init__(self, address: str, uid: int, use: str, kind: str, seat: str) -> None:
         self.uid = uid
         self._leader = subprocess.Popen(['sleep', 'infinity'])
         self._bus = Connection(address)
@@ -159,7 +174,7 @@ class Session:
             self._bus,
             'CreateSession',
             'uusssssussbssa(sv)',
-            *(uid, self._leader.pid, 'test', kind, use, '', seat, terminal),
+            *(uid, self._leader.pid, 'test', kind, use, '', seat, 0),
             *('', ':0' if kind == 'x11' else '', False, '', '', []),
         )
 
@@ -194,8 +209,7 @@ class Desktop:
         self, uid: int, use: str = 'user', kind: str = 'x11', seat: str = logind.SEAT
     ) -> Session:
         """Make a session, which has its seat from now on."""
-        terminal = len(self.sessions) + 1 if seat else 0
-        made = Session(self.address, uid, use, kind, seat, terminal)
+        made = Session(self.address, uid, use, kind, seat)
         self.sessions.append(made)
         if seat:
             made.activate()
@@ -228,7 +242,7 @@ def running() -> Iterator[Desktop]:
 @contextlib.contextmanager
 def _running_in(folder: pathlib.Path) -> Iterator[Desktop]:
     path, config = folder / 'bus', folder / 'bus.conf'
-    config.write_text(BUS.format(socket=path))
+    config.write_text(BUS.format(socket=path, policy=POLICY))
     address = f'unix:path={path}'
     started = []
     environment = {**os.environ, 'DBUS_SYSTEM_BUS_ADDRESS': address}
@@ -247,7 +261,12 @@ def _running_in(folder: pathlib.Path) -> Iterator[Desktop]:
                     return bool(found)
 
                 processes.wait_for(answers, 'logind is there')
-            yield Desktop(address)
+            desktop = Desktop(address)
+            try:
+                yield desktop
+            finally:
+                for session in desktop.sessions:
+                    session.end()
         finally:
             systemd.close()
     finally:

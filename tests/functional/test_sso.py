@@ -169,6 +169,29 @@ def test_a_login_goes_through_the_greeter_and_pam(
     assert PASSWORD not in caplog.text
 
 
+OWN = """
+import os, sys
+from guestagent_sso import bus
+os.setuid(1)
+try:
+    bus.Connection(sys.argv[1]).own('org.ovirt.vdsm.Credentials')
+except bus.CallError as error:
+    print(error.name)
+"""
+
+
+def test_only_root_says_that_there_are_credentials(desktop: desktops.Desktop) -> None:
+    done = subprocess.run(
+        [sys.executable, '-S', '-c', OWN, desktop.address],
+        env={'PYTHONPATH': str(pathlib.Path(extension.__file__).parents[1])},
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout == 'org.freedesktop.DBus.Error.AccessDenied\n'
+
+
 def test_nobody_takes_it_in_time(
     desktop: desktops.Desktop, tmp_path: pathlib.Path
 ) -> None:
