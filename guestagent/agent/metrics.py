@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
 import guestagent
-from guestagent import http
+from guestagent import http, numbers
 from guestagent.agent import (
     counts,
     dispatcher,
@@ -127,6 +127,7 @@ def families(agent: Agent) -> list[Family]:
             agent.bus.connects,
         ),
         *_extension_families(agent),
+        _facts(agent.reporter),
         *_process_families(),
     ]
 
@@ -263,6 +264,22 @@ def _report_families(source: reporter.Reporter) -> list[Family]:
             source.unsaved,
         ),
     ]
+
+
+def _facts(source: reporter.Reporter) -> Family:
+    """Return the numbers that the conductor keeps as series, under the same names."""
+    found = sorted(source.facts().items())
+    return Family(
+        'guestagent_fact',
+        'gauge',
+        'A number of a fact, as it was reported last.',
+        [
+            ({'name': name}, number)
+            for fact, text in found
+            if numbers.is_wanted(fact, numbers.FACTS)
+            for name, number in numbers.numbers(fact, text).items()
+        ],
+    )
 
 
 def _process_families() -> list[Family]:

@@ -169,6 +169,11 @@ class Reporter:
                 # In the lock, so that two threads' changes keep their order.
                 self._loop.call_soon(self._add_facts, changed)
 
+    def facts(self) -> dict[str, str]:
+        """Return the present facts, each as JSON; from any thread."""
+        with self._facts_lock:
+            return dict(self._facts)
+
     def report_all(self) -> None:
         """Send all facts, and a heartbeat, now; from any thread."""
         with self._facts_lock:

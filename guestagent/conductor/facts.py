@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from guestagent import numbers
 from guestagent.conductor import order as orders
 from guestagent.conductor import report as reports
 from guestagent.conductor import series, state
@@ -63,10 +64,10 @@ def _keep(
 ) -> None:
     """Add a point to each series of a fact that has become another one."""
     step = settings.series_step
-    if not step or not series.is_wanted(name, settings.series):
+    if not step or not numbers.is_wanted(name, settings.series):
         return
     if series.is_due(None if before is None else before.updated, now, step):
-        for called, number in series.numbers(name, value).items():
+        for called, number in numbers.numbers(name, value).items():
             changes.points[instance.id, called] = number
 
 

@@ -17,7 +17,8 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from guestagent.conductor import audits, facts, order, rivals, series, state
+from guestagent import numbers
+from guestagent.conductor import audits, facts, order, rivals, state
 from guestagent.conductor import report as reports
 
 
@@ -35,7 +36,7 @@ class Settings(NamedTuple):
     down_after: float = 0.0
     conflict_after: float = 10.0
     series_step: float = 60.0
-    series: Sequence[str] = series.FACTS
+    series: Sequence[str] = numbers.FACTS
 
 
 DEFAULTS = Settings()

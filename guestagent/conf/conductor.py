@@ -9,8 +9,8 @@ from typing import Any
 
 from oslo_config import cfg
 
+from guestagent import numbers
 from guestagent.bus import topics
-from guestagent.conductor import series
 from guestagent.conf import common
 
 DATABASE = [
@@ -105,7 +105,7 @@ CONDUCTOR = [
     ),
     cfg.ListOpt(
         'series_facts',
-        default=list(series.FACTS),
+        default=list(numbers.FACTS),
         help='The facts whose numbers are kept as series (guestctl graph); * and ? '
         'stand for any characters, and any one.',
     ),

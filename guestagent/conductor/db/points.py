@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import sqlalchemy as sa
 
-from guestagent.conductor import series
+from guestagent import numbers
 from guestagent.conductor.db import engine, tables
 
 #: The most points that one answer is made of; of these each series keeps so many.
@@ -75,7 +75,7 @@ def _add_present(
     """Add what the numbers have become since their last points."""
     if not any(name == fact or name.startswith(f'{fact}.') for name in found):
         return
-    for name, number in series.numbers(fact, text).items():
+    for name, number in numbers.numbers(fact, text).items():
         if name in found and found[name][-1][0] < updated:
             found[name].append([updated, number])
 

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The agent's own writing of Prometheus's text, read by Prometheus's own reader."""
 
+import json
 import threading
+import types
 
 from prometheus_client import parser
 
@@ -55,6 +57,26 @@ def test_how_commands_ran_is_a_histogram():
     assert found['x_seconds_bucket', '+Inf'] == found['x_seconds_count', None] == 4
     assert found['x_seconds_sum', None] == 104.0015
     assert (calls.errors, calls.longest) == (2, 99.0)
+
+
+def test_numbers_of_facts_are_shown_and_nothing_else():
+    facts = {
+        'monitoring.load': {'load1m': 0.5},
+        'monitoring.statistics.mail.queue': {'value': 12, 'type': 'integer'},
+        'monitoring.statistics.mail.name': {'value': 'x', 'type': 'text'},
+        'monitoring.cpus': 4,
+    }
+    source = types.SimpleNamespace(
+        facts=lambda: {name: json.dumps(value) for name, value in facts.items()}
+    )
+    text = metrics.render([metrics._facts(source)])
+
+    [family] = parser.text_string_to_metric_families(text)
+
+    assert {sample.labels['name']: sample.value for sample in family.samples} == {
+        'monitoring.load.load1m': 0.5,
+        'monitoring.statistics.mail.queue.value': 12,
+    }
 
 
 def test_no_count_is_lost_between_threads():

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from guestagent import numbers
 from guestagent.conductor import rules, series
 from guestagent.conductor.db import points, store, upkeep
 
@@ -28,14 +29,14 @@ NICS = {'eth0': {'rx_bytes': 5, 'name': 'x'}, 'eth1': {'rx_bytes': 7.5}}
     ],
 )
 def test_numbers_of_a_fact(value, found):
-    assert series.numbers('f', json.dumps(value)) == found
+    assert numbers.numbers('f', json.dumps(value)) == found
 
 
 def test_a_fact_has_so_many_numbers_and_no_more():
     many = {str(number): number for number in range(1000)}
 
-    assert len(series.numbers('f', json.dumps(many))) == series.NUMBERS_MAX
-    assert series.numbers('f', json.dumps('x' * series.TEXT_MAX)) == {}
+    assert len(numbers.numbers('f', json.dumps(many))) == numbers.NUMBERS_MAX
+    assert numbers.numbers('f', json.dumps('x' * numbers.TEXT_MAX)) == {}
 
 
 @pytest.mark.parametrize(
