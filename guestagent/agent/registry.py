@@ -224,8 +224,8 @@ class Registry:
                     f"enabled_extensions: the name {name!r} is the agent's own"
                 )
         found = finding.entry_points()
-        # A file that came with the agent has sections of its usual extensions.
-        usual = agent_options.EXTENSIONS
+        # A file that came with the agent has sections of these.
+        usual = (*agent_options.EXTENSIONS, *agent_options.PACKAGED)
         self._known.update((*wanted, *usual, *(entry.name for entry in found)))
         finding.refuse_conflicts(wanted, found)
         sources = {entry.name: entry for entry in found}

@@ -11,6 +11,18 @@ from guestagent.conf import audit, common, enroll, policy, rabbit, seal
 #: The extensions that are loaded unless the configuration says otherwise.
 EXTENSIONS = ('exec', 'monitoring')
 
+#: The packaged agent.conf has sections of these, whether they are installed or not.
+PACKAGED = (
+    'accounts',
+    'datastore',
+    'exec',
+    'file',
+    'fsfreeze',
+    'hardware',
+    'power',
+    'sso',
+)
+
 #: Those whose sections may stand in any agent's file.
 CHANNELS = ('qga',)
 

@@ -14,4 +14,5 @@ def test_sections_of_the_usual_extensions_may_stand_in_any_agents_file(monkeypat
     known = registry.Registry(conf, extension.Host())
     known.load([], required=False)
 
-    assert known.unread_sections() == {'exec', 'monitoring'}
+    usual = {*agent.EXTENSIONS, *agent.PACKAGED}
+    assert known.unread_sections() == usual >= {'exec', 'monitoring', 'sso'}
