@@ -25,6 +25,8 @@ OURS = (
     ROOT,
     ROOT / 'extensions' / 'exec',
     ROOT / 'extensions' / 'monitoring',
+    ROOT / 'extensions' / 'ovirt',
+    ROOT / 'extensions' / 'sso',
     ROOT / 'tests' / 'benchmarks' / 'echo',
 )
 #: Under Trove.
