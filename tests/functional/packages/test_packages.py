@@ -12,6 +12,7 @@ import oslo_messaging
 import pytest
 
 from devstack import processes, stack
+from guestagent.conf import agent as agent_options
 from tests.benchmarks import process
 from tests.functional.packages import conftest, debian
 
