@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import heapq
 import os
 import stat
@@ -10,6 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 from guestagent_file import about, failures, jail
+
+#: So many folders deep things are removed: each takes one of the agent's descriptors.
+DEPTH_MAX = 200
 
 _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -57,6 +61,7 @@ def remove(
     :param hides: whether something is out of reach.
     :param check: called now and then; what it raises ends this.
     :raises guestagent.errors.Refused: something within is out of reach, and stays.
+    :raises guestagent.errors.InvalidArgument: it is too deep.
     :raises OSError: something cannot be removed.
     """
     removed = 0
@@ -77,6 +82,7 @@ def remove(
             if hides(found):
                 raise failures.refused(f'{place.path!r} holds what is out of reach')
             if stat.S_ISDIR(found.st_mode):
+                _check_depth(place.path, len(steps))
                 steps.append(_open(here.descriptor, name))
             else:
                 os.unlink(name, dir_fd=here.descriptor)
@@ -86,6 +92,15 @@ def remove(
         for step in steps:
             os.close(step.descriptor)
     return removed
+
+
+def _check_depth(path: str, depth: int) -> None:
+    if depth > DEPTH_MAX:
+        raise failures.invalid(
+            f'{path!r} is more than {DEPTH_MAX} folders deep: remove what is far within '
+            f'first',
+            errno.ENAMETOOLONG,
+        )
 
 
 class _Folder:

@@ -11,6 +11,7 @@ import sys
 import guestagent_file
 import pytest
 from guestagent_file import extension as file_extension
+from guestagent_file import tree
 
 import guestagent
 from guestagent import errors, extension, testing
@@ -102,6 +103,19 @@ def test_remove_with_all_within(files, tmp_path):
     removed = files.remove(CONTEXT, f'{tmp_path}/d', recursive=True)
     assert removed == {'removed': 5}
     assert os.listdir(tmp_path) == ['kept']
+
+
+def test_remove_does_not_take_all_descriptors_of_the_agent(files, tmp_path):
+    deep = tmp_path / 'd'
+    deep.joinpath(*'a' * (tree.DEPTH_MAX + 1)).mkdir(parents=True)
+    (tmp_path / 'd' / 'b').touch()
+    with pytest.raises(errors.InvalidArgument, match='folders deep'):
+        files.remove(CONTEXT, str(deep), recursive=True)
+
+    deeper = deep.joinpath(*'a' * (tree.DEPTH_MAX - 1))
+    files.remove(CONTEXT, str(deeper), recursive=True)
+    files.remove(CONTEXT, str(deep), recursive=True)
+    assert not deep.exists()
 
 
 def test_remove_ends_when_nobody_waits_any_more(files, tmp_path):
