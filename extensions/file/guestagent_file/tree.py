@@ -97,8 +97,8 @@ def remove(
 def _check_depth(path: str, depth: int) -> None:
     if depth > DEPTH_MAX:
         raise failures.invalid(
-            f'{path!r} is more than {DEPTH_MAX} folders deep: remove what is far within '
-            f'first',
+            f'{path!r} is more than {DEPTH_MAX} folders deep: remove what is far '
+            f'within first',
             errno.ENAMETOOLONG,
         )
 
