@@ -129,7 +129,7 @@ def _draw(found: Series, title: str, path: str) -> None:
             f'python3-matplotlib, or print the numbers with -f csv'
         ) from None
     made = figure.Figure(figsize=_INCHES, layout='constrained')
-    axes = made.add_subplot(title=title)
+    axes = made.add_subplot(title=_plain(title))
     for name, points in found.items():
         axes.step(
             [at / _DAY for at, _ in points],
@@ -137,7 +137,7 @@ def _draw(found: Series, title: str, path: str) -> None:
             where='post',
             marker='.',
             markersize=4,
-            label=name.removeprefix(_USUAL),
+            label=_plain(name.removeprefix(_USUAL)),
         )
     locator = dates.AutoDateLocator()
     axes.xaxis.set_major_locator(locator)
@@ -149,3 +149,8 @@ def _draw(found: Series, title: str, path: str) -> None:
         made.savefig(path, dpi=_DOTS)
     except OSError as error:
         raise errors.GuestError(f'{path} cannot be written: {error.strerror}') from None
+
+
+def _plain(text: str) -> str:
+    """Return text that is no formula to matplotlib, whatever a guest has written."""
+    return text.replace('$', r'\$')
