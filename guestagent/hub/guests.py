@@ -221,7 +221,11 @@ class Guest:
             )
             return
         if self._met:
-            raise ValueError('it has said who it is')
+            # What carries its bytes, as a port of virtio-serial does, does not tell
+            # that an agent was killed.  The next one begins anew, with nothing that
+            # was for the other.
+            self.leave('another agent is at the end of this connection')
+            return
         self._met = True
         self._size_max = int(header.get('max', self._side.body_max))
         self._conn.met()
@@ -276,7 +280,9 @@ class Guest:
     ) -> queues.Message:
         publication = None
         if 'id' in header:
-            publication = queues.Publication(self, int(header['id']), done)
+            assert self._conn is not None
+            # Of the connection: the numbers of the next one are others.
+            publication = queues.Publication(self._conn, int(header['id']), done)
         return queues.Message(
             body, self._side.routes.expires(None), publication=publication
         )

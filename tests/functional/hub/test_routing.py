@@ -96,6 +96,24 @@ def test_a_second_agent_is_refused_and_the_first_goes_on(hub, program, guest):
     assert guest.silent()
 
 
+def test_an_agent_that_follows_another_on_its_connection_begins_anew(guest, hub):
+    guest.send('hello', v=1, role='guest')
+    assert 'another agent' in guest.wait_closed()[-1].header['reason']
+    with hubs.Peer(hub.guest_socket('vm-1'), 'guest') as after:
+        assert after.silent()
+
+
+def test_the_next_agent_hears_nothing_of_the_last_ones_reports(hub, program):
+    consume(program, kept=True, **REPORTS)
+    with hubs.Peer(hub.guest_socket('vm-1'), 'guest') as guest:
+        guest.send('report', hubs.report('vm-1'), id=1)
+        came = program.receive()
+    with hubs.Peer(hub.guest_socket('vm-1'), 'guest') as guest:
+        program.send('ack', sub=1, upto=came.header['tag'])
+        assert program.silent()
+        assert guest.silent()
+
+
 def test_consumers_of_a_topic_take_turns_and_each_gets_a_fanout(hub, program):
     with hubs.Peer(hub.folder / 'programs.sock') as other:
         for peer in (program, other):
