@@ -16,6 +16,9 @@ from typing import Any
 LINE_MAX = 1024 * 1024
 NAME = '__name__'
 
+#: Behind half a line so many objects, the message's own included, may begin.
+_BEGINNINGS = 8
+
 _UNWANTED = re.compile(
     '[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]'
 )
@@ -78,7 +81,10 @@ class Lines:
             elif len(line) >= LINE_MAX:
                 yield _too_long()
             elif line.strip():
-                yield _read(line)
+                found = _read(line)
+                if isinstance(found, Broken):
+                    found = _behind_half_a_line(line) or found
+                yield found
         if not self._skipping:
             self._kept += rest
             if len(self._kept) >= LINE_MAX:
@@ -104,6 +110,24 @@ def _read(line: bytes) -> Message | Broken:
     if not isinstance(name, str):
         return Broken(f'a message has no {NAME}')
     return Message(name, fields)
+
+
+def _behind_half_a_line(line: bytes) -> Message | None:
+    """Return the message at the end of a line that another host has begun.
+
+    One that goes and another that comes at once cannot be told apart: the port says
+    only whether somebody is there now.
+    """
+    start = len(line)
+    for _ in range(_BEGINNINGS):
+        # Within a string the quotation mark would have a backslash.
+        start = line.rfind(b'{"', 0, start)
+        if start <= 0:
+            return None
+        found = _read(line[start:])
+        if isinstance(found, Message):
+            return found
+    return None
 
 
 def _too_long() -> Broken:

@@ -235,3 +235,26 @@ def test_an_event_must_be_one_that_has_hooks():
     assert commands.event({'type': 'before_migration'}) == 'before_migration'
     with pytest.raises(errors.InvalidArgument, match="type is '__init__'"):
         commands.event({'type': '__init__'})
+
+
+@pytest.mark.parametrize(
+    'torn',
+    [
+        b'{"__name__": "shutdo',
+        b'{"__name__": "echo"}',
+        b'{"a": {"b": "\\"{\\"',
+        b'\xff{',
+        b'{"a": [{"b": 1}, {"c": 2',
+    ],
+)
+def test_a_message_behind_half_a_line_of_another_host(torn):
+    fields = {'a': {'b': [{'c': '{"'}]}}
+    message = lines.encode(lines.Message('echo', fields))
+    [found] = lines.Lines().feed(torn + message)
+    assert (found.name, found.fields) == ('echo', fields)
+
+
+@pytest.mark.parametrize('line', [b'{"a": 1', b'x{"a": 1}', b'x' + b'{"a' * 100])
+def test_half_a_line_alone_is_no_message(line):
+    [found] = lines.Lines().feed(line + b'\n')
+    assert isinstance(found, lines.Broken)
