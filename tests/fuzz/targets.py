@@ -13,6 +13,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import socket
 import struct
 import time
@@ -24,7 +25,7 @@ from guestagent_accounts import keylines
 from guestagent_datastore.backups import sealing
 from guestagent_datastore.engines.postgresql import probe
 from guestagent_datastore.engines.redis import client as redis
-from guestagent_monitoring import definitions
+from guestagent_monitoring import collectd, definitions
 from guestagent_monitoring.collectors import containers, users
 from guestagent_qga import checking as qga_checking
 from guestagent_qga import errors as qga_errors
@@ -644,6 +645,34 @@ def container_answer(data: bytes) -> None:
             json.dumps(found)
             assert all(isinstance(name, str) for name in found['names'])
             assert ' ' not in found['program']
+
+
+class _Said:
+    """A connection on which a server says this, whatever it is asked."""
+
+    def __init__(self, data: bytes) -> None:
+        self._file = io.BytesIO(data)
+        self.recv = self._file.read
+
+    def settimeout(self, seconds: float) -> None:
+        assert seconds > 0
+
+    def sendall(self, data: bytes) -> None:
+        assert data.endswith(b'\n')
+
+
+@_target(
+    b'2 Values found\n1.5 web/load/load\n1.5 web/df-root/df_complex-free\n'
+    b'1 Value found\nvalue=5e+03\n2 Values found\nshort=1\nlong=NaN\n'
+)
+def collectd_values(data: bytes) -> None:
+    """What collectd tells are numbers under keys of ours, or it is refused."""
+    with contextlib.suppress(OSError, ValueError):
+        values, problems = collectd.read(_Said(data), ['*'], 'web')
+        assert len(values) <= collectd.COUNT_MAX
+        json.dumps(values, allow_nan=False)
+        for key in (*values, *problems):
+            assert re.fullmatch(r'[a-z0-9_.-]{1,200}', key)
 
 
 @_target(struct.pack('=hxxi32s4s32s256s', 7, 1, b'pts/0', b'ts/0', b'me', b'') * 2)

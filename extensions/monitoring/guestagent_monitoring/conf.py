@@ -44,6 +44,20 @@ OPTIONS = [
         help="The folder of the administrator's own statistics: files of root, with "
         'names that end in .conf, that nobody else may write.',
     ),
+    cfg.StrOpt(
+        'collectd_socket',
+        sample_default='/var/run/collectd-unixsock',
+        help="The socket of collectd's plugin unixsock, whose values are reported "
+        'beside these statistics. Unset: collectd is not asked.',
+    ),
+    cfg.ListOpt(
+        'collectd_values',
+        default=['*'],
+        help="Which of collectd's values are reported, as plugin-instance/"
+        'type-instance (load/load, df-root/df_complex-free); * and ? stand for any '
+        'characters, / too, and for one. At most 100 are.',
+    ),
+    _period('collectd_period', 60, "collectd's values"),
     cfg.ListOpt(
         'container_sockets',
         default=['/run/docker.sock', '/run/podman/podman.sock'],

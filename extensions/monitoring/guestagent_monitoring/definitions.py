@@ -141,6 +141,8 @@ def define(key: str, fields: Mapping[str, str]) -> Definition:
     """
     if not _KEY.fullmatch(key):
         raise ValueError(f'the key {key!r} has other characters than a-z 0-9 _ . -')
+    if key.startswith('collectd.'):
+        raise ValueError("keys that begin with 'collectd.' are those of its values")
     unknown = fields.keys() - _FIELDS
     if unknown:
         raise ValueError(f'there is no field {min(unknown)!r}')

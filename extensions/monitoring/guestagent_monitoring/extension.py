@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from guestagent import errors, extension
@@ -17,7 +17,7 @@ from guestagent_monitoring import spread, steady
 if TYPE_CHECKING:
     from oslo_config import cfg
 
-    from guestagent_monitoring import custom, watch
+    from guestagent_monitoring import collectd, custom, watch
 
 LOG = logging.getLogger(__name__)
 
@@ -43,6 +43,7 @@ class Monitoring(extension.Extension):
         self._problems_lock = threading.Lock()
         self._spread = spread.Spread()
         self._statistics: custom.Statistics | None = None
+        self._collectd: collectd.Values | None = None
         self.collectors['statistics'] = self._tell_statistics
         self._watch: watch.Watch | None = None
 
@@ -71,11 +72,11 @@ class Monitoring(extension.Extension):
     def health(self) -> str:
         """Return which facts cannot be told, and why."""
         problems = dict(self._problems)
-        if self._statistics is not None:
-            problems |= {
-                f'statistics.{key}': text
-                for key, text in self._statistics.problems.items()
-            }
+        for source in (self._statistics, self._collectd):
+            if source is not None:
+                problems |= {
+                    f'statistics.{key}': text for key, text in source.problems.items()
+                }
         return '; '.join(f'{name}: {problems[name]}' for name in problems) or 'ok'
 
     @extension.command(mutates=False, timeout=30)
@@ -138,6 +139,8 @@ class Monitoring(extension.Extension):
                 self._report(names)
         if self.conf.statistics_period:
             self.collect_statistics()
+        if self.conf.collectd_period:
+            self.collect_collectd()
 
     @extension.periodic(spacing=60, option='load_period', immediately=False)
     def collect_load(self) -> None:
@@ -194,11 +197,30 @@ class Monitoring(extension.Extension):
             from guestagent_monitoring import custom
 
             self._statistics = custom.Statistics(folder)
-        changed = self._statistics.look()
+        self._report_statistics(self._statistics.look())
+
+    @extension.periodic(spacing=60, option='collectd_period', immediately=False)
+    def collect_collectd(self) -> None:
+        """Ask collectd for its values, if it is to be asked."""
+        if not self.conf.collectd_socket:
+            return
+        if self._collectd is None:
+            from guestagent_monitoring import collectd
+
+            self._collectd = collectd.Values(
+                self.conf.collectd_socket, self.conf.collectd_values
+            )
+        self._report_statistics(self._collectd.look())
+
+    def _report_statistics(self, changed: Mapping[str, Any]) -> None:
         self.report_facts({f'statistics.{key}': changed[key] for key in changed})
 
     def _tell_statistics(self) -> dict[str, dict[str, Any]]:
-        return {} if self._statistics is None else self._statistics.values()
+        told: dict[str, dict[str, Any]] = {}
+        for source in (self._statistics, self._collectd):
+            if source is not None:
+                told |= source.values()
+        return told
 
     def _collect(self, option: str) -> None:
         """Look at the facts of one period that are reported."""

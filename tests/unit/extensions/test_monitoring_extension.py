@@ -259,6 +259,7 @@ def test_the_agent_can_check_and_call_it(made):
         'services_period': made.collect_services,
         'listeners_period': made.collect_listeners,
         'containers_period': made.collect_containers,
+        'collectd_period': made.collect_collectd,
         'applications_period': made.collect_applications,
         'updates_period': made.collect_updates,
         'reboot_period': made.collect_reboot,

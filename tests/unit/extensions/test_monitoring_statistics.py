@@ -166,6 +166,7 @@ def test_limits(folder, write, definition, words):
     ('section', 'words'),
     [
         ('[A b]\ncommand = x', "the key 'A b' has other characters"),
+        ('[collectd.it]\ncommand = x', "begin with 'collectd.' are those of its"),
         ('[it]\nunit = x', 'needs a command or a file'),
         ('[it]\ncommand = x\nfile = /x', 'and not both'),
         ('[it]\nfile = x', 'must begin with /'),
