@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read series of numbers, as far back as they are kept."""
+"""Series of numbers, as far back as they are kept."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypeAlias
 
 import sqlalchemy as sa
@@ -20,6 +21,23 @@ Point: TypeAlias = list[float]
 
 class TooMany(Exception):
     """There are more points than one answer is made of."""
+
+
+def write(
+    connection: sa.Connection, found: Mapping[tuple[str, str], float], now: float
+) -> None:
+    """Add a point to series.
+
+    :param found: the numbers, by instance and name of the series.
+    """
+    if found:
+        connection.execute(
+            sa.insert(tables.points),
+            [
+                {'instance': instance, 'name': name, 'at': now, 'value': value}
+                for (instance, name), value in found.items()
+            ],
+        )
 
 
 def read(

@@ -19,7 +19,7 @@ import sqlalchemy.exc
 
 from guestagent.conductor import report as reports
 from guestagent.conductor import rules, state
-from guestagent.conductor.db import engine, tables, upsert
+from guestagent.conductor.db import engine, points, tables, upsert
 
 #: How many instances' generations are remembered, to ask the database less.
 _CACHE_SIZE = 200_000
@@ -228,7 +228,7 @@ def _write(connection: sa.Connection, changes: state.Changes, now: float) -> Non
     _write_generations(connection, changes, now)
     _write_extensions(connection, changes)
     _write_facts(connection, changes)
-    _write_points(connection, changes, now)
+    points.write(connection, changes.points, now)
     _write_outcomes(connection, changes, now)
     _write_events(connection, changes, now)
 
@@ -336,19 +336,6 @@ def _write_facts(connection: sa.Connection, changes: state.Changes) -> None:
             if fact is not None
         ],
     )
-
-
-def _write_points(
-    connection: sa.Connection, changes: state.Changes, now: float
-) -> None:
-    if changes.points:
-        connection.execute(
-            sa.insert(tables.points),
-            [
-                {'instance': instance, 'name': name, 'at': now, 'value': value}
-                for (instance, name), value in changes.points.items()
-            ],
-        )
 
 
 def _write_outcomes(
