@@ -13,7 +13,6 @@ import fnmatch
 import math
 import re
 import socket
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -49,7 +48,6 @@ class Values:
     def __init__(self, path: str, patterns: Sequence[str]) -> None:
         self._path = path
         self._patterns = patterns
-        self._lock = threading.Lock()
         self._values: dict[str, float] = {}
         #: What is wrong, by key.
         self.problems: dict[str, str] = {}
@@ -61,24 +59,23 @@ class Values:
     def look(self) -> dict[str, dict[str, Any] | None]:
         """Ask for all values; return what has changed, ``None``: it is gone.
 
-        While collectd does not answer, its values stay.
+        While collectd does not answer, its values stay.  One thread at a time may call.
         """
-        with self._lock:
-            try:
-                told, self.problems = ask(self._path, self._patterns)
-            except (OSError, ValueError) as error:
-                self.problems = {'collectd': f'{self._path}: {str(error)[:200]}'}
-                return {}
-            changed: dict[str, dict[str, Any] | None] = {
-                key: None for key in self._values if key not in told
-            }
-            for key in changed:
-                del self._values[key]
-            for key, value in told.items():
-                if _has_moved(self._values.get(key), value):
-                    self._values[key] = value
-                    changed[key] = _statistic(value)
-            return changed
+        try:
+            told, self.problems = ask(self._path, self._patterns)
+        except (OSError, ValueError) as error:
+            self.problems = {'collectd': f'{self._path}: {str(error)[:200]}'}
+            return {}
+        changed: dict[str, dict[str, Any] | None] = {
+            key: None for key in self._values if key not in told
+        }
+        for key in changed:
+            del self._values[key]
+        for key, value in told.items():
+            if _has_moved(self._values.get(key), value):
+                self._values[key] = value
+                changed[key] = _statistic(value)
+        return changed
 
 
 def ask(path: str, patterns: Sequence[str]) -> tuple[dict[str, float], dict[str, str]]:

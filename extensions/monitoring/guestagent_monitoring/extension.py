@@ -191,26 +191,28 @@ class Monitoring(extension.Extension):
     def collect_statistics(self) -> None:
         """Look at the administrator's own statistics that are due."""
         folder = self.conf.statistics_dir
-        if self._statistics is None:
-            if not os.path.isdir(folder):
-                return
-            from guestagent_monitoring import custom
+        with self._held(['statistics']):
+            if self._statistics is None:
+                if not os.path.isdir(folder):
+                    return
+                from guestagent_monitoring import custom
 
-            self._statistics = custom.Statistics(folder)
-        self._report_statistics(self._statistics.look())
+                self._statistics = custom.Statistics(folder)
+            self._report_statistics(self._statistics.look())
 
     @extension.periodic(spacing=60, option='collectd_period', immediately=False)
     def collect_collectd(self) -> None:
         """Ask collectd for its values, if it is to be asked."""
         if not self.conf.collectd_socket:
             return
-        if self._collectd is None:
-            from guestagent_monitoring import collectd
+        with self._held(['collectd']):
+            if self._collectd is None:
+                from guestagent_monitoring import collectd
 
-            self._collectd = collectd.Values(
-                self.conf.collectd_socket, self.conf.collectd_values
-            )
-        self._report_statistics(self._collectd.look())
+                self._collectd = collectd.Values(
+                    self.conf.collectd_socket, self.conf.collectd_values
+                )
+            self._report_statistics(self._collectd.look())
 
     def _report_statistics(self, changed: Mapping[str, Any]) -> None:
         self.report_facts({f'statistics.{key}': changed[key] for key in changed})
