@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
+#: The longest wait, in seconds: the kernel counts milliseconds, up to 24 days.
+_PATIENCE_MAX = 86400.0
+
 READ, WRITE = select.EPOLLIN, select.EPOLLOUT
 
 #: What is called, on the thread, when a descriptor is ready.
@@ -129,7 +132,7 @@ class Engine:
         if due == math.inf:
             return None
         # Rounded up, or the last millisecond would be spun away.
-        return max(0.0, due - time.monotonic()) + 0.001
+        return min(max(0.0, due - time.monotonic()) + 0.001, _PATIENCE_MAX)
 
 
 def _guarded(run: runs.Run, handler: Handler) -> None:

@@ -606,6 +606,13 @@ def test_those_who_wait_do_not_take_all_workers(guest):
         assert [one.result(30)['signal'] for one in waiting] == [9, 9]
 
 
+def test_the_longest_time_that_an_operator_can_allow(guest):
+    here = guest(timeout_max=30 * 86400.0)
+    handle = here.spawn(argv=['cat'], keep_stdin=True)['handle']
+    here.write(handle, 'x', close=True)
+    assert here.end(handle)['stdout_bytes'] == 1
+
+
 def test_who_waits_hears_of_his_cancellation(guest):
     here = guest()
     handle = here.spawn(argv=['sleep', str(LONG)])['handle']
