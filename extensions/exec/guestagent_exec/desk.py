@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import builtins
 import errno
 import os
 import shlex
@@ -85,6 +86,7 @@ class Desk:
         run = self._make(plan, outputs, retain)
         made = programs.Program(
             run,
+            context.owner,
             {
                 'started': round(time.time(), 3),
                 'pty': plan.size is not None,
@@ -114,7 +116,7 @@ class Desk:
         status: bool = False,
     ) -> dict[str, Any]:
         """Return parts of streams by name, as ``exec.read`` and ``exec.poll`` do."""
-        found = self.programs.find(handle)
+        found = self.programs.find(context.owner, handle)
         programs.check_offsets(offsets)
         most = programs.COUNT if count is None else count
         if not 1 <= most <= programs.COUNT_MAX:
@@ -123,7 +125,7 @@ class Desk:
             )
         with found.run.changed:
             found.follow(
-                f'{context.caller}\0{reader}',
+                reader,
                 offsets,
                 lambda ready: self._waits.wait(
                     context, found.run, wait, self._conf.max_waiting, ready
@@ -142,7 +144,7 @@ class Desk:
         wait: float,
     ) -> dict[str, Any]:
         """Give a program input, as ``exec.write`` does."""
-        found = self.programs.find(handle)
+        found = self.programs.find(context.owner, handle)
         run, feed = found.run, found.run.feed
         data = program.decoded('data', *text) or b''
 
@@ -180,16 +182,26 @@ class Desk:
         self, context: extension.Context, handle: str | int, seconds: float
     ) -> dict[str, Any]:
         """Wait for the end of a program and return its status."""
-        found = self.programs.find(handle)
+        found = self.programs.find(context.owner, handle)
         with found.run.changed:
             self._waits.wait(
                 context, found.run, seconds, self._conf.max_waiting, lambda: False
             )
         return found.status()
 
-    def signal(self, handle: str | int, given_signal: str | int) -> dict[str, Any]:
+    def status(self, context: extension.Context, handle: str | int) -> dict[str, Any]:
+        """Return how it stands with a program."""
+        return self.programs.find(context.owner, handle).status()
+
+    def list(self, context: extension.Context) -> builtins.list[dict[str, Any]]:
+        """Return how it stands with each program of a caller."""
+        return [one.status() for one in self.programs.of(context.owner)]
+
+    def signal(
+        self, context: extension.Context, handle: str | int, given_signal: str | int
+    ) -> dict[str, Any]:
         """Send a signal to a program and return its status."""
-        found = self.programs.find(handle)
+        found = self.programs.find(context.owner, handle)
         number = programs.signal_number(given_signal)
         try:
             found.run.signal(number)
@@ -199,18 +211,20 @@ class Desk:
             ) from None
         return found.status()
 
-    def resize(self, handle: str | int, rows: int, cols: int) -> None:
+    def resize(
+        self, context: extension.Context, handle: str | int, rows: int, cols: int
+    ) -> None:
         """Give a program's terminal another size."""
-        found = self.programs.find(handle)
+        found = self.programs.find(context.owner, handle)
         if not found.run.resize(*program.size(rows, cols)):
             raise errors.InvalidArgument(
                 f'program {handle!r} has no terminal: {os.strerror(errno.ENOTTY)}'
             )
 
-    def forget(self, handle: str | int) -> bool:
+    def forget(self, context: extension.Context, handle: str | int) -> bool:
         """Forget a program that has ended; return whether it was known."""
         try:
-            found = self.programs.find(handle)
+            found = self.programs.find(context.owner, handle)
         except errors.NoSuchRecord:
             return False
         with found.run.changed:

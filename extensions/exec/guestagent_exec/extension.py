@@ -238,7 +238,7 @@ class Exec(extension.Extension):
 
         :raises guestagent.errors.NoSuchRecord: there is no such program.
         """
-        return self._desk().programs.find(handle).status()
+        return self._desk().status(context, handle)
 
     @extension.command(mutates=False, timeout=None)
     def wait(
@@ -252,10 +252,10 @@ class Exec(extension.Extension):
 
     @extension.command(mutates=False, timeout=10)
     def list(self, context: extension.Context) -> builtins.list[dict[str, Any]]:
-        """Return the status of each program that ``spawn`` started and is known."""
+        """Return the status of each program of the caller that is known."""
         if self._made is None:
             return []
-        return [one.status() for one in self._made.programs]
+        return self._made.list(context)
 
     @extension.command(mutates=True, timeout=10)
     def signal(
@@ -268,7 +268,7 @@ class Exec(extension.Extension):
         :raises guestagent.errors.NoSuchRecord: there is no such program.
         :raises guestagent.errors.GuestError: it has ended.
         """
-        return self._desk().signal(handle, signal)
+        return self._desk().signal(context, handle, signal)
 
     @extension.command(mutates=False, timeout=10)
     def resize(
@@ -279,7 +279,7 @@ class Exec(extension.Extension):
         :raises guestagent.errors.NoSuchRecord: there is no such program.
         :raises guestagent.errors.InvalidArgument: it has no terminal.
         """
-        self._desk().resize(handle, rows, cols)
+        self._desk().resize(context, handle, rows, cols)
 
     @extension.command(mutates=False, timeout=10)
     def forget(self, context: extension.Context, handle: str | int) -> dict[str, bool]:
@@ -287,7 +287,7 @@ class Exec(extension.Extension):
 
         :raises guestagent.errors.GuestError: it still runs.
         """
-        return {'forgotten': self._desk().forget(handle)}
+        return {'forgotten': self._desk().forget(context, handle)}
 
     def start(self) -> None:
         """Undo what a parent may have left behind: it would hide all exit codes."""

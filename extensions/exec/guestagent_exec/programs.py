@@ -31,14 +31,16 @@ class Program:
     """A program with a handle.
 
     :param about: what a status says of it that does not change.
+    :ivar owner: whose it is, and who alone may use it.
     :ivar told: somebody knows that it has ended.
     """
 
-    __slots__ = ('_about', 'handle', 'run', 'told')
+    __slots__ = ('_about', 'handle', 'owner', 'run', 'told')
 
-    def __init__(self, run: runs.Run, about: Mapping[str, Any]) -> None:
+    def __init__(self, run: runs.Run, owner: str, about: Mapping[str, Any]) -> None:
         self.handle = f'p{secrets.token_hex(6)}'
         self.run = run
+        self.owner = owner
         self.told = False
         self._about = about
 
@@ -146,17 +148,21 @@ class Programs:
         with self._lock:
             self._programs.pop(program.handle, None)
 
-    def find(self, handle: str | int) -> Program:
-        """Return a program by its handle or its process.
+    def of(self, owner: str) -> list[Program]:
+        """Return those of one caller, in the order in which they were started."""
+        return [one for one in self if one.owner == owner]
 
-        :raises guestagent.errors.NoSuchRecord: none has it.
+    def find(self, owner: str, handle: str | int) -> Program:
+        """Return a program of a caller by its handle or its process.
+
+        :raises guestagent.errors.NoSuchRecord: none of his has it.
         """
-        for one in reversed(list(self)):
+        for one in reversed(self.of(owner)):
             if handle == one.handle or (handle == one.run.pid and handle is not True):
                 return one
         raise errors.NoSuchRecord(
-            f'there is no program {handle!r}: it has ended and was forgotten, or the '
-            f'agent was started again'
+            f'there is no program {handle!r} of this caller: it has ended and was '
+            f'forgotten, or the agent was started again'
         )
 
     def busy(self) -> bool:

@@ -613,10 +613,36 @@ def test_the_longest_time_that_an_operator_can_allow(guest):
     assert here.end(handle)['stdout_bytes'] == 1
 
 
+@pytest.mark.parametrize('other', ['', 'other', 'me'])
+def test_nobody_uses_the_program_of_another(guest, other):
+    made = guest().made
+    # One who merely claims the name is another, too.
+    mine, theirs = extension.Context('me', proven=True), extension.Context(other)
+    started = made.spawn(mine, argv=['cat'], keep_stdin=True)
+    assert made.list(theirs) == []
+    for handle in started['handle'], started['pid']:
+        for call in (
+            lambda handle=handle: made.read(theirs, handle),
+            lambda handle=handle: made.poll(theirs, handle),
+            lambda handle=handle: made.write(theirs, handle, 'x'),
+            lambda handle=handle: made.status(theirs, handle),
+            lambda handle=handle: made.wait(theirs, handle, 0),
+            lambda handle=handle: made.signal(theirs, handle, 'KILL'),
+            lambda handle=handle: made.resize(theirs, handle, 1, 1),
+        ):
+            with pytest.raises(errors.NoSuchRecord, match='there is no program'):
+                call()
+        assert made.forget(theirs, handle) == {'forgotten': False}
+
+    made.write(mine, started['pid'], 'mine', close=True)
+    assert made.wait(mine, started['handle'])['stdout_bytes'] == 4
+    assert [one['pid'] for one in made.list(mine)] == [started['pid']]
+
+
 def test_who_waits_hears_of_his_cancellation(guest):
     here = guest()
     handle = here.spawn(argv=['sleep', str(LONG)])['handle']
-    context = extension.Context()
+    context = extension.Context('me')
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(here.made.wait, context, handle, 60)
         wait_for(lambda: here.made._made._waits._waiting == 1)
