@@ -157,7 +157,7 @@ class Exec(program.Follower):
         if parsed_args.detach:
             if parsed_args.stdin:
                 shown.feed(source)
-            self.app.stdout.write(f'{handle}\n')
+            self.app.stdout.write(f'{base.printable(str(handle))}\n')
             return None
         typed = parsed_args.tty and sys.stdin.isatty()
         fed = parsed_args.tty or parsed_args.stdin

@@ -114,6 +114,15 @@ def test_programs_that_are_left(programs: Any, ctl: Any) -> None:
     assert 'goes on' not in unknown.err
 
 
+def test_a_handle_does_not_steer_the_terminal(
+    programs: Any, ctl: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_up = {'handle': 'p\x1b[2J', 'pid': 1}
+    monkeypatch.setattr(programs, 'spawn', lambda *_, **_arguments: made_up)
+
+    assert ctl('exec', 'vm-1', '--detach', '--', 'x') == (0, b'p\\x1b[2J\n', '')
+
+
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
