@@ -95,7 +95,7 @@ class Follower(base.GuestCommand):
 
 
 class ProgramList(base.GuestCommand, base.Lister):
-    """List the programs that were started with exec in a guest, and are still known."""
+    """List the programs of this caller that a guest runs, or still remembers."""
 
     asks = 'exec.list'
 
