@@ -73,12 +73,12 @@ def memory(ground: bed.Bed) -> Iterator[report.Row]:
     )
 
 
-@registry.benchmark('ovirt-channel-bytes', 'ovirt-bus-bytes')
+@registry.benchmark('ovirt-channel-bytes', 'ovirt-bus-bytes', 'ovirt-idle')
 def traffic(ground: bed.Bed) -> Iterator[report.Row]:
-    """Bytes of a quiet hour on the channel and on the bus, beside the original's."""
+    """Bytes of a quiet hour, beside the original's, and the processor's time."""
     with tempfile.TemporaryDirectory() as folder:
         host = vdsm.Vdsm(pathlib.Path(folder))
-        ground.start(bed.OURS, EXTENSIONS, options=_options(folder))
+        server = ground.start(bed.OURS, EXTENSIONS, options=_options(folder))
         host.connect()
         _listen(host, SETTLE)
         host.connect()
@@ -87,7 +87,10 @@ def traffic(ground: bed.Bed) -> Iterator[report.Row]:
         size = {name: _size(name, fields) for name, fields in host.said}
         _drain(ground)
         seconds = 20.0 if ground.quick else SECONDS
+        before, began = process.cpu_ns(server.pid), time.monotonic_ns()
         _listen(host, seconds)
+        taken = process.cpu_ns(server.pid) - before
+        share = 100 * taken / (time.monotonic_ns() - began)
         on_bus = _drain(ground) * 3600 / seconds
         host.close()
         ground.stop_servers()
@@ -111,6 +114,16 @@ def traffic(ground: bed.Bed) -> Iterator[report.Row]:
         ratio=on_bus / original,
         target=report.Target('ratio', '<=', 0.1),
         note=f'bodies of reports within {seconds:.0f} s, for an hour',
+    )
+    yield report.Row(
+        name='ovirt-idle',
+        ours=share,
+        peer=0,
+        unit='%',
+        ratio=None,
+        target=report.Target('ours', '<', 0.2),
+        note=f'no peer; of one processor, over {seconds:.0f} s, with extensions '
+        f'{", ".join(EXTENSIONS)} and the channel, at the default periods',
     )
 
 
