@@ -212,10 +212,17 @@ def test_a_script_is_sent_and_a_program_is_left_and_found_again(bed, tmp_path):
     done = bed.run('program', 'attach', 'vm-1', handle)
     assert (done.returncode, done.stdout) == (4, b'from a file\n')
 
-    left = bed.run('exec', 'vm-1', '--detach', '--', 'sleep', '600')
+    left = bed.run(
+        'exec', 'vm-1', '--detach', '--shell', '--', 'echo said; exec sleep 600'
+    )
     handle = left.stdout.decode().strip()
+    # What nobody has read keeps a process of its own from ending when it is idle.
+    processes.wait_for(
+        lambda: bed.ask('status', handle=handle)['stdout_bytes'], 'what it says'
+    )
     assert bed.run('program', 'signal', 'vm-1', handle, 'HUP').returncode == 0
-    assert bed.run('program', 'attach', 'vm-1', handle).returncode == 128 + 1
+    done = bed.run('program', 'attach', 'vm-1', handle)
+    assert (done.returncode, done.stdout) == (128 + 1, b'said\n')
 
 
 def test_time_is_over(bed):
