@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 PYTHON = .venv/bin/python
 
-.PHONY: test-image help demo test unit functional lint docs man samples soak fuzz bench packages clean
+.PHONY: test-image help demo test unit functional lint docs man samples soak fuzz guest \
+	bench packages clean
 
 help:
 	@echo 'make demo         show everything at work on this machine'
@@ -11,6 +12,7 @@ help:
 	@echo 'make lint         style and types'
 	@echo 'make soak         a real stack under random faults; MINUTES=10 SEED=1'
 	@echo 'make fuzz         hostile input, a million and by atheris; SECONDS=60'
+	@echo 'make guest        the packages in a Debian guest under QEMU, and its hosts'
 	@echo 'make bench        ours beside the peers; ONLY=name for one'
 	@echo 'make docs         doc/ as HTML into build/doc'
 	@echo 'make man          the manual pages into build/man'
@@ -59,6 +61,9 @@ fuzz: venv
 		--dist load tests/fuzz -k 'not atheris'
 	HYPOTHESIS_PROFILE=default $(PYTHON) -m pytest -n 2 tests/property tests/unit
 	$(PYTHON) tests/fuzz/run.py --seconds $(or $(SECONDS),60)
+
+guest: venv
+	$(PYTHON) -m pytest tests/guest
 
 packages:
 	./packaging/debian/build

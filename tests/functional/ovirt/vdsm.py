@@ -39,23 +39,21 @@ KNOWN = {
 }
 
 
-class Vdsm:
-    """Speaks at the other end of a terminal that stands for the port.
+class Host:
+    """Speaks at the host's end of a port.
 
-    :param folder: where the port appears.
+    :param descriptor: of this end.
     :param version: the highest that this host knows.
     :ivar said: (name, fields) of all messages, in order.
     """
 
-    def __init__(self, folder, version=3, name='ovirt-guest-agent.0'):
+    def __init__(self, descriptor, version=3):
         self._version = version
         self._agreed = 0
         self._rest = b''
         self.said = []
-        self._host, self._guest = os.openpty()
-        tty.setraw(self._guest)
-        os.set_blocking(self._host, False)
-        (folder / name).symlink_to(os.ttyname(self._guest))
+        self._host = descriptor
+        os.set_blocking(descriptor, False)
 
     def connect(self):
         """Say what VDSM says when it has connected."""
@@ -109,4 +107,21 @@ class Vdsm:
     def close(self):
         """Go away, in the middle of whatever it was."""
         os.close(self._host)
+
+
+class Vdsm(Host):
+    """Speaks at the other end of a terminal that stands for the port.
+
+    :param folder: where the port appears.
+    """
+
+    def __init__(self, folder, version=3, name='ovirt-guest-agent.0'):
+        host, self._guest = os.openpty()
+        super().__init__(host, version)
+        tty.setraw(self._guest)
+        (folder / name).symlink_to(os.ttyname(self._guest))
+
+    def close(self):
+        """See the base class."""
+        super().close()
         os.close(self._guest)

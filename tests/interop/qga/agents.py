@@ -22,11 +22,14 @@ _numbers = itertools.count(1000000)
 
 
 class Client:
-    """One connection to an agent."""
+    """One connection to an agent.
 
-    def __init__(self, path: pathlib.Path) -> None:
+    :param seconds: for which an answer is waited for.
+    """
+
+    def __init__(self, path: pathlib.Path, seconds: float = 60) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(60)
+        self._socket.settimeout(seconds)
         self._socket.connect(str(path))
         self._read = b''
 
