@@ -5,6 +5,7 @@ pytest loads this before any test module, so what is refused here is refused for
 """
 
 import os
+import signal
 from collections.abc import Iterator
 
 import hypothesis
@@ -19,6 +20,9 @@ from tests import secrecy
 # are looked for by ``make fuzz`` and with HYPOTHESIS_PROFILE=default.
 hypothesis.settings.register_profile('same', derandomize=True, deadline=None)
 hypothesis.settings.load_profile(os.environ.get('HYPOTHESIS_PROFILE', 'same'))
+
+# Where the tests run in the background of a script, programs would not hear Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 imports.refuse('eventlet')
 backend.init_backend(backend.BackendType.THREADING)

@@ -205,8 +205,7 @@ class Catalogue:
         if name == 'sso':
             _add_command(package, 'guestagent-session')
             # Where the agent, which is not root, has the socket for it.
-            folder = 'd /run/guestagent-desktop 0755 guestagent guestagent -\n'
-            scripts.add_tmpfiles(package, folder)
+            scripts.add_tmpfiles(package, '/run/guestagent-desktop', 'guestagent')
         if (self.sources[distribution] / 'Makefile').exists():
             # What of it is not Python.
             package.installs = self.sources[distribution]

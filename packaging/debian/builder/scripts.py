@@ -22,11 +22,13 @@ def add_bytecode(package: deb.Package, folder: str) -> None:
     )
 
 
-def add_tmpfiles(package: deb.Package, text: str) -> None:
-    """Let systemd make folders in /run at each boot, and at the installation."""
+def add_tmpfiles(package: deb.Package, folder: str, owner: str) -> None:
+    """Let systemd make a folder in /run at each boot, and at the installation."""
     path = f'usr/lib/tmpfiles.d/{package.name}.conf'
-    package.files[path] = text
-    _add(package, 'postinst', 'tmpfiles', {'FILE': f'/{path}'})
+    package.files[path] = f'd {folder} 0755 {owner} {owner} -\n'
+    values = {'FILE': f'/{path}', 'FOLDER': folder}
+    _add(package, 'postinst', 'tmpfiles', values)
+    _add(package, 'postrm', 'tmpfiles', values)
 
 
 def add_goodbye(package: deb.Package) -> None:

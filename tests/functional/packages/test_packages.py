@@ -148,6 +148,7 @@ def test_what_an_installation_leaves(pristine: conftest.Installed) -> None:
         'guestagent-conductor.8.gz',
         'guestagent-conductor.conf.5.gz',
         'guestagent-hub.8.gz',
+        'guestagent-qga.8.gz',
         'guestagent.8.gz',
         'guestagent.conf.5.gz',
         'guestctl.1.gz',
@@ -194,7 +195,8 @@ def test_the_agent_serves_a_stock_client(
 
 
 _ASK = """
-guestagent-qga -m unix-listen -p /tmp/qga -t /tmp &
+state=$(mktemp -d)
+guestagent-qga -m unix-listen -p /tmp/qga -t "$state" &
 python3 - <<EOF
 import json, socket, time
 client = socket.socket(socket.AF_UNIX)
@@ -207,6 +209,7 @@ for name in 'guest-info', 'guest-get-osinfo':
 EOF
 kill $!
 wait $!
+rm -r "$state"
 """
 
 
