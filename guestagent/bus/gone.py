@@ -7,8 +7,10 @@ import collections
 import time
 from collections.abc import Callable
 
-#: For how long a queue counts as gone, in seconds, and how many are remembered.
-SECONDS = 60.0
+#: For how long a queue counts as gone, in seconds, and how many are remembered.  Not
+#: longer: after the broker's restart a client may call before its queue is there again,
+#: and would be told nothing for as long.
+SECONDS = 2.0
 LENGTH = 200
 
 
