@@ -114,7 +114,11 @@ def running(
             raise processes.Failed(f'it has ended\n{agent.tail()}')
         yield agent, path
     finally:
-        agent.stop()
+        if program == QEMU_GA:
+            # It may sleep over a SIGTERM: its loop is told to end, and not woken.
+            agent.kill()
+        else:
+            agent.stop()
 
 
 def connects(path: pathlib.Path) -> bool:
