@@ -39,7 +39,7 @@ require_extensions = true
 """
 
 #: There are no strangers on a bus that is ours.
-_PLAIN = '[seal]\nallow_plain = true\n'
+OPEN = '[seal]\nallow_plain = true\n'
 
 
 class Server:
@@ -251,7 +251,7 @@ class Bed:
                 extensions=','.join(extensions),
                 state=self._folder / f'{instance}.state',
             )
-            + (options or _PLAIN)
+            + (options or OPEN)
         )
         return [str(venv.program('guestagent')), '--config-file', str(config)]
 

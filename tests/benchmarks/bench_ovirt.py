@@ -35,7 +35,7 @@ AGAIN = {'applications': 30}
 
 def _options(folder: str) -> str:
     return (
-        f'enabled_channels = ovirt\n{bed._PLAIN}'
+        f'enabled_channels = ovirt\n{bed.OPEN}'
         f'[ovirt]\ndevice_prefix = {folder}/\n[desktop]\nfolder = {folder}/desktop\n'
         f'[sso]\nfolder = {folder}/sso\n'
     )

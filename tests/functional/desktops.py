@@ -90,14 +90,12 @@ class Connection(bus.Connection):
         return True
 
 
-class Systemd:
-    """Stands in for systemd, of which logind wants units: each job ends at once."""
+class Standin:
+    """Has a name on a bus, and takes the calls that are made of it, on a thread."""
 
-    def __init__(self, address: str) -> None:
-        self._bus = Connection(address)
-        self._bus.own(SYSTEMD)
-        self._jobs = 0
-        self._gone: set[str] = set()
+    def __init__(self, connection: bus.Connection, name: str) -> None:
+        self._bus = connection
+        self._bus.own(name)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
@@ -109,20 +107,34 @@ class Systemd:
 
     def _serve(self) -> None:
         while not self._ended.is_set():
-            message = self._bus.receive(0.1)
-            if message is None or message.kind != wire.CALL:
-                continue
-            if message.member in ('StartTransientUnit', 'StartUnit', 'StopUnit'):
-                self._run(message)
-            elif message.member == 'Abandon':
-                self._reply(message)
-                self._forget(_unit(message.path))
-            elif message.member == 'Get':
-                gone = _unit(message.path) in self._gone
-                state = wire.Variant('s', 'inactive' if gone else 'active')
-                self._reply(message, 'v', state)
-            else:
-                self._refuse(message)
+            message = self._bus.receive(0.05)
+            if message is not None and message.kind == wire.CALL:
+                self.take(message)
+
+    def take(self, message: wire.Message) -> None:
+        raise NotImplementedError
+
+
+class Systemd(Standin):
+    """Stands in for systemd, of which logind wants units: each job ends at once."""
+
+    def __init__(self, address: str) -> None:
+        self._jobs = 0
+        self._gone: set[str] = set()
+        super().__init__(Connection(address), SYSTEMD)
+
+    def take(self, message: wire.Message) -> None:
+        if message.member in ('StartTransientUnit', 'StartUnit', 'StopUnit'):
+            self._run(message)
+        elif message.member == 'Abandon':
+            self._reply(message)
+            self._forget(_unit(message.path))
+        elif message.member == 'Get':
+            gone = _unit(message.path) in self._gone
+            state = wire.Variant('s', 'inactive' if gone else 'active')
+            self._reply(message, 'v', state)
+        else:
+            self._refuse(message)
 
     def _run(self, message: wire.Message) -> None:
         self._jobs += 1

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -142,38 +141,25 @@ def test_who_comes_and_goes_is_told_as_it_happens(
     ]
 
 
-class Shell:
+class Shell(desktops.Standin):
     """Stands in for a desktop's shell, which shows what it is told."""
 
     def __init__(self, address: str) -> None:
-        self._bus = bus.Connection(address)
-        self._bus.own(NOTIFICATIONS)
         self.shown: list[tuple[str, str]] = []
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
+        super().__init__(bus.Connection(address), NOTIFICATIONS)
 
-    def close(self) -> None:
-        self._ended.set()
-        self._thread.join()
-        self._bus.close()
-
-    def _serve(self) -> None:
-        while not self._ended.is_set():
-            message = self._bus.receive(0.05)
-            if message is None or message.kind != wire.CALL:
-                continue
-            answer = wire.Message(wire.RETURN, destination=message.sender)
-            answer = answer._replace(reply_to=message.serial)
-            if message.member == 'GetCapabilities':
-                answer = answer._replace(signature='as', body=(['body-markup'],))
-            else:
-                title, text = message.body[3:5]
-                self.shown.append((title, text))
-                answer = answer._replace(signature='u', body=(1,))
-                if text == 'no':
-                    answer = answer._replace(kind=wire.ERROR, error='a.b', body=(7,))
-            self._bus.send(answer)
+    def take(self, message: wire.Message) -> None:
+        answer = wire.Message(wire.RETURN, destination=message.sender)
+        answer = answer._replace(reply_to=message.serial)
+        if message.member == 'GetCapabilities':
+            answer = answer._replace(signature='as', body=(['body-markup'],))
+        else:
+            title, text = message.body[3:5]
+            self.shown.append((title, text))
+            answer = answer._replace(signature='u', body=(1,))
+            if text == 'no':
+                answer = answer._replace(kind=wire.ERROR, error='a.b', body=(7,))
+        self._bus.send(answer)
 
 
 def tell_locked(address: str, locked: bool) -> None:
