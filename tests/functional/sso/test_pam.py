@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from guestagent_sso import handover, offer
 
-from tests.functional import pam
+from tests.functional.sso import pam
 
 pytestmark = [
     pytest.mark.functional,

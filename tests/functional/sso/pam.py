@@ -10,7 +10,7 @@ import subprocess
 import sys
 from typing import Any, NamedTuple
 
-SOURCE = pathlib.Path(__file__).parents[2] / 'extensions/sso'
+SOURCE = pathlib.Path(__file__).parents[3] / 'extensions/sso'
 
 #: pam_appl.h: what PAM returned, by the numbers that count here.
 SUCCESS, SERVICE_ERR, AUTH_ERR, CRED_UNAVAIL = 0, 3, 7, 15

@@ -16,7 +16,7 @@ from guestagent_sso import bus, extension, handover, logind
 
 from devstack import processes
 from guestagent import errors, testing
-from tests.functional import desktops, pam
+from tests.functional.sso import desktops, pam
 
 pytestmark = [pytest.mark.functional, desktops.NEEDED]
 
@@ -39,45 +39,28 @@ for message in iter(lambda: connection.receive(60), None):
 """
 
 
-@pytest.fixture(scope='module')
-def machine() -> Iterator[desktops.Desktop]:
-    with desktops.running() as running:
-        yield running
-
-
 @pytest.fixture
-def desktop(
-    machine: desktops.Desktop, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[desktops.Desktop]:
-    monkeypatch.setenv('DBUS_SYSTEM_BUS_ADDRESS', machine.address)
-    yield machine
-    machine.clear()
-
-
-@pytest.fixture
-def connection(desktop: desktops.Desktop) -> Iterator[bus.Connection]:
-    with contextlib.closing(bus.Connection(desktop.address)) as made:
+def connection(seat: desktops.Desktop) -> Iterator[bus.Connection]:
+    with contextlib.closing(bus.Connection(seat.address)) as made:
         yield made
 
 
 @pytest.fixture
-def sso(desktop: desktops.Desktop, tmp_path: pathlib.Path) -> Iterator[extension.Sso]:
+def sso(seat: desktops.Desktop, tmp_path: pathlib.Path) -> Iterator[extension.Sso]:
     options = {'folder': str(tmp_path / 'sso'), 'hold': 30}
     with testing.started(extension.Sso, options=options) as made:
         yield made
 
 
 @pytest.fixture
-def greeter(
-    desktop: desktops.Desktop,
-) -> Iterator[Callable[[int], subprocess.Popen[str]]]:
+def greeter(seat: desktops.Desktop) -> Iterator[Callable[[int], subprocess.Popen[str]]]:
     """``greeter(uid)``: a program of a user, which prints what it is told."""
     made: list[subprocess.Popen[str]] = []
     source = pathlib.Path(extension.__file__).parents[1]
 
     def start(uid: int) -> subprocess.Popen[str]:
         child = subprocess.Popen(
-            [sys.executable, '-S', '-c', GREETER, desktop.address, str(uid)],
+            [sys.executable, '-S', '-c', GREETER, seat.address, str(uid)],
             env={'PYTHONPATH': str(source)},
             cwd='/',
             stdout=subprocess.PIPE,
@@ -133,7 +116,7 @@ def read_token(child: subprocess.Popen[str]) -> str:
     reason='needs make, a C compiler and the headers of PAM',
 )
 def test_a_login_goes_through_the_greeter_and_pam(
-    desktop: desktops.Desktop,
+    seat: desktops.Desktop,
     sso: extension.Sso,
     greeter: Callable[[int], subprocess.Popen[str]],
     tmp_path: pathlib.Path,
@@ -141,7 +124,7 @@ def test_a_login_goes_through_the_greeter_and_pam(
 ) -> None:
     caplog.set_level('DEBUG')
     module = pam.build(tmp_path / 'build')
-    desktop.open(BIN, use='greeter')
+    seat.open(BIN, use='greeter')
     listening, other = greeter(BIN), greeter(DAEMON)
     login = Login(sso, user='daemon@example.org', password=PASSWORD)
     token = read_token(listening)
@@ -180,9 +163,9 @@ except bus.CallError as error:
 """
 
 
-def test_only_root_says_that_there_are_credentials(desktop: desktops.Desktop) -> None:
+def test_only_root_says_that_there_are_credentials(seat: desktops.Desktop) -> None:
     done = subprocess.run(
-        [sys.executable, '-S', '-c', OWN, desktop.address],
+        [sys.executable, '-S', '-c', OWN, seat.address],
         env={'PYTHONPATH': str(pathlib.Path(extension.__file__).parents[1])},
         stdout=subprocess.PIPE,
         text=True,
@@ -193,9 +176,9 @@ def test_only_root_says_that_there_are_credentials(desktop: desktops.Desktop) ->
 
 
 def test_nobody_takes_it_in_time(
-    desktop: desktops.Desktop, tmp_path: pathlib.Path
+    seat: desktops.Desktop, tmp_path: pathlib.Path
 ) -> None:
-    desktop.open(BIN, use='greeter')
+    seat.open(BIN, use='greeter')
     options = {'folder': str(tmp_path / 'sso'), 'hold': 0.2}
     with (
         testing.started(extension.Sso, options=options) as made,
@@ -206,16 +189,16 @@ def test_nobody_takes_it_in_time(
 
 
 def test_who_has_the_seat_decides(
-    desktop: desktops.Desktop,
+    seat: desktops.Desktop,
     sso: extension.Sso,
     greeter: Callable[[int], subprocess.Popen[str]],
 ) -> None:
-    def login(user: str, seat: str = 'seat0') -> None:
-        testing.call(sso, 'login', user=user, password=PASSWORD, seat=seat)
+    def login(user: str, where: str = 'seat0') -> None:
+        testing.call(sso, 'login', user=user, password=PASSWORD, seat=where)
 
     with pytest.raises(errors.GuestError, match='neither a greeter nor a session'):
         login('daemon')
-    desktop.open(DAEMON)
+    seat.open(DAEMON)
     with pytest.raises(errors.GuestError, match='seat0 is in use by another user'):
         login('bin')
     with pytest.raises(errors.GuestError, match='seat1 has neither'):
@@ -244,7 +227,7 @@ def _take(path: pathlib.Path, token: str) -> None:
 
 
 def test_sessions_are_listed_locked_and_ended(
-    desktop: desktops.Desktop, sso: extension.Sso, connection: bus.Connection
+    seat: desktops.Desktop, sso: extension.Sso, connection: bus.Connection
 ) -> None:
     def call(method: str, **arguments: Any) -> Any:
         return testing.call(sso, method, **arguments)
@@ -252,9 +235,9 @@ def test_sessions_are_listed_locked_and_ended(
     assert call('sessions') == []
     with pytest.raises(errors.GuestError, match='nobody is logged in at seat0'):
         call('lock')
-    waiting = desktop.open(BIN)
-    active = desktop.open(DAEMON)
-    remote = desktop.open(DAEMON, kind='tty', seat='')
+    waiting = seat.open(BIN)
+    active = seat.open(DAEMON)
+    remote = seat.open(DAEMON, kind='tty', seat='')
     listed = {one['id']: one for one in call('sessions')}
     assert listed[active.id] == {
         'id': active.id,

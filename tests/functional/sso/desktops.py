@@ -42,7 +42,7 @@ BUS = """<busconfig><type>system</type><listen>unix:path={socket}</listen>
 <include>{policy}</include></busconfig>
 """
 POLICY = (
-    pathlib.Path(__file__).parents[2]
+    pathlib.Path(__file__).parents[3]
     / 'extensions/sso/system/dbus-1/org.ovirt.vdsm.Credentials.conf'
 )
 

@@ -16,7 +16,7 @@ from guestagent_sso import bus, desktop, logind, members, wire
 
 from devstack import processes, stack
 from guestagent import client, errors, testing
-from tests.functional import desktops
+from tests.functional.sso import desktops
 
 pytestmark = [pytest.mark.functional, desktops.NEEDED]
 
@@ -28,21 +28,6 @@ SESSION_BUS = """<busconfig><type>session</type><listen>unix:path={socket}</list
 <allow send_destination="*"/><allow receive_sender="*"/></policy></busconfig>
 """
 NOTIFICATIONS = 'org.freedesktop.Notifications'
-
-
-@pytest.fixture(scope='module')
-def machine() -> Iterator[desktops.Desktop]:
-    with desktops.running() as running:
-        yield running
-
-
-@pytest.fixture
-def seat(
-    machine: desktops.Desktop, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[desktops.Desktop]:
-    monkeypatch.setenv('DBUS_SYSTEM_BUS_ADDRESS', machine.address)
-    yield machine
-    machine.clear()
 
 
 @pytest.fixture
