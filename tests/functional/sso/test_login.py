@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from guestagent_sso import bus, extension, handover, logind
@@ -226,21 +226,25 @@ def _take(path: pathlib.Path, token: str) -> None:
         assert client.recv(2000).startswith(b'1\0daemon@example.org\0')
 
 
-def test_sessions_are_listed_locked_and_ended(
-    seat: desktops.Desktop, sso: extension.Sso, connection: bus.Connection
-) -> None:
-    def call(method: str, **arguments: Any) -> Any:
-        return testing.call(sso, method, **arguments)
+class Sessions(NamedTuple):
+    """Three sessions: two have the seat in turn, and one has none."""
 
-    assert call('sessions') == []
-    with pytest.raises(errors.GuestError, match='nobody is logged in at seat0'):
-        call('lock')
-    waiting = seat.open(BIN)
-    active = seat.open(DAEMON)
-    remote = seat.open(DAEMON, kind='tty', seat='')
-    listed = {one['id']: one for one in call('sessions')}
-    assert listed[active.id] == {
-        'id': active.id,
+    waiting: desktops.Session
+    active: desktops.Session
+    remote: desktops.Session
+
+
+@pytest.fixture
+def sessions(seat: desktops.Desktop) -> Sessions:
+    return Sessions(
+        seat.open(BIN), seat.open(DAEMON), seat.open(DAEMON, kind='tty', seat='')
+    )
+
+
+def test_sessions_are_listed(sso: extension.Sso, sessions: Sessions) -> None:
+    listed = {one['id']: one for one in testing.call(sso, 'sessions')}
+    assert listed[sessions.active.id] == {
+        'id': sessions.active.id,
         'user': 'daemon',
         'uid': DAEMON,
         'seat': 'seat0',
@@ -250,11 +254,23 @@ def test_sessions_are_listed_locked_and_ended(
         'locked': False,
         'service': 'test',
     }
-    assert listed[waiting.id]['state'] == 'online'
-    assert listed[remote.id]['seat'] is None
-    active.hint(locked=True)
-    assert next(one for one in call('sessions') if one['id'] == active.id)['locked']
+    assert listed[sessions.waiting.id]['state'] == 'online'
+    assert listed[sessions.remote.id]['seat'] is None
+    sessions.active.hint(locked=True)
+    locked = [one['id'] for one in testing.call(sso, 'sessions') if one['locked']]
+    assert locked == [sessions.active.id]
 
+
+def test_where_nobody_is_logged_in(seat: desktops.Desktop, sso: extension.Sso) -> None:
+    assert testing.call(sso, 'sessions') == []
+    with pytest.raises(errors.GuestError, match='nobody is logged in at seat0'):
+        testing.call(sso, 'lock')
+
+
+def test_sessions_are_locked(
+    sso: extension.Sso, sessions: Sessions, connection: bus.Connection
+) -> None:
+    waiting, active, remote = sessions
     rule = "type='signal',interface='org.freedesktop.login1.Session'"
     connection.ask_driver('AddMatch', 's', rule)
     messages = iter(lambda: connection.receive(30), None)
@@ -270,26 +286,35 @@ def test_sessions_are_listed_locked_and_ended(
         ('unlock', {}, 'Unlock', [active]),
         ('unlock', {'session': remote.id}, 'Unlock', [remote]),
     ):
-        assert call(method, **arguments) == {'sessions': [one.id for one in asked]}
+        done = testing.call(sso, method, **arguments)
+        assert done == {'sessions': [one.id for one in asked]}
         for session in asked:
             assert next(heard) == (member, session.path)
 
     for arguments in ({'session': 'none'}, {'session': waiting.id, 'all': True}):
         with pytest.raises(errors.InvalidArgument, match='session'):
-            call('lock', **arguments)
-    with pytest.raises(errors.InvalidArgument, match='not both'):
-        call('log_off', session=waiting.id, user='bin')
-    with pytest.raises(errors.GuestError, match="'nobody' is not logged in"):
-        call('log_off', user='nobody')
+            testing.call(sso, 'lock', **arguments)
+
+
+def test_sessions_are_ended(sso: extension.Sso, sessions: Sessions) -> None:
+    waiting, active, remote = sessions
+
+    def log_off(**arguments: Any) -> Any:
+        return testing.call(sso, 'log_off', **arguments)
 
     def left() -> set[str]:
-        return {one['id'] for one in call('sessions') if one['state'] != 'closing'}
+        found = testing.call(sso, 'sessions')
+        return {one['id'] for one in found if one['state'] != 'closing'}
 
-    assert call('log_off') == {'sessions': [active.id]}
+    with pytest.raises(errors.InvalidArgument, match='not both'):
+        log_off(session=waiting.id, user='bin')
+    with pytest.raises(errors.GuestError, match="'nobody' is not logged in"):
+        log_off(user='nobody')
+    assert log_off() == {'sessions': [active.id]}
     processes.wait_for(lambda: left() == {waiting.id, remote.id}, 'it ends')
-    assert call('log_off', user='daemon') == {'sessions': [remote.id]}
+    assert log_off(user='daemon') == {'sessions': [remote.id]}
     processes.wait_for(lambda: left() == {waiting.id}, 'it ends')
-    assert call('log_off', session=waiting.id) == {'sessions': [waiting.id]}
+    assert log_off(session=waiting.id) == {'sessions': [waiting.id]}
     processes.wait_for(lambda: not left(), 'it ends')
 
 
