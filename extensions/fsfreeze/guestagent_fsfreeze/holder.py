@@ -84,7 +84,7 @@ class Holder:
     def _prepare(self, first: socket.socket) -> None:
         """Get all that is needed, and leave to go on."""
         self._order = order = _receive(first)
-        self._hooks = hooks.find(order['hooks'])
+        self._hooks = order['hooks']
         self._tell(hooks=self._hooks, hook_timeout=order['hook_timeout'])
         hooks.freeze(self._hooks, order['hook_timeout'])
         targets, affected = self._choose()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run the programs of a folder before the freeze and after the thaw.
+"""Run programs before the freeze and after the thaw.
 
 Each is called with ``freeze`` or ``thaw``, those of the thaw in the reverse order.
 """
@@ -10,7 +10,6 @@ import contextlib
 import os
 import select
 import signal
-import stat
 import subprocess
 import time
 from collections.abc import Iterable
@@ -25,32 +24,6 @@ _ENVIRONMENT = {
 
 class Failed(Exception):
     """A hook has failed; says which, and what it wrote."""
-
-
-def find(folder: str) -> list[str]:
-    """Return the programs of a folder by name; none if there is no such folder.
-
-    :raises Failed: others than root and this user could have put one there.
-    """
-    try:
-        names = sorted(os.listdir(folder))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise Failed(f'hooks: {folder}: {error.strerror}') from None
-    found = []
-    for name in names:
-        path = os.path.join(folder, name)
-        if name.startswith('.') or not os.access(path, os.X_OK) or os.path.isdir(path):
-            continue
-        about = os.stat(path)
-        if about.st_uid not in (0, os.geteuid()) or about.st_mode & _OTHERS:
-            raise Failed(f'hook {path} could be changed by others: it is not run')
-        found.append(path)
-    return found
-
-
-_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 def freeze(paths: Iterable[str], seconds: float) -> None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from guestagent import errors, extension
+from guestagent import errors, extension, hookfolder
 from guestagent_fsfreeze import calls, control, hooks, mounts, stack, state
 
 if TYPE_CHECKING:
@@ -52,15 +52,18 @@ class Session:
         :raises guestagent.errors.GuestError: nothing is frozen, as it should be.
         """
         conf = self._owner.conf
+        found = hookfolder.find(conf.hooks)
         order = {
             'mountpoints': points,
             'only': list(conf.only),
             'never': list(conf.never),
             'limit': limit,
-            'hooks': conf.hooks,
+            'hooks': found.programs,
             'hook_timeout': conf.hook_timeout,
         }
         try:
+            if found.refused:
+                raise errors.GuestError(found.refused[0])
             link = self._link = control.start(self._folder, order)
         except errors.GuestError:
             self.over.set()

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from guestagent import channel, errors
+from guestagent import channel, errors, hookfolder
 from guestagent_ovirt import conversation, port
 
 if TYPE_CHECKING:
@@ -92,14 +92,6 @@ class Ovirt(channel.Channel):
             old if os.path.exists(old) else os.path.join(self.conf.device_prefix, NAME)
         )
 
-    def _hooks(self, event: str) -> list[str]:
-        """Return the executables in an event's folder, by name."""
-        folder = os.path.join(self.conf.hooks, event)
-        try:
-            names = sorted(os.listdir(folder))
-        except FileNotFoundError:
-            return []
-        paths = [os.path.join(folder, name) for name in names]
-        return [
-            path for path in paths if os.path.isfile(path) and os.access(path, os.X_OK)
-        ]
+    def _hooks(self, event: str) -> hookfolder.Found:
+        """Return the programs in an event's folder."""
+        return hookfolder.find(os.path.join(self.conf.hooks, event))

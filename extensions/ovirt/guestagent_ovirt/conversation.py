@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from guestagent import errors, logs
+from guestagent import errors, hookfolder, logs
 from guestagent_ovirt import commands, facts, lines, negotiation
 
 LOG = logging.getLogger(__name__)
@@ -70,7 +70,8 @@ class Conversation:
 
     :param options: the section ``[ovirt]``.
     :param send: takes a line; it must not wait.
-    :param list_hooks: returns the programs of an event, in their order.
+    :param list_hooks: returns the programs of an event, in their order, and what is
+        not run.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class Conversation:
         send: Callable[[bytes], None],
         ask: Ask,
         later: Later,
-        list_hooks: Callable[[str], Sequence[str]],
+        list_hooks: Callable[[str], hookfolder.Found],
     ) -> None:
         self._options = options
         self._send = send
@@ -243,8 +244,10 @@ class Conversation:
     def _run_hooks(self, fields: Mapping[str, Any]) -> None:
         """Run the programs of an event, one after the other; then say how it went."""
         kind, reply = commands.event(fields), fields.get('reply_id')
-        waiting = list(self._list_hooks(kind))
-        failed: list[str] = []
+        found = self._list_hooks(kind)
+        waiting, failed = list(found.programs), list(found.refused)
+        for refusal in failed:
+            self._complain(refusal, '%s', refusal)
 
         def go_on(result: Any = None, error: BaseException | None = None) -> None:
             if error is not None or (result and result['exit_code'] != 0):

@@ -39,6 +39,7 @@ def make(memory, tmp_path, guestagent_host):
 def hook(tmp_path, name, text):
     folder = tmp_path / 'hooks'
     folder.mkdir(exist_ok=True)
+    folder.chmod(0o755)  # whatever the umask
     path = folder / name
     path.write_text(f'#!/bin/sh\n{text}\n')
     path.chmod(0o755)

@@ -35,7 +35,7 @@ from guestagent_fsfreeze import control
 
 link = control.start('/run/fsfreeze', {
     'mountpoints': None, 'only': ['/mnt/disk'], 'never': [], 'limit': 2,
-    'hooks': '/none', 'hook_timeout': 1,
+    'hooks': [], 'hook_timeout': 1,
 })
 while True:
     if link.receive()['state'] == 'freezing':

@@ -44,9 +44,11 @@ def guest(agent, ports, tmp_path):
 def hook(tmp_path, event, name, text):
     folder = tmp_path / event
     folder.mkdir(exist_ok=True)
+    folder.chmod(0o755)  # whatever the umask
     path = folder / name
     path.write_text(f'#!/bin/sh\n{text}\n')
     path.chmod(0o755)
+    return path
 
 
 @pytest.mark.parametrize('version', [0, 3])
@@ -93,6 +95,11 @@ def test_hooks_bad_lines_and_a_host_that_goes(guest, ports, tmp_path):
     host.send('lifecycle-event', type='after_migration', reply_id='two', failure=True)
     assert host.wait('completion', before) == {'reply_id': 'two', 'done': False}
     child.wait_line('10_bad failed: exit code 1: no space')
+    before = len(host.said)
+    hook(tmp_path, 'before_hibernation', '10_open', 'exit 0').chmod(0o777)
+    host.send('lifecycle-event', type='before_hibernation', reply_id='three')
+    assert host.wait('completion', before) == {'reply_id': 'three', 'done': False}
+    child.wait_line('hook .*/10_open could be changed by others: it is not run')
 
     host.write(b'x' * (vdsm.lines.LINE_MAX + 10))
     host.write(b'\ngarbage\n[]\n{"__name__": 3}\n')

@@ -10,7 +10,7 @@ import types
 import pytest
 from guestagent_ovirt import conf, conversation, port
 
-from guestagent import errors
+from guestagent import errors, hookfolder
 from guestagent import loop as loops
 
 FACTS = {
@@ -81,7 +81,7 @@ START = [
 class Bench:
     """A conversation whose time and guest the test moves."""
 
-    def __init__(self, hooks=()):
+    def __init__(self, hooks=(), refused=()):
         self.now = 0.0
         self.sent = []
         self.asked = []
@@ -93,7 +93,11 @@ class Bench:
             **{option.dest: option.default for option in conf.OPTIONS}
         )
         self.talk = conversation.Conversation(
-            options, self._send, self._ask, self._later, lambda event: list(hooks)
+            options,
+            self._send,
+            self._ask,
+            self._later,
+            lambda event: hookfolder.Found([*hooks], [*refused]),
         )
 
     def _send(self, line):
@@ -322,6 +326,18 @@ def test_the_answer_to_an_event_is_honest(hooks, done):
         [hook] for hook in hooks
     ]
     assert bench.host('lifecycle-event', type='__init__', reply_id='id-2') == []
+
+
+def test_a_hook_that_is_not_run_makes_the_answer_no_and_the_others_run(caplog):
+    bench = Bench(['/h/good'], ['hook /h/open could be changed by others'])
+    bench.host('api-version', apiVersion=3)
+
+    for reply in ('id-1', 'id-2'):
+        said = bench.host('lifecycle-event', type='after_migration', reply_id=reply)
+        assert said[-1][1:] == ('completion', {'reply_id': reply, 'done': False})
+
+    assert ('exec', 'run', {'argv': ['/h/good'], 'timeout': 8}) in bench.asked
+    assert caplog.text.count('hook /h/open could be changed by others') == 1
 
 
 def test_the_number_of_processors_is_told_when_it_is_to_change(bench):
