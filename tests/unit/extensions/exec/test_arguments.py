@@ -12,10 +12,7 @@ from guestagent_exec import launch, program
 
 from guestagent import errors, extension
 from guestagent.agent import registry
-
-ROOT_ONLY = pytest.mark.skipif(
-    os.geteuid() != 0, reason='only root can run commands as others'
-)
+from tests.unit.extensions.exec import bed
 
 
 @pytest.fixture
@@ -169,7 +166,7 @@ def test_arguments_may_hold_bytes_that_are_no_text(run):
     assert run(argv=['printf', '%s', 'a\udcff'])['stdout'] == 'Yf8='
 
 
-@ROOT_ONLY
+@bed.ROOT_ONLY
 @pytest.mark.parametrize('by', ['name', 'number'])
 def test_another_user_with_its_groups_and_home(run, by):
     nobody = pwd.getpwnam('nobody')

@@ -18,9 +18,7 @@ from guestagent_exec import run as runs
 from guestagent_exec import session
 
 from guestagent import errors, extension
-
-#: Longer than any test may take: what sleeps so long must have been killed.
-LONG = 600
+from tests.unit.extensions.exec import bed
 
 
 @pytest.fixture
@@ -31,22 +29,6 @@ def made(make):
 @pytest.fixture
 def run(made):
     return lambda **arguments: made.run(extension.Context(), **arguments)
-
-
-def wait_for(condition, seconds=10):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, 'it did not come about'
-        time.sleep(0.01)
-
-
-def runs_still(process):
-    """Whether a process runs; a zombie whose parent is slow does not."""
-    try:
-        stat = pathlib.Path(f'/proc/{process}/stat').read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return stat.rpartition(')')[2].split()[0] not in 'ZX'
 
 
 def children():
@@ -66,11 +48,6 @@ def foreign():
     before = children()
     yield before
     assert children() <= before
-
-
-def idle():
-    """Whether the thread that looks after programs has ended."""
-    return all(thread.name != 'exec' for thread in threading.enumerate())
 
 
 def descriptors():
@@ -198,16 +175,16 @@ def test_a_flood_is_cut_and_ended_with_flat_memory(run):
 
 
 STUBBORN = (
-    f'sleep {LONG} & echo $!; sleep {LONG}',
+    f'sleep {bed.LONG} & echo $!; sleep {bed.LONG}',
     # In a group of its own, as timeout makes one.
-    f'timeout {LONG} sleep {LONG} & echo $!; wait',
-    f'set -m; sleep {LONG} & echo $!; wait',
+    f'timeout {bed.LONG} sleep {bed.LONG} & echo $!; wait',
+    f'set -m; sleep {bed.LONG} & echo $!; wait',
     # Without a pipe that would tell of its end.
-    f'sleep {LONG} >/dev/null 2>&1 & echo $!; exec 1>&- 2>&-; sleep {LONG}',
+    f'sleep {bed.LONG} >/dev/null 2>&1 & echo $!; exec 1>&- 2>&-; sleep {bed.LONG}',
     # Those that do not listen: all, or only the grandchild.
-    f'trap "" TERM; sleep {LONG} & echo $!; sleep {LONG}; sleep {LONG}',
-    f'sh -c "trap \\"\\" TERM; echo \\$\\$; sleep {LONG}" & wait',
-    f'sh -c "trap \\"\\" TERM; echo \\$\\$; exec 1>&- 2>&-; sleep {LONG}" & wait',
+    f'trap "" TERM; sleep {bed.LONG} & echo $!; sleep {bed.LONG}; sleep {bed.LONG}',
+    f'sh -c "trap \\"\\" TERM; echo \\$\\$; sleep {bed.LONG}" & wait',
+    f'sh -c "trap \\"\\" TERM; echo \\$\\$; exec 1>&- 2>&-; sleep {bed.LONG}" & wait',
 )
 
 
@@ -218,12 +195,13 @@ def test_all_that_it_started_ends_when_its_time_is_over(run):
     for shell, result in zip(STUBBORN, results, strict=True):
         assert result['timed_out'], shell
         assert result['seconds'] < 30, shell
-        assert not runs_still(int(result['stdout'])), shell
+        assert not bed.runs_still(int(result['stdout'])), shell
 
 
 def test_it_may_say_goodbye_when_told_to_end(run):
     result = run(
-        shell=f'trap "echo bye; exit 3" TERM; echo hi; sleep {LONG} & wait', timeout=1.5
+        shell=f'trap "echo bye; exit 3" TERM; echo hi; sleep {bed.LONG} & wait',
+        timeout=1.5,
     )
 
     assert result['timed_out']
@@ -232,35 +210,35 @@ def test_it_may_say_goodbye_when_told_to_end(run):
 
 
 def test_a_process_left_behind_holds_the_call_up_only_briefly(run):
-    result = run(shell=f'sleep {LONG} & echo $!', timeout=LONG)
+    result = run(shell=f'sleep {bed.LONG} & echo $!', timeout=bed.LONG)
 
     left = int(result['stdout'])
     try:
         assert result['exit_code'] == 0
         assert result['detached']
-        assert runs_still(left)
+        assert bed.runs_still(left)
         assert result['seconds'] < 30
     finally:
         os.kill(left, signal.SIGKILL)
 
 
 def test_a_daemon_with_its_own_outputs_is_not_waited_for(run, monkeypatch):
-    monkeypatch.setattr(runs, 'DRAIN_SECONDS', LONG)
+    monkeypatch.setattr(runs, 'DRAIN_SECONDS', bed.LONG)
 
-    result = run(shell=f'sleep {LONG} >/dev/null 2>&1 & echo $!')
+    result = run(shell=f'sleep {bed.LONG} >/dev/null 2>&1 & echo $!')
 
     left = int(result['stdout'])
     try:
         assert not result['detached']
-        assert runs_still(left)
-        assert result['seconds'] < LONG / 2
+        assert bed.runs_still(left)
+        assert result['seconds'] < bed.LONG / 2
     finally:
         os.kill(left, signal.SIGKILL)
 
 
 def test_who_left_the_session_is_left_alone(run):
     result = run(
-        shell=f'setsid sh -c "echo \\$\\$; exec sleep {LONG}" & sleep {LONG}',
+        shell=f'setsid sh -c "echo \\$\\$; exec sleep {bed.LONG}" & sleep {bed.LONG}',
         timeout=1.5,
     )
 
@@ -268,7 +246,7 @@ def test_who_left_the_session_is_left_alone(run):
     try:
         assert result['timed_out']
         assert result['detached']
-        assert runs_still(left)
+        assert bed.runs_still(left)
     finally:
         os.kill(left, signal.SIGKILL)
 
@@ -280,39 +258,39 @@ def test_cancel_ends_all_of_it_and_is_raised(made, tmp_path):
         call = pool.submit(
             made.run,
             context,
-            timeout=LONG,
+            timeout=bed.LONG,
             shell=(
-                f'sleep {LONG} & echo $! >{started}.new; '
+                f'sleep {bed.LONG} & echo $! >{started}.new; '
                 f'mv {started}.new {started}; wait'
             ),
         )
-        wait_for(started.exists)
+        bed.wait_for(started.exists)
         context.cancel(errors.Cancelled('somebody changed his mind'))
 
         with pytest.raises(errors.Cancelled, match='changed his mind'):
             call.result(10)
-    assert not runs_still(int(started.read_text()))
+    assert not bed.runs_still(int(started.read_text()))
 
 
 def test_cancel_ends_what_was_left_behind_too(made, tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, 'DRAIN_SECONDS', LONG)
+    monkeypatch.setattr(runs, 'DRAIN_SECONDS', bed.LONG)
     started = tmp_path / 'started'
     context = extension.Context()
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         call = pool.submit(
             made.run,
             context,
-            timeout=LONG,
+            timeout=bed.LONG,
             shell=(
-                f'sleep {LONG} & echo $! >{started}.new; mv {started}.new {started}'
+                f'sleep {bed.LONG} & echo $! >{started}.new; mv {started}.new {started}'
             ),
         )
-        wait_for(started.exists)
+        bed.wait_for(started.exists)
         context.cancel(errors.Cancelled('not wanted'))
 
         with pytest.raises(errors.Cancelled):
             call.result(10)
-    assert not runs_still(int(started.read_text()))
+    assert not bed.runs_still(int(started.read_text()))
 
 
 def test_what_is_cancelled_already_is_not_started(made, tmp_path):
@@ -339,7 +317,7 @@ def test_cancel_after_the_end_does_nothing(made, tmp_path):
 def test_the_deadline_of_the_caller_counts_as_well(made):
     context = extension.Context(deadline=time.monotonic() + 0.3)
 
-    result = made.run(context, argv=['sleep', str(LONG)])
+    result = made.run(context, argv=['sleep', str(bed.LONG)])
 
     assert result['timed_out']
 
@@ -350,21 +328,21 @@ def test_stop_kills_without_the_usual_grace(make, foreign):
         call = pool.submit(
             made.run,
             extension.Context(),
-            timeout=LONG,
-            shell=f'trap "" TERM; sleep {LONG}',
+            timeout=bed.LONG,
+            shell=f'trap "" TERM; sleep {bed.LONG}',
         )
-        wait_for(lambda: children() - foreign)
+        bed.wait_for(lambda: children() - foreign)
         made.stop()
 
         with pytest.raises(errors.Interrupted):
             call.result(10)
     with pytest.raises(errors.Interrupted):
-        made.run(extension.Context(), argv=['sleep', str(LONG)])
+        made.run(extension.Context(), argv=['sleep', str(bed.LONG)])
 
 
 def test_many_at_once_leave_nothing_behind(run):
     run(argv=['true'])
-    wait_for(idle)
+    bed.wait_for(lambda: not bed.engine_threads())
     before = descriptors(), threading.active_count()
 
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
@@ -374,8 +352,8 @@ def test_many_at_once_leave_nothing_behind(run):
 
     assert [result['exit_code'] for result in results] == list(range(100))
     assert [result['stdout'] for result in results] == [str(n) for n in range(100)]
-    wait_for(idle)
-    wait_for(lambda: descriptors() <= before[0])
+    bed.wait_for(lambda: not bed.engine_threads())
+    bed.wait_for(lambda: descriptors() <= before[0])
     assert threading.active_count() <= before[1]
 
 
@@ -386,7 +364,7 @@ def test_a_kernel_that_tells_no_exits_is_asked(run, monkeypatch):
     monkeypatch.setattr(os, 'pidfd_open', refuse)
 
     assert run(shell='exec 1>&- 2>&-; sleep 0.1; exit 4', timeout=30)['exit_code'] == 4
-    assert run(argv=['sleep', str(LONG)], timeout=0.2)['timed_out']
+    assert run(argv=['sleep', str(bed.LONG)], timeout=0.2)['timed_out']
 
 
 def test_what_cannot_be_killed_is_given_up(run, monkeypatch):
@@ -396,8 +374,8 @@ def test_what_cannot_be_killed_is_given_up(run, monkeypatch):
         patch.setattr(session, 'kill', lambda *kill: tried.append(kill))
         before = descriptors()
         with pytest.raises(errors.GuestError, match='does not end even by SIGKILL'):
-            run(argv=['sleep', str(LONG)], timeout=0.1)
-        wait_for(lambda: descriptors() <= before)
+            run(argv=['sleep', str(bed.LONG)], timeout=0.1)
+        bed.wait_for(lambda: descriptors() <= before)
 
     process = tried[0][0]
     assert [number for _, number in tried[:2]] == [signal.SIGTERM, signal.SIGKILL]
