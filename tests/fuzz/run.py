@@ -18,11 +18,13 @@ import pathlib
 import sys
 import tempfile
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-Target = Callable[[bytes], None]
+if TYPE_CHECKING:
+    from tests.fuzz import registry
 
 #: How large an input is at most, in bytes.
 SIZE = 4096
@@ -42,24 +44,24 @@ def main() -> int:
 
     # Once for all: it is most of a short run.
     with atheris.instrument_imports(include=['guestagent', 'json']):
-        from tests.fuzz import targets
+        from tests.fuzz import registry
+
+        targets = registry.load()
 
     options.found.mkdir(parents=True, exist_ok=True)
-    names = options.name or list(targets.TARGETS)
-    failed = [name for name in names if not _run(name, options)]
+    names = options.name or list(targets)
+    failed = [name for name in names if not _run(name, targets[name], options)]
     return 1 if failed else 0
 
 
-def _run(name: str, options: argparse.Namespace) -> bool:
-    from tests.fuzz import targets
-
+def _run(name: str, target: registry.Target, options: argparse.Namespace) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         work = pathlib.Path(folder)
         seeds = work / 'seeds'
         seeds.mkdir()
-        for number, data in enumerate(targets.inputs(name)):
+        for number, data in enumerate(target.inputs()):
             (seeds / f'seed-{number}').write_bytes(data)
-        new = targets.CORPUS / name if options.keep else work / 'new'
+        new = target.corpus if options.keep else work / 'new'
         new.mkdir(parents=True, exist_ok=True)
         found = options.found / name
         flags = [f'-max_len={SIZE}', f'-artifact_prefix={found}-']
@@ -69,15 +71,15 @@ def _run(name: str, options: argparse.Namespace) -> bool:
             flags += [f'-max_total_time={options.seconds}']
         log = work / 'log'
         arguments = [*flags, str(new), str(seeds)]
-        target = _keep(targets.TARGETS[name].function, found)
-        good = _fork(log, lambda: _fuzz(target, arguments))
+        function = _keep(target.function, found)
+        good = _fork(log, lambda: _fuzz(function, arguments))
         print(f'{name}: {"no promise was broken" if good else "FAILED"}', flush=True)
         if not good:
             print(log.read_text(errors='replace')[-4000:], flush=True)
     return good
 
 
-def _keep(function: Target, found: pathlib.Path) -> Target:
+def _keep(function: registry.Function, found: pathlib.Path) -> registry.Function:
     """Return a target that writes down what it fails on: libFuzzer does not always."""
 
     def run(data: bytes) -> None:
@@ -103,7 +105,7 @@ def _fork(log: pathlib.Path, function: Callable[[], None]) -> bool:
         os._exit(1)  # Not reached: libFuzzer ends the process.
 
 
-def _fuzz(function: Target, arguments: list[str]) -> None:
+def _fuzz(function: registry.Function, arguments: list[str]) -> None:
     import atheris
 
     atheris.Setup([sys.argv[0], *arguments], function)

@@ -13,25 +13,26 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from tests.fuzz import mutations, targets
+from tests.fuzz import mutations, registry
 
 #: In all, of which each target gets its part, and how many hypothesis asks for at once.
 INPUTS = int(os.environ.get('FUZZ_INPUTS', '20000'))
 BATCH = 100
 
-ROUNDS = max(1, INPUTS // len(targets.TARGETS) // BATCH)
+TARGETS = registry.load()
+ROUNDS = max(1, INPUTS // len(TARGETS) // BATCH)
 
 
-@pytest.mark.parametrize('name', targets.TARGETS)
+@pytest.mark.parametrize('name', TARGETS)
 def test_what_is_kept_keeps_the_promises(name: str) -> None:
-    for data in targets.inputs(name):
-        targets.TARGETS[name].function(data)
+    for data in TARGETS[name].inputs():
+        TARGETS[name].function(data)
 
 
 @pytest.mark.timeout(180 + INPUTS // 100)
-@pytest.mark.parametrize('name', targets.TARGETS)
+@pytest.mark.parametrize('name', TARGETS)
 def test_hostile_input_keeps_the_promises(name: str) -> None:
-    seeds, function = targets.inputs(name), targets.TARGETS[name].function
+    seeds, function = TARGETS[name].inputs(), TARGETS[name].function
 
     @hypothesis.settings(max_examples=ROUNDS, deadline=None, database=None)
     @hypothesis.given(st.binary(max_size=300), st.integers(0))
@@ -59,4 +60,4 @@ def test_atheris_finds_nothing_in_a_moment(tmp_path: pathlib.Path) -> None:
         env={**os.environ, 'PYTHONHASHSEED': '0'},
     )
     assert done.returncode == 0, done.stdout + done.stderr[-5000:]
-    assert done.stdout.count('no promise was broken') == len(targets.TARGETS)
+    assert done.stdout.count('no promise was broken') == len(TARGETS)
