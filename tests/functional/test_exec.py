@@ -242,8 +242,15 @@ def test_a_reader_of_ours_that_goes_ends_the_program(bed):
 
 
 def test_an_isolated_process_stays_while_a_program_has_something_to_say(bed):
-    started = bed.ask('spawn', shell='read x; echo late', keep_stdin=True)
+    ended = bed.ask('spawn', argv=['sleep', '600'])
+    bed.ask('signal', handle=ended['handle'], signal='KILL')
+    bed.wait_gone()
     time.sleep(2.5)  # the process would be idle after one
+    assert bed.ask('status', handle=ended['pid'])['signal_name'] == 'SIGKILL'
+
+    started = bed.ask('spawn', shell='read x; echo late', keep_stdin=True)
+    bed.ask('forget', handle=ended['handle'])
+    time.sleep(2.5)
     assert bed.ask('status', handle=started['pid'])['running']
     bed.ask('write', handle=started['handle'], close=True)
     processes.wait_for(

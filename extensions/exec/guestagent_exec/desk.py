@@ -132,7 +132,7 @@ class Desk:
                 ),
             )
             parts = {name: found.part(name, at, most) for name, at in offsets.items()}
-            return {**parts, 'status': found.status()} if status else parts
+            return {**parts, 'status': found.tell()} if status else parts
 
     def write(
         self,
@@ -187,11 +187,11 @@ class Desk:
             self._waits.wait(
                 context, found.run, seconds, self._conf.max_waiting, lambda: False
             )
-        return found.status()
+        return found.tell()
 
     def status(self, context: extension.Context, handle: str | int) -> dict[str, Any]:
         """Return how it stands with a program."""
-        return self.programs.find(context.owner, handle).status()
+        return self.programs.find(context.owner, handle).tell()
 
     def list(self, context: extension.Context) -> builtins.list[dict[str, Any]]:
         """Return how it stands with each program of a caller."""
@@ -237,7 +237,7 @@ class Desk:
         return True
 
     def busy(self) -> bool:
-        """Whether a program runs, or has said what nobody has heard."""
+        """Whether a program runs, or is known although it has ended."""
         return self.programs.busy() or any(
             not run.over for run in self._engine.current()
         )

@@ -300,7 +300,7 @@ class Exec(extension.Extension):
             self._made.stop(STOP_SECONDS)
 
     def busy(self) -> bool:
-        """Whether a program runs, or has said what nobody has heard."""
+        """Whether a program runs, or is known although it has ended."""
         return self._made is not None and self._made.busy()
 
     def interrupted(self, method: str, command_id: str) -> None:

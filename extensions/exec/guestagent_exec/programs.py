@@ -32,7 +32,7 @@ class Program:
 
     :param about: what a status says of it that does not change.
     :ivar owner: whose it is, and who alone may use it.
-    :ivar told: somebody knows that it has ended.
+    :ivar told: who asked how it stands with it knows that it has ended.
     """
 
     __slots__ = ('_about', 'handle', 'owner', 'run', 'told')
@@ -49,7 +49,6 @@ class Program:
         run = self.run
         with run.changed:
             run.look()
-            self.told = self.told or run.over
             ended = run.over and run.error is None
             how = ending.describe(run.code if ended else 0)
             if not ended:
@@ -70,6 +69,13 @@ class Program:
                 },
                 **self._about,
             }
+
+    def tell(self) -> dict[str, Any]:
+        """Return the status to somebody who asks for it."""
+        with self.run.changed:
+            status = self.status()
+            self.told = self.told or self.run.over
+            return status
 
     def part(self, name: str, offset: int, count: int) -> dict[str, Any]:
         """Return a part of a stream: ``{data, offset, next, total, eof, lost}``."""
@@ -166,8 +172,8 @@ class Programs:
         )
 
     def busy(self) -> bool:
-        """Whether one runs, or has something to say that nobody has heard."""
-        return any(not one.run.over or not one.told or one.run.unread for one in self)
+        """Whether one is known: it runs, or has ended not long ago."""
+        return any(True for _ in self)
 
 
 class Waits:

@@ -118,6 +118,7 @@ class Child:
             and kind.busy is extension.Extension.busy
         )
         self._holds = False
+        self._telling = threading.Lock()
         self._line_max = stdio.LINE_MAX
         #: What is the agent's own, as it says.
         self.own_paths: list[str] = []
@@ -334,18 +335,21 @@ class Child:
         """Tell the agent of its health, and whether it is busy, where these changed."""
         if self._started is None or self._silent:
             return
-        try:
-            holds = bool(self._started.busy())
-            health = str(self._started.health())
-        except Exception as error:
-            LOG.exception('busy() or health() failed')
-            holds, health = False, f'busy() or health() failed: {error}'
-        if holds != self._holds:
-            self._holds = holds
-            self.send({'type': 'busy', 'busy': holds})
-        if health != self._health:
-            self._health = health
-            self.send({'type': 'health', 'text': health})
+        # One after the other: the agent would believe who has looked before and tells
+        # later, and end the process with what it holds.
+        with self._telling:
+            try:
+                holds = bool(self._started.busy())
+                health = str(self._started.health())
+            except Exception as error:
+                LOG.exception('busy() or health() failed')
+                holds, health = False, f'busy() or health() failed: {error}'
+            if holds != self._holds:
+                self._holds = holds
+                self.send({'type': 'busy', 'busy': holds})
+            if health != self._health:
+                self._health = health
+                self.send({'type': 'health', 'text': health})
 
 
 class _Asked:

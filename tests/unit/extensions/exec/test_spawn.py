@@ -69,8 +69,6 @@ def test_what_is_said_of_a_program_from_start_to_end(guest):
         'caller': 'me',
     }
     assert here.list() == [here.status(started['handle'])]
-    # Nobody has read what it wrote.
-    assert here.made.busy()
     polled = here.poll(started['handle'])
     assert polled['status']['exit_code'] == 7
     assert polled['stdout'] == {
@@ -82,8 +80,9 @@ def test_what_is_said_of_a_program_from_start_to_end(guest):
         'lost': 0,
     }
     assert base64.b64decode(polled['stderr']['data']) == b'err\n'
-    assert not here.made.busy()
+    assert here.made.busy()
     assert here.forget(started['handle']) == {'forgotten': True}
+    assert not here.made.busy()
     assert here.forget(started['handle']) == {'forgotten': False}
     assert here.list() == []
     bed.wait_for(lambda: not bed.engine_threads())
