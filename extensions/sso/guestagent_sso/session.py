@@ -62,6 +62,8 @@ class Agent:
         """
         while True:
             self._connect()
+            # Also what came while an answer of the bus was awaited.
+            self._listen()
             poll = select.poll()
             poll.register(self._bus, select.POLLIN)
             wait: float | None = None
@@ -70,7 +72,6 @@ class Agent:
             else:
                 wait = max(0.0, self._retry - time.monotonic()) * 1000 + 1
             ready = {fd for fd, _events in poll.poll(wait)}
-            self._listen()
             if self._agent is not None and self._agent.fileno() in ready:
                 self._read(self._agent)
 
