@@ -214,7 +214,7 @@ def test_an_agent_of_the_session_acts_in_it(
         assert made._members is not None
         known = made._members._members
         processes.wait_for(
-            lambda: [one for one in known.values() if one.session == mine.id],
+            lambda: [one for one in list(known.values()) if one.session == mine.id],
             'the agent is let in',
         )
         assert notify('1 < 2 & 3', title='<T>') == {'session': mine.id}

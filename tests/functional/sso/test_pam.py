@@ -79,8 +79,8 @@ def test_the_next_module_gets_user_and_password_once(
     module: pathlib.Path, offering: Offering, tmp_path: pathlib.Path
 ) -> None:
     given = offer.Offer('alice@example.org', PASSWORD, 'seat0')
-    path = offering(given).path
-    words = (module, f'socket={path}', given.token)
+    offered = offering(given)
+    words = (module, f'socket={offered.path}', given.token)
     first = pam.authenticate(tmp_path / 'first', *words)
     assert first.code == pam.SUCCESS
     assert first.prompts == ['Token?']
@@ -89,7 +89,8 @@ def test_the_next_module_gets_user_and_password_once(
     # A second use.
     second = pam.authenticate(tmp_path / 'second', *words)
     assert (second.code, second.given) == (pam.CRED_UNAVAIL, None)
-    assert not path.exists()
+    assert offered.end() is True
+    assert not offered.path.exists()
 
 
 def test_a_domain_is_dropped_where_there_is_a_local_user(
