@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -29,10 +30,18 @@ def _run(guest: Any, *words: str) -> Any:
 
 def _log_in(guest: Any, password: str) -> str:
     """Log in as root over TCP; return what the server says to that."""
-    with socket.create_connection(('127.0.0.1', guest.port)) as connection:
-        data = password.encode()
-        connection.sendall(b'*2\r\n$4\r\nAUTH\r\n$%d\r\n%s\r\n' % (len(data), data))
-        return connection.recv(4096).decode()
+    with _connect(guest) as connection:
+        return _authenticate(connection, password)
+
+
+def _connect(guest: Any) -> socket.socket:
+    return socket.create_connection(('127.0.0.1', guest.port), timeout=60)
+
+
+def _authenticate(connection: socket.socket, password: str) -> str:
+    data = password.encode()
+    connection.sendall(b'*2\r\n$4\r\nAUTH\r\n$%d\r\n%s\r\n' % (len(data), data))
+    return connection.recv(4096).decode()
 
 
 def _fill(guest: Any, count: int) -> None:
@@ -94,7 +103,17 @@ def test_root_opens_and_closes_the_server(new_redis: NewRedis) -> None:
     guest.call('server_restart')
     assert guest.call('status')['state'] == 'healthy'
 
-    guest.call('root_disable')
+    with _connect(guest) as root, socket.socket(socket.AF_UNIX) as other:
+        assert _authenticate(root, PASSWORD) == '+OK\r\n'
+        # As a backup that begins: it has not said yet who it is.
+        other.connect(str(guest.made.engine.socket))
+        processes.wait_for(
+            lambda: 'cmd=NULL user=default' in _run(guest, 'CLIENT', 'LIST'), 'both'
+        )
+        guest.call('root_disable')
+        assert root.recv(4096) == b''
+        other.sendall(b'PING\r\n')
+        assert other.recv(4096).startswith(b'-NOAUTH')
     assert guest.call('root_status') == {'enabled': False}
     assert _log_in(guest, PASSWORD).startswith('-WRONGPASS')
     assert PASSWORD not in (guest.folder / 'log' / 'redis.log').read_text()
@@ -228,7 +247,10 @@ def test_a_snapshot_has_all(new_redis: NewRedis) -> None:
     guest = new_redis()
     _fill(guest, 50)
     guest.made.engine.lock_writes()()
-    os.kill(guest.call('status')['pid'], signal.SIGKILL)
+    ended = os.pidfd_open(pid := guest.call('status')['pid'])
+    os.kill(pid, signal.SIGKILL)
+    select.select([ended], [], [], 60)
+    os.close(ended)
     guest.call('server_start')
     processes.wait_for(lambda: guest.call('status')['state'] == 'healthy', 'it serves')
     assert _run(guest, 'DBSIZE') == 50

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from guestagent import errors
 from guestagent_datastore import models
@@ -38,7 +38,12 @@ class Root(server.Server):
     def disable_root(self) -> None:
         """Close it, and end its connections."""
         self._set(['off', 'resetpass'], '')
-        self.client.run('CLIENT', 'KILL', 'USER', self.root_name)
+        # Nobody who connects from now on can be root.
+        for line in self.client.run('CLIENT', 'LIST').splitlines():
+            found = dict(field.partition('=')[::2] for field in line.split(' '))
+            if found['user'] == self.root_name and not _is_ours_and_new(found):
+                words = ('ID', found['id'], 'USER', self.root_name)
+                self.client.run('CLIENT', 'KILL', *words)
 
     def root_enabled(self) -> bool:
         """Whether somebody could log in by it."""
@@ -54,3 +59,12 @@ class Root(server.Server):
         state = self.recall()
         state.root = digest
         self.keep(state)
+
+
+def _is_ours_and_new(client: Mapping[str, str]) -> bool:
+    """Whether it is on our own socket and has said nothing yet.
+
+    Redis takes each connection for the one of this account until it says who it is: as
+    the program does a moment later that makes a backup.
+    """
+    return 'U' in client['flags'] and client['cmd'] == 'NULL'
