@@ -3,10 +3,19 @@
 
 from __future__ import annotations
 
+import pathlib
 import re
 
 import pytest
-from guestagent_datastore.engines.postgresql import conffile, hba, names, paging
+from guestagent_datastore import models
+from guestagent_datastore.engines import postgresql
+from guestagent_datastore.engines.postgresql import (
+    conffile,
+    hba,
+    names,
+    paging,
+    replica,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -107,3 +116,30 @@ def test_a_page_has_a_marker_if_there_is_more() -> None:
     page = paging.page('ab', 2, str)
     assert (page.items, page.next_marker) == (('a', 'b'), None)
     assert paging.page('abc', None, str).items == ('a', 'b', 'c')
+
+
+@pytest.mark.parametrize(('seconds', 'times'), [(60, 3), (-1, 1)])
+def test_a_slot_that_the_source_still_has_in_use_is_tried_again(
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    seconds: float,
+    times: int,
+) -> None:
+    monkeypatch.setattr(replica, 'DROP_SECONDS', seconds)
+    monkeypatch.setattr(replica, 'DROP_STEP', 0)
+    place = models.Place(*[tmp_path] * 6, user='postgres', port=5432, listen='')
+    engine = postgresql.PostgreSQL(place)
+    asked: list[tuple[str, ...]] = []
+
+    def run(*words: str) -> str:
+        asked.append(words)
+        if len(asked) < 3:
+            raise errors.GuestError('it is active for PID 7')
+        return ''
+
+    monkeypatch.setattr(engine, 'run', run)
+    engine._drop_slot('host=db', 'mine')
+    words = ('pg_receivewal', '--dbname=host=db', '--slot=mine', '--drop-slot')
+    assert asked == [words] * times
+    assert ('mine stays at the source: it is active' in caplog.text) == (times == 1)

@@ -13,6 +13,7 @@ import pathlib
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,6 +31,8 @@ LOG = logging.getLogger(__name__)
 
 #: Seconds that fetching all data may take.
 CLONE_SECONDS = 24 * 3600.0
+#: Seconds for which it is tried to drop a slot, and between two times.
+DROP_SECONDS, DROP_STEP = 5.0, 0.2
 
 
 class Replica(replication.Replication):
@@ -77,11 +80,21 @@ class Replica(replication.Replication):
             if not self._rewind(system, words):
                 self._clone(words, slot, context)
         except errors.GuestError:
+            self._drop_slot(words, slot)
+            raise
+
+    def _drop_slot(self, words: str, slot: str) -> None:
+        """Drop our slot; the source may not know yet that nobody receives from it."""
+        until = time.monotonic() + DROP_SECONDS
+        while True:
             try:
                 self._receive_wal(words, '--drop-slot', slot=slot)
+                return
             except errors.GuestError as error:
-                LOG.warning('the slot %s stays at the source: %s', slot, error)
-            raise
+                if time.monotonic() > until:
+                    LOG.warning('the slot %s stays at the source: %s', slot, error)
+                    return
+            time.sleep(DROP_STEP)
 
     def detach(self, for_failover: bool) -> dict[str, Any]:
         """Apply all that was received, then take writes.
