@@ -34,12 +34,23 @@ def marked(path: pathlib.Path) -> Iterator[None]:
     It may outlive an agent that is killed (:mod:`guestagent_datastore.holders`).
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with open(path, 'w') as mark:
-        _local.mark = mark.fileno()
+    with open(path, 'w') as file:
+        bear(file.fileno())
         try:
             yield
         finally:
             del _local.mark
+
+
+def bear(mark: int) -> None:
+    """Let what this thread runs from now on have this file open, too."""
+    _local.mark = mark
+
+
+def inherited() -> tuple[int, ...]:
+    """Return that file, if there is one, as ``pass_fds`` of ``subprocess.Popen``."""
+    mark: int | None = getattr(_local, 'mark', None)
+    return () if mark is None else (mark,)
 
 
 def environment(command: models.Command) -> dict[str, str]:
@@ -87,8 +98,7 @@ def run(
         failed; with the end of what it said.
     """
     name = command.argv[0]
-    mark: int | None = None if left else getattr(_local, 'mark', None)
-    process = _start(command, () if mark is None else (mark,))
+    process = _start(command, () if left else inherited())
     with process:
         if context is not None:
             context.on_cancel(lambda: _kill(process))
@@ -134,9 +144,7 @@ def _kill(process: subprocess.Popen[str]) -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def _start(
-    command: models.Command, inherited: tuple[int, ...]
-) -> subprocess.Popen[str]:
+def _start(command: models.Command, marks: tuple[int, ...]) -> subprocess.Popen[str]:
     try:
         return subprocess.Popen(
             command.argv,
@@ -146,7 +154,7 @@ def _start(
             cwd=command.folder,
             env=environment(command),
             start_new_session=True,
-            pass_fds=inherited,
+            pass_fds=marks,
             text=True,
             errors='replace',
             **account(command),

@@ -11,6 +11,7 @@ import sys
 import threading
 
 import pytest
+from guestagent_datastore import holders
 from guestagent_datastore.backups import manager
 
 from devstack import processes
@@ -110,6 +111,8 @@ def _killed(guest: Guest, whom: str) -> None:
         processes.wait_for(
             lambda: not any(_runs(each) for each in [*below, worker]), 'all have ended'
         )
+        # It notes how its worker has ended, and ends by that.
+        agent.wait(60)
     finally:
         agent.kill()
         agent.wait()
@@ -136,6 +139,50 @@ def test_what_a_killed_worker_left_is_swept(guest: Guest) -> None:
     made = guest.back_up('b2')
     assert sorted(guest.left()) == ['b2.tar.zst', 'b2.tar.zst.json']
     guest.restore(made)
+
+
+#: An agent that restores a backup as a change that the next one has to get over.
+RESTORING = """
+import pathlib, sys
+from guestagent import extension
+from guestagent_datastore import programs
+from guestagent_datastore.backups import manager, targets
+from tests.unit.extensions import datastore_standin as standin
+
+folder = pathlib.Path(sys.argv[1])
+conf = standin.options(backup_folder=str(folder / 'store'))
+engine = standin.StandIn(folder)
+engine.reads = sys.argv[2]
+made = manager.Manager(conf, folder / 'state')
+target, context = targets.make(conf, '', {}, 'backups'), extension.Context()
+links = made.chain(engine, sys.argv[3], '', target, context)
+with programs.marked(folder / 'mark'):
+    made.restore(engine, links, target, '', context)
+"""
+
+
+def test_a_restore_of_a_killed_agent_is_ended_by_the_next(guest: Guest) -> None:
+    made = guest.back_up('b1')
+    pid_file, mark = guest.folder / 'pid', guest.folder / 'mark'
+    reads = f'echo $$ > {pid_file}; sleep 1000'
+    agent = subprocess.Popen(
+        [sys.executable, '-c', RESTORING, guest.folder, reads, made['location']],
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        processes.wait_for(lambda: _pids(pid_file), 'the program runs')
+        worker = _children(agent.pid)[0]
+        # It notices the agent's end late.
+        os.kill(worker, signal.SIGSTOP)
+        left = [worker, *_children(worker)]
+    finally:
+        agent.kill()
+        agent.wait()
+    assert {worker, int(_pids(pid_file))} <= {*holders.find(mark)}
+    holders.end(mark)
+    assert holders.find(mark) == []
+    processes.wait_for(lambda: not any(map(_runs, left)), 'all have ended')
 
 
 def _pids(path: pathlib.Path) -> str:

@@ -43,6 +43,7 @@ def run(
     *,
     progress: Callable[[int, int], None] = lambda done, of: None,
     metadata: Callable[[], Mapping[str, str]] | None = None,
+    marked: bool = False,
 ) -> Any:
     """Have a worker do one thing; return its result.
 
@@ -50,8 +51,11 @@ def run(
     killed with all its programs.
 
     :param metadata: answers the worker's question; what it raises ends the work.
+    :param marked: where this agent is killed the next one ends the worker and its
+        programs, and waits for that (:func:`guestagent_datastore.programs.marked`).
     :raises Failed: it could not, or died.
     """
+    inherited = programs.inherited() if marked else ()
     process = subprocess.Popen(
         _command(),
         stdin=subprocess.PIPE,
@@ -59,6 +63,7 @@ def run(
         cwd='/',
         env=_environment(),
         start_new_session=True,
+        pass_fds=inherited,
     )
     killer = threading.Timer(GRACE, _kill, (process,))
     killer.daemon = True
@@ -71,7 +76,8 @@ def run(
 
     try:
         context.on_cancel(end)
-        return _talk(process, request, progress, metadata)
+        mark = inherited[0] if inherited else None
+        return _talk(process, {**request, 'mark': mark}, progress, metadata)
     finally:
         _close(process)
         killer.cancel()

@@ -265,6 +265,8 @@ class Manager:
                 request,
                 context,
                 progress=lambda done, of: _report(context, what, done, of),
+                # Nothing may write there any more when the next agent looks.
+                marked=True,
             )
         except child.Failed as failed:
             context.check()

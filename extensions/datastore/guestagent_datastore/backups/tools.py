@@ -52,6 +52,7 @@ class Tool:
                 cwd=command.folder,
                 env=programs.environment(command),
                 process_group=0,
+                pass_fds=programs.inherited(),
                 **programs.account(command),
             )
         except OSError as error:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from guestagent import errors
-from guestagent_datastore import models
+from guestagent_datastore import models, programs
 from guestagent_datastore.backups import link, parts, pipeline, sealing
 from guestagent_datastore.storage import base, registry
 
@@ -114,6 +114,8 @@ def _key(text: str) -> bytes:
 
 def _run(line: link.Link) -> None:
     request = line.request()
+    if request['mark'] is not None:
+        programs.bear(request['mark'])
     if request['op'] != 'backup':
         line.arm()
     storage = registry.connect(base.Target(**request['target']))
