@@ -83,7 +83,7 @@ _REPLACED = {
     'tcp_ports': '[datastore] port',
     'udp_ports': '[datastore] port',
     'backup_strategy': 'the engine knows how to make its backups',
-    'backup_use_gzip_compression': 'backups are compressed by zstd',
+    'backup_use_gzip_compression': '[datastore] backup_compression, here gzip',
     'backup_aes_cbc_key': '[datastore] backup_key_file',
     'backup_chunk_size': 'backups are a stream',
     'volume_fstype': 'the volume is formatted as ext4',
@@ -139,6 +139,8 @@ def read(settings: Sequence[foreign.Setting]) -> foreign.Reading:
         (None, 'control_exchange'): 'openstack',
         ('reports', 'conductor'): False,
         ('datastore', 'engine'): ENGINES.get(manager, manager),
+        # What trove-guestagent cannot unpack it takes for a restore of nothing.
+        ('datastore', 'backup_compression'): 'gzip',
     }
     if default.get('guest_id'):
         defaults[None, 'instance_id'] = default['guest_id']

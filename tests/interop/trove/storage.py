@@ -40,6 +40,8 @@ def test_an_incremental_backup_follows_its_parent(guest: guests.Guest) -> None:
     assert full.state == 'COMPLETED'
     row = backups.wait(guest, backups.begin(guest, full))
     assert (row.state, row.kind) == ('COMPLETED', 'incremental')
+    # Trove's own agent unpacks nothing else.
+    assert str(row.location).endswith('.gz')
     guest.wait(lambda: guest.has_ended('dbaas.backup_create.end'), 'the notification')
 
 

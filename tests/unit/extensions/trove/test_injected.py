@@ -60,6 +60,14 @@ def test_the_managers_section_counts_and_no_others(read):
     assert 'this instance is no postgresql' in warning
 
 
+def test_backups_are_what_troves_own_agent_can_unpack(read):
+    found = read('[DEFAULT]\nbackup_use_gzip_compression = false\n')
+
+    assert found.defaults['datastore', 'backup_compression'] == 'gzip'
+    [warning] = [one for one in found.warnings if 'gzip' in one]
+    assert '[datastore] backup_compression' in warning
+
+
 @pytest.mark.parametrize(
     ('text', 'path'),
     [
