@@ -27,6 +27,7 @@ class _Door(requests.Door):
     __slots__ = ('_answer', '_host')
 
     wants_reply = True
+    by_channel = True
 
     def __init__(self, host: _Host, answer: channel.Answer) -> None:
         self._host = host

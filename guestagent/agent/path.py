@@ -22,6 +22,7 @@ from guestagent.agent.steps import (
     bare,
     journaling,
     limit,
+    names,
     policy,
     version,
 )
@@ -58,6 +59,8 @@ class Path:
         self.audit = auditing.make(conf, loop, workers, tell, held)
         self._bare = bare.Bare(known, conf.dispatcher.max_result_size)
         self._version = version.Version(known)
+        channels = conf.enabled_channels
+        self._names = [names.Names(channels)] if channels else []
         self._policy = policy.Policy()
         self._arguments = arguments.Arguments()
         self._audit = audit.Audit(self.audit)
@@ -69,6 +72,7 @@ class Path:
             self._bare,
             *self.trust.unseal,
             self._version,
+            *self._names,
             *self.trust.refuse,
             self.limit,
             self._policy,

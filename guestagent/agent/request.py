@@ -58,6 +58,9 @@ class Door:
     #: Whether nobody but the agent itself can come in: nothing need be sealed.
     own = False
 
+    #: Whether it is that of a channel, whose name is the caller's.
+    by_channel = False
+
     def acknowledge(self) -> None:
         """Tell the door that the request is in our hands; on the loop."""
 
