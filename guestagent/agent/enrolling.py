@@ -231,7 +231,9 @@ def find_token(conf: Any) -> token.Token | None:
 def _read_token(path: str) -> token.Token | None:
     try:
         with open(path, encoding='utf-8') as file:
-            return token.parse(file.read(token.LENGTH_MAX + 1), path)
+            text = file.read(token.LENGTH_MAX + 1)
+        # Who makes the file may not have written to it yet.
+        return token.parse(text, path) if text.strip() else None
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:

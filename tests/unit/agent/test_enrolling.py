@@ -60,6 +60,24 @@ def test_a_token_is_moved_to_where_only_the_agent_can_read(conf) -> None:
     assert enrolling.find_token(conf) == made
 
 
+def test_a_file_that_nothing_was_written_to_yet_is_no_token(conf, monkeypatch) -> None:
+    path = pathlib.Path(conf.enroll.token_file)
+    waited = []
+
+    def write_it(seconds, notifier):
+        waited.append(seconds)
+        hand_out(conf)
+
+    path.write_text('\n')
+    monkeypatch.setattr(enrolling, '_sleep', write_it)
+
+    enrolling.fetch(conf, QUIET)
+
+    assert len(waited) == 1
+    assert not path.exists()
+    assert enrolling.find_token(conf) is not None
+
+
 def test_nothing_is_written_where_a_link_leads(conf, tmp_path) -> None:
     hand_out(conf)
     folder = pathlib.Path(conf.state_dir)
