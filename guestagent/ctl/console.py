@@ -7,6 +7,7 @@ the libraries of the bus, which then would not serve the rest.
 
 import base64
 import contextlib
+import math
 import os
 import queue
 import signal
@@ -32,6 +33,8 @@ ESCAPE = b'\x1d'
 #: the way of an agent that is to stop; and how long we wait where it answers at once
 #: although there is nothing.
 _WAIT, _PAUSE = 5.0, 0.2
+#: The longest wait of the main thread, in seconds.
+_STEP = 0.5
 #: Seconds for what is asked beside the main thing.
 _ASIDE = 10.0
 _CHUNK = 256 * 1024
@@ -40,9 +43,58 @@ _CHUNK = 256 * 1024
 #: What may happen while a program is followed, beside its end.
 _INTERRUPTED, _LEFT = 'interrupted', 'left'
 
+#: Of this kind: a handler of a signal may put something into it at any time.
+Happened = queue.SimpleQueue[Any]
+
 
 class Left(Exception):
     """Somebody has left the program; it goes on."""
+
+
+@contextlib.contextmanager
+def hearing(happened: Happened) -> Iterator[None]:
+    """Have Ctrl-C cut nothing short within: it is put into ``happened``."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        happened.put(_INTERRUPTED)
+
+    with _handling(signal.SIGINT, interrupt):
+        yield
+
+
+def answer(
+    happened: Happened, call: Callable[[], Any], cancel: Callable[[], None]
+) -> Any:
+    """Return what ``call`` returns; Ctrl-C meanwhile has ``cancel`` called beside it.
+
+    Where there is an answer all the same, Ctrl-C stands in ``happened`` again: what was
+    started can be told.
+
+    :raises KeyboardInterrupt: Ctrl-C, and then no answer, or a second one.
+    """
+
+    def ask() -> None:
+        try:
+            happened.put((call(), None))
+        except Exception as error:  # noqa: BLE001 the other thread raises it
+            happened.put((None, error))
+
+    _aside(ask)
+    found = _next(happened)
+    if found != _INTERRUPTED:
+        result, error = found
+        if error is not None:
+            raise error
+        return result
+    _aside(cancel)
+    try:
+        found = _next(happened, _ASIDE)
+    except queue.Empty:
+        raise KeyboardInterrupt from None
+    if found == _INTERRUPTED or found[1] is not None:
+        raise KeyboardInterrupt
+    happened.put(_INTERRUPTED)
+    return found[0]
 
 
 class Console:
@@ -50,7 +102,9 @@ class Console:
 
     :param timeout: seconds for an answer of the guest.
     :param outputs: where ``stdout`` and ``stderr`` go.
+    :param happened: see :func:`hearing`.
     :param limit: how many bytes of each are shown.
+    :ivar handle: of the program.
     :ivar cut: those of which there were more.
     :ivar taken: how many bytes it was given to read.
     :ivar lost: how many bytes of each stream the guest has dropped.
@@ -63,19 +117,18 @@ class Console:
         handle: str,
         timeout: float,
         outputs: Mapping[str, BinaryIO],
+        happened: Happened,
         limit: int = sys.maxsize,
     ) -> None:
         self._guests = guests
         self._instance = instance
-        self._handle = handle
+        self.handle = handle
         self._timeout = timeout
         self._outputs = outputs
         self._left = dict.fromkeys(outputs, limit)
         self.cut: set[str] = set()
         self._reader = uuid.uuid4().hex
-        self._forward = False
-        # Of this kind: a handler of a signal may put something into it at any time.
-        self._happened: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._happened = happened
         self.taken = 0
         self.lost = dict.fromkeys(outputs, 0)
 
@@ -87,30 +140,30 @@ class Console:
         return self._guests.call(
             self._instance,
             f'exec.{verb}',
-            {'handle': self._handle, **arguments},
+            {'handle': self.handle, **arguments},
             version=VERSION,
             timeout=timeout or self._timeout,
         )
 
-    def follow(self) -> dict[str, Any]:
+    def follow(self, forward: bool = False) -> dict[str, Any]:
         """Show what it writes until it has ended; return its status.
 
+        :param forward: pass on the first Ctrl-C, as SIGINT; the second is ours.
         :raises guestagent.errors.GuestAgentError: the guest does not tell.
         :raises BrokenPipeError: nobody reads what it writes.
-        :raises KeyboardInterrupt: Ctrl-C; see :meth:`attached`.
+        :raises KeyboardInterrupt: Ctrl-C that is ours.
         :raises Left: somebody has left it.
         """
-        self._aside(self._watch)
-        forward = self._forward
+        _aside(self._watch)
         while True:
-            happened = self._happened.get()
+            happened = _next(self._happened)
             if happened == _LEFT:
                 raise Left
             if happened == _INTERRUPTED:
                 if not forward:
                     raise KeyboardInterrupt
                 forward = False
-                self._aside(self.signal, 'SIGINT')
+                _aside(self.signal, 'SIGINT')
             elif isinstance(happened, Exception):
                 raise happened
             else:
@@ -201,28 +254,18 @@ class Console:
 
     @contextlib.contextmanager
     def attached(
-        self,
-        source: Callable[[], bytes] | None,
-        typed: bool = False,
-        forward: bool = False,
+        self, source: Callable[[], bytes] | None, typed: bool = False
     ) -> Iterator[None]:
-        """Connect us with the program within.
+        """Connect our input with the program's within.
 
         :param source: of its input, see :meth:`feed`.
         :param typed: our standard input is a terminal, and becomes the program's.
-        :param forward: pass on the first Ctrl-C, as SIGINT; the second is ours.
         """
-
-        def interrupt(number: int, frame: FrameType | None) -> None:
-            self._happened.put(_INTERRUPTED)
-
-        self._forward = forward
         with contextlib.ExitStack() as stack:
-            stack.enter_context(_handling(signal.SIGINT, interrupt))
             if typed:
                 stack.enter_context(self._terminal(sys.stdin.fileno()))
             if source is not None:
-                self._aside(self.feed, source, typed)
+                _aside(self.feed, source, typed)
             yield
 
     @contextlib.contextmanager
@@ -232,7 +275,7 @@ class Console:
         import tty
 
         def resize(number: int, frame: FrameType | None) -> None:
-            self._aside(self._resize, *(terminal_size(fd) or (0, 0)))
+            _aside(self._resize, *(terminal_size(fd) or (0, 0)))
 
         before = termios.tcgetattr(fd)
         try:
@@ -246,9 +289,6 @@ class Console:
     def _resize(self, rows: int, columns: int) -> None:
         with contextlib.suppress(errors.GuestAgentError):
             self.ask('resize', timeout=_ASIDE, rows=rows, cols=columns)
-
-    def _aside(self, function: Callable[..., None], *arguments: Any) -> None:
-        threading.Thread(target=function, args=arguments, daemon=True).start()
 
 
 def terminal_size(fd: int) -> tuple[int, int] | None:
@@ -279,3 +319,21 @@ def _handling(
         yield
     finally:
         signal.signal(number, before)
+
+
+def _next(happened: Happened, seconds: float = math.inf) -> Any:
+    """Return what happens next.
+
+    :raises queue.Empty: nothing did for so long.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        # In steps: Python sees a signal that came just before a wait only after it.
+        with contextlib.suppress(queue.Empty):
+            return happened.get(timeout=_STEP)
+        if time.monotonic() > deadline:
+            raise queue.Empty
+
+
+def _aside(function: Callable[..., None], *arguments: Any) -> None:
+    threading.Thread(target=function, args=arguments, daemon=True).start()

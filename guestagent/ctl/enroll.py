@@ -104,19 +104,7 @@ class InstanceEnroll(_Enrolment):
             type=base.seconds,
             help='how long the token is good for; default: [enroll] token_lifetime',
         )
-        parser.add_argument(
-            '--certificate',
-            metavar='PATH',
-            type=pathlib.Path,
-            help='a certificate (PEM) for guestagent.INSTANCE, with which the guest '
-            'logs in in place of a password',
-        )
-        parser.add_argument(
-            '--certificate-key',
-            metavar='PATH',
-            type=pathlib.Path,
-            help='its key (PEM, no password)',
-        )
+        _add_certificate(parser)
         parser.add_argument(
             '--token-file',
             metavar='PATH',
@@ -198,6 +186,22 @@ class InstanceRevoke(_Enrolment):
             f'{parsed_args.instance} is cut off; deleted: '
             f'{", ".join(found) or "nothing, it had nothing of its own"}\n'
         )
+
+
+def _add_certificate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--certificate',
+        metavar='PATH',
+        type=pathlib.Path,
+        help='a certificate (PEM) for guestagent.INSTANCE, with which the guest '
+        'logs in in place of a password',
+    )
+    parser.add_argument(
+        '--certificate-key',
+        metavar='PATH',
+        type=pathlib.Path,
+        help='its key (PEM, no password)',
+    )
 
 
 def _files(parsed_args: argparse.Namespace) -> dict[str, str]:

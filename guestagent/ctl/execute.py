@@ -109,22 +109,25 @@ class Exec(program.Follower):
         """Run it, print what it prints and return the exit code."""
         limit = parsed_args.timeout or self.timeout
         arguments = _arguments(parsed_args)
-        unlimited = parsed_args.tty or parsed_args.detach
-        if parsed_args.timeout or not unlimited:
+        if parsed_args.timeout or not _unlimited(parsed_args):
             arguments['timeout'] = limit
-        try:
-            started = self._spawn(parsed_args, dict(arguments))
-        except (errors.UnsupportedVersion, errors.NoSuchMethod, errors.Forbidden):
-            if unlimited or parsed_args.script:
-                parsed_args.api_version = console.VERSION
-                raise
-            return self._run(parsed_args, arguments, limit)
-        status = self._follow(parsed_args, started['handle'])
-        return 0 if status is None else self.ended(status, limit)
+        happened = console.Happened()
+        with console.hearing(happened):
+            shown = self._spawn(parsed_args, dict(arguments), happened)
+            if shown is not None and not parsed_args.detach:
+                status = self._follow(parsed_args, shown)
+                return 0 if status is None else self.ended(status, limit)
+        if shown is None:
+            return self._run(parsed_args, arguments, limit, happened)
+        return self._detach(parsed_args, shown, happened)
 
     def _spawn(
-        self, parsed_args: argparse.Namespace, arguments: dict[str, Any]
-    ) -> dict[str, Any]:
+        self,
+        parsed_args: argparse.Namespace,
+        arguments: dict[str, Any],
+        happened: console.Happened,
+    ) -> console.Console | None:
+        """Start it, and return what shows it; ``None``: this guest can only run it."""
         if parsed_args.stdin or parsed_args.tty:
             arguments['keep_stdin'] = True
         if parsed_args.tty:
@@ -132,38 +135,44 @@ class Exec(program.Follower):
             arguments['pty'] = {'rows': size[0], 'cols': size[1]} if size else True
             term = os.environ.get('TERM', 'dumb')
             arguments['env'] = {'TERM': term, **arguments.get('env', {})}
-        command_id = uuid.uuid4().hex
         try:
-            started: dict[str, Any] = self.call(
-                parsed_args,
-                'exec.spawn',
-                arguments,
-                version=console.VERSION,
-                command_id=command_id,
+            started = self._ask(
+                parsed_args, 'exec.spawn', arguments, happened, version=console.VERSION
             )
-        except KeyboardInterrupt:
-            self._cancel(parsed_args.instance, command_id)
-            raise
-        return started
+        except (errors.UnsupportedVersion, errors.NoSuchMethod, errors.Forbidden):
+            if _unlimited(parsed_args) or parsed_args.script:
+                parsed_args.api_version = console.VERSION
+                raise
+            return None
+        return self.open_console(
+            parsed_args.instance, started['handle'], happened, parsed_args.output_limit
+        )
+
+    def _detach(
+        self,
+        parsed_args: argparse.Namespace,
+        shown: console.Console,
+        happened: console.Happened,
+    ) -> int:
+        """Leave a program that was started, and tell its handle."""
+        if not happened.empty():
+            shown.signal('SIGKILL')
+            raise KeyboardInterrupt
+        self.app.stdout.write(f'{base.printable(str(shown.handle))}\n')
+        self.app.stdout.flush()
+        if parsed_args.stdin:
+            shown.feed(console.standard_input())
+        return 0
 
     def _follow(
-        self, parsed_args: argparse.Namespace, handle: str
+        self, parsed_args: argparse.Namespace, shown: console.Console
     ) -> dict[str, Any] | None:
         """Show a program until it ends; ``None``: it goes on without us."""
-        shown = self.open_console(
-            parsed_args.instance, handle, parsed_args.output_limit
-        )
-        source = console.standard_input()
-        if parsed_args.detach:
-            if parsed_args.stdin:
-                shown.feed(source)
-            self.app.stdout.write(f'{base.printable(str(handle))}\n')
-            return None
         typed = parsed_args.tty and sys.stdin.isatty()
         fed = parsed_args.tty or parsed_args.stdin
         try:
-            with shown.attached(source if fed else None, typed, forward=not typed):
-                status = self.follow(shown)
+            with shown.attached(console.standard_input() if fed else None, typed):
+                status = self.follow(shown, forward=not typed)
         except console.Left:
             self.tell_left(parsed_args.instance)
             return None
@@ -178,28 +187,45 @@ class Exec(program.Follower):
         return status
 
     def _run(
-        self, parsed_args: argparse.Namespace, arguments: dict[str, Any], limit: float
+        self,
+        parsed_args: argparse.Namespace,
+        arguments: dict[str, Any],
+        limit: float,
+        happened: console.Happened,
     ) -> int:
         """Have it run to its end, then print what it printed."""
         if parsed_args.stdin:
             arguments.update(_text('stdin', sys.stdin.buffer.read()))
-        command_id = uuid.uuid4().hex
-        try:
-            result = self.call(
-                parsed_args,
-                self.asks,
-                arguments,
-                timeout=limit + _GRACE,
-                command_id=command_id,
+        with console.hearing(happened):
+            result = self._ask(
+                parsed_args, self.asks, arguments, happened, timeout=limit + _GRACE
             )
-        except KeyboardInterrupt:
-            self._cancel(parsed_args.instance, command_id)
-            raise
         for name, stream in (('stdout', self.app.stdout), ('stderr', self.app.stderr)):
             _copy(result, name, stream)
             if result[f'{name}_truncated']:
                 self.tell_cut(name)
         return self.ended(result, limit)
+
+    def _ask(
+        self,
+        parsed_args: argparse.Namespace,
+        command: str,
+        arguments: dict[str, Any],
+        happened: console.Happened,
+        **options: Any,
+    ) -> Any:
+        """Return what the guest answers; Ctrl-C cancels it, see ``console.answer``."""
+        command_id = uuid.uuid4().hex
+
+        def call() -> Any:
+            return self.call(
+                parsed_args, command, arguments, command_id=command_id, **options
+            )
+
+        def cancel() -> None:
+            self._cancel(parsed_args.instance, command_id)
+
+        return console.answer(happened, call, cancel)
 
     def _cancel(self, instance: str, command_id: str) -> None:
         """End the program, as Ctrl-C would if it ran here, if the guest answers."""
@@ -210,6 +236,11 @@ class Exec(program.Follower):
                 {'command_id': command_id, 'caller': self.client.caller},
                 timeout=_GRACE,
             )
+
+
+def _unlimited(parsed_args: argparse.Namespace) -> bool:
+    """Return whether the program has no time limit unless one is asked for."""
+    return bool(parsed_args.tty or parsed_args.detach)
 
 
 def _arguments(parsed_args: argparse.Namespace) -> dict[str, Any]:

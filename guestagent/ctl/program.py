@@ -22,10 +22,15 @@ class Follower(base.GuestCommand):
     _handle = ''
 
     def open_console(
-        self, instance: str, handle: str, limit: int | None = None
+        self,
+        instance: str,
+        handle: str,
+        happened: console.Happened,
+        limit: int | None = None,
     ) -> console.Console:
         """Return what shows it.
 
+        :param happened: see :func:`guestagent.ctl.console.hearing`.
         :param limit: how many bytes of each output; ``None``: all.
         """
         self._handle = handle
@@ -36,12 +41,13 @@ class Follower(base.GuestCommand):
             handle,
             self.timeout,
             {name: stream.buffer for name, stream in outputs.items()},
+            happened,
             limit or sys.maxsize,
         )
 
-    def follow(self, shown: console.Console) -> dict[str, Any]:
+    def follow(self, shown: console.Console, forward: bool = False) -> dict[str, Any]:
         """Show what it writes until it has ended; return its status."""
-        status = shown.follow()
+        status = shown.follow(forward)
         self._handle = ''
         for name, count in shown.lost.items():
             if count:
@@ -141,14 +147,16 @@ class ProgramAttach(Follower):
     def take_action(self, parsed_args: argparse.Namespace) -> int:
         """Show it, and return its exit code."""
         parsed_args.api_version = console.VERSION
-        shown = self.open_console(parsed_args.instance, parsed_args.handle)
+        happened = console.Happened()
+        shown = self.open_console(parsed_args.instance, parsed_args.handle, happened)
         status = shown.ask('status')
         fed = parsed_args.stdin and status['input_open']
         if fed:
             shown.taken = shown.ask('write')['offset']
         typed = fed and status['pty'] and sys.stdin.isatty()
+        source = console.standard_input() if fed else None
         try:
-            with shown.attached(console.standard_input() if fed else None, typed):
+            with console.hearing(happened), shown.attached(source, typed):
                 status = self.follow(shown)
         except (KeyboardInterrupt, console.Left) as left:
             self.tell_left(parsed_args.instance)

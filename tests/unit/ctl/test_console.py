@@ -4,8 +4,10 @@
 import base64
 import io
 import json
+import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -166,10 +168,13 @@ class Guests:
         return answer
 
 
-def shown(*answers: Any) -> tuple[console.Console, Guests, dict[str, io.BytesIO]]:
+def shown(
+    *answers: Any, happened: console.Happened | None = None
+) -> tuple[console.Console, Guests, dict[str, io.BytesIO]]:
     guests, outputs = Guests(*answers), {'stdout': io.BytesIO(), 'stderr': io.BytesIO()}
     made: Any = guests
-    return console.Console(made, 'vm-1', 'p1', 10, outputs), guests, outputs
+    queue = happened or console.Happened()
+    return console.Console(made, 'vm-1', 'p1', 10, outputs, queue), guests, outputs
 
 
 def test_what_was_lost_is_counted() -> None:
@@ -191,14 +196,15 @@ def test_an_error_of_the_guest_is_raised() -> None:
 
 
 def test_ctrl_c_is_passed_on_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    made, guests, _outputs = shown()
+    happened = console.Happened()
+    made, guests, _outputs = shown(happened=happened)
     monkeypatch.setattr(made, '_watch', lambda: None)
 
     def follow() -> None:
-        with made.attached(None, forward=True):
+        with console.hearing(happened):
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
-            made.follow()
+            made.follow(forward=True)
 
     with pytest.raises(KeyboardInterrupt):
         follow()
@@ -206,6 +212,66 @@ def test_ctrl_c_is_passed_on_once(monkeypatch: pytest.MonkeyPatch) -> None:
     processes.wait_for(lambda: len(guests.asked) == 2, 'both were sent')
     sent = [arguments['signal'] for command, arguments in guests.asked]
     assert sorted(sent) == ['SIGINT', 'SIGKILL']
+
+
+def test_ctrl_c_while_it_starts_reaches_the_program(
+    programs: Any, ctl: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spawn = programs.spawn
+
+    def slow(context: extension.Context, **arguments: Any) -> Any:
+        started = spawn(context, **arguments)
+        os.kill(os.getpid(), signal.SIGINT)
+        return started
+
+    monkeypatch.setattr(programs, 'spawn', slow)
+
+    assert ctl('exec', 'vm-1', '--', 'sleep', '600') == (130, b'', '')
+    assert programs.list(extension.Context()) == []
+    assert ctl('exec', 'vm-1', '--detach', '--', 'sleep', '600').code == 130
+    [left] = programs.list(extension.Context())
+    processes.wait_for(
+        lambda: not programs.status(extension.Context(), left['handle'])['running'],
+        'it was killed',
+    )
+
+
+def answered(*steps: str) -> tuple[Any, bool, list[str]]:
+    """Return the answer, whether Ctrl-C stands there, and what was done, to steps."""
+    happened, done, go = console.Happened(), [], threading.Event()
+    answer = None
+
+    def call() -> str:
+        if 'c' in steps:
+            os.kill(os.getpid(), signal.SIGINT)
+            go.wait(30)
+        if 'again' in steps:
+            os.kill(os.getpid(), signal.SIGINT)
+        if 'fails' in steps:
+            raise errors.Cancelled('x')
+        if 'hangs' in steps:
+            threading.Event().wait()
+        return 'answer'
+
+    def cancel() -> None:
+        done.append('cancelled')
+        go.set()
+
+    with console.hearing(happened):
+        try:
+            answer = console.answer(happened, call, cancel)
+        except KeyboardInterrupt:
+            done.append('ended')
+    return answer, not happened.empty(), done
+
+
+def test_ctrl_c_while_a_guest_is_asked() -> None:
+    assert answered() == ('answer', False, [])
+    assert answered('c') == ('answer', True, ['cancelled'])
+    assert answered('c', 'fails') == (None, False, ['cancelled', 'ended'])
+    assert answered('c', 'again', 'hangs') == (None, False, ['cancelled', 'ended'])
+    with pytest.raises(errors.Cancelled):
+        answered('fails')
 
 
 def test_a_key_leaves_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
