@@ -59,7 +59,7 @@ class Database:
         self._server = processes.Process(
             self.package, self._as_user(self._command()), self.log, cwd=self._files
         )
-        self._server.wait_for(self._answers, f'{self.package} answers', 60)
+        self._server.wait_for(self._answers, f'{self.package} answers', 120)
 
     def stop(self) -> None:
         """End it at once and in good order; clients lose their connections."""

@@ -21,6 +21,10 @@ Result = TypeVar('Result')
 #: Below the range from which the kernel takes the ports of outgoing connections.
 PORTS = range(20000, 32000)
 
+#: How long is waited by default: nothing takes so long, but on a machine that is
+#: busy with much else.
+SECONDS = 60.0
+
 _claims: list[socket.socket] = []
 
 
@@ -55,12 +59,12 @@ def free_port() -> int:
 def wait_for(
     condition: Callable[[], Result | None],
     what: str,
-    seconds: float = 30,
+    seconds: float = SECONDS,
     spacing: float = 0.05,
 ) -> Result:
     """Call ``condition`` until it returns something true, and return that.
 
-    :param what: completes the sentence "not within 30 s: ...".
+    :param what: completes the sentence "not within 60 s: ...".
     :param spacing: seconds between two calls.
     :raises Failed: it did not in ``seconds``.
     """
@@ -126,7 +130,10 @@ class Process:
             return file.read().decode(errors='replace')
 
     def wait_for(
-        self, condition: Callable[[], Result | None], what: str, seconds: float = 30
+        self,
+        condition: Callable[[], Result | None],
+        what: str,
+        seconds: float = SECONDS,
     ) -> Result:
         """Wait as :func:`wait_for`, but no longer than the process runs.
 
@@ -146,7 +153,7 @@ class Process:
         except Failed as error:
             raise Failed(f'{error}\n{self.tail()}') from None
 
-    def wait_line(self, pattern: str, seconds: float = 30) -> re.Match[str]:
+    def wait_line(self, pattern: str, seconds: float = SECONDS) -> re.Match[str]:
         """Wait until a line of the output matches ``pattern``; return the match."""
         found = re.compile(pattern, re.MULTILINE)
         return self.wait_for(
@@ -155,11 +162,11 @@ class Process:
             seconds,
         )
 
-    def wait_port(self, port: int, seconds: float = 30) -> None:
+    def wait_port(self, port: int, seconds: float = SECONDS) -> None:
         """Wait until something accepts connections on this port of 127.0.0.1."""
         self.wait_for(lambda: accepts(port), f'port {port} accepts', seconds)
 
-    def wait_end(self, seconds: float = 30) -> int:
+    def wait_end(self, seconds: float = SECONDS) -> int:
         """Wait for the end; return the exit code, or minus the signal.
 
         :raises Failed: it still runs after ``seconds``.
@@ -176,7 +183,7 @@ class Process:
         kept = self.output().splitlines()[-lines:]
         return '\n'.join([f'--- {self.name}: {self.log}', *kept])
 
-    def stop(self, seconds: float = 15) -> int:
+    def stop(self, seconds: float = SECONDS) -> int:
         """Ask it to end and wait; what has not ended by then is killed.
 
         :returns: the exit code, or minus the signal.

@@ -168,12 +168,12 @@ class RabbitMQ:
         """
         if self._server is None:
             raise processes.Failed(f'{self.node} is not running')
-        self._server.wait_for(self._answers, 'RabbitMQ answers', 60)
+        self._server.wait_for(self._answers, 'RabbitMQ answers', 120)
 
     def stop(self) -> None:
         """Stop it in good order, which takes about a second."""
         if self._server is not None:
-            self._server.stop(30)
+            self._server.stop(120)
             self._server = None
         self._end_mapper()
 
@@ -201,7 +201,7 @@ class RabbitMQ:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
         if done.returncode != 0:

@@ -186,7 +186,7 @@ def beside(packages: pathlib.Path) -> dict[str, str]:
 
 
 def guestctl(
-    url: str, *arguments: str, seconds: float = 60
+    url: str, *arguments: str, seconds: float = 120
 ) -> subprocess.CompletedProcess[str]:
     """Run ``guestctl`` to its end; both outputs are kept, any exit code is fine."""
     return subprocess.run(

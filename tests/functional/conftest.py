@@ -146,7 +146,7 @@ def conductor(
 
 @pytest.fixture
 def stock_client(bus_url: str) -> Iterator[Callable[..., oslo_messaging.RPCClient]]:
-    """``stock_client(instance, timeout=10, **target)``, as a control plane has it.
+    """``stock_client(instance, timeout=60, **target)``, as a control plane has it.
 
     ``target`` goes to oslo.messaging's Target: namespace, version, fanout, server.
     """
@@ -157,7 +157,7 @@ def stock_client(bus_url: str) -> Iterator[Callable[..., oslo_messaging.RPCClien
     )
 
     def make(
-        instance: str, timeout: float = 10, **target: object
+        instance: str, timeout: float = 60, **target: object
     ) -> oslo_messaging.RPCClient:
         return oslo_messaging.get_rpc_client(
             transport,
@@ -200,7 +200,7 @@ def query(bus_url: str) -> Iterator[reports.Query]:
             namespace='conductor',
             version='1.0',
         ),
-        timeout=20,
+        timeout=60,
     )
 
     def ask(method: str, **arguments: Any) -> Any:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What tests of a broken broker share."""
 
+from devstack import processes
+
 #: Options of an agent that is quick to come back.
 QUICK = {
     'oslo_messaging_rabbit': {
@@ -26,6 +28,11 @@ def answers(client):
         return client.call({}, 'echo', value=1) == 1
     except Exception:  # noqa: BLE001 (whatever a client says while the broker is away)
         return False
+
+
+def wait_answer(client, seconds=120):
+    """Wait until ``client`` gets an answer; what is lost meanwhile is asked again."""
+    processes.wait_for(lambda: answers(client), 'an answer', seconds)
 
 
 def connection(node, instance):

@@ -33,7 +33,7 @@ class Peer:
     def __init__(self, path: pathlib.Path, role: str = 'program') -> None:
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.connect(str(path))
-        self.sock.settimeout(30)
+        self.sock.settimeout(60)
         self._decoder = framing.Decoder(2**30)
         self._came: list[framing.Frame] = []
         if role:
@@ -49,7 +49,7 @@ class Peer:
     def send(self, op: str, body: bytes = b'', **header) -> None:
         self.sock.sendall(framing.encode({'op': op, **header}, body))
 
-    def receive(self, seconds: float = 30) -> framing.Frame:
+    def receive(self, seconds: float = 60) -> framing.Frame:
         """Return the next frame.
 
         :raises TimeoutError: none comes.
@@ -64,7 +64,7 @@ class Peer:
             self._came += self._decoder.feed(data)
         return self._came.pop(0)
 
-    def wait_closed(self, seconds: float = 30) -> list[framing.Frame]:
+    def wait_closed(self, seconds: float = 60) -> list[framing.Frame]:
         """Return what came before the hub closed the connection."""
         came = []
         try:

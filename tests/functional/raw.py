@@ -68,7 +68,7 @@ class RawClient:
             topic,
         )
 
-    def call(self, topic, message, seconds=10, **options):
+    def call(self, topic, message, seconds=60, **options):
         """Publish a call and return its reply's message; ``None``: none came."""
         msg_id = uuid.uuid4().hex
         self.send(

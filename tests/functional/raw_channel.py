@@ -55,7 +55,7 @@ class RawClient:
             reply=asks if isinstance(asks, str) else self.reply_queue,
         )
 
-    def call(self, topic, message, seconds=10, **options):
+    def call(self, topic, message, seconds=60, **options):
         """Publish a call and return its reply's message; ``None``: none came."""
         msg_id = uuid.uuid4().hex
         to = {'_msg_id': msg_id, '_reply_q': self.reply_queue}
@@ -98,7 +98,7 @@ class RawClient:
         """Return how many messages wait at a topic, or with a guest."""
         if name in self._open.values():
             with contextlib.suppress(TimeoutError):
-                deadline = time.monotonic() + 10
+                deadline = time.monotonic() + 60
                 while name in self._open.values():
                     self._take(self._peer.receive(deadline - time.monotonic()))
             return list(self._open.values()).count(name)
