@@ -2,9 +2,13 @@
 """systemd and Prometheus as the services see them."""
 
 import http.client
+import os
+import signal
 import socket
 
 from prometheus_client import parser
+
+from devstack import processes
 
 
 class Manager:
@@ -26,6 +30,16 @@ class Manager:
             except BlockingIOError:
                 return self.heard
 
+    def stop(self, child):
+        """Stop a service as systemd does, and hear all that it says meanwhile.
+
+        What nobody takes soon is lost: the socket holds ten.
+        """
+        os.kill(child.pid, signal.SIGTERM)
+        processes.wait_for(lambda: self.read() and not child.running, 'it has ended')
+        self.read()
+        return child.stop()
+
     def wait(self, child, what, times=1):
         child.wait_for(
             lambda: len([text for text in self.read() if what in text]) >= times,
@@ -35,7 +49,7 @@ class Manager:
 
 def ask(port, path='/metrics'):
     """Return (status, text) of a page."""
-    connection = http.client.HTTPConnection('127.0.0.1', port, timeout=30)
+    connection = http.client.HTTPConnection('127.0.0.1', port, timeout=60)
     try:
         connection.request('GET', path)
         answer = connection.getresponse()

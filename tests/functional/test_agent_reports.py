@@ -80,7 +80,7 @@ def test_casts_have_outcomes(agent, stock_client, reports):
     for method, arguments, code in [
         ('fail', {'kind': 'ours'}, 'invalid'),
         ('nope', {}, 'no-such-method'),
-        ('hang', {'seconds': 3}, 'timeout'),
+        ('hang', {'seconds': 20}, 'timeout'),
         ('fail', {'kind': 'odd'}, 'failed'),
     ]:
         probe.cast({}, method, **arguments)
@@ -181,7 +181,9 @@ def test_a_stock_listener_reads_the_reports(agent, bus_url, stock_client):
 def test_all_facts_are_reported_when_asked_for(agent, stock_client, reports):
     guest = agent(extensions='probe')
     probe = stock_client(guest.instance, namespace='probe')
+    # One after the other: what waits is sent as one.
     probe.call({}, 'tell', facts={'a': 1})
+    reports.wait('facts', lambda data: data['facts'] == {'probe.a': 1})
     probe.call({}, 'tell', facts={'b': 2})
     reports.wait('facts', lambda data: data['facts'] == {'probe.b': 2})
 

@@ -85,7 +85,7 @@ def _qga(agent: stack.Agent) -> agents.Client:
 
 def test_a_line_is_a_request(agent: stack.Agent):
     with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(30)
+        client.settimeout(60)
         client.connect(str(agent.config.parent / 'lines.socket'))
         read = client.makefile('r')
 
@@ -114,18 +114,21 @@ def test_qga_passes_policy_and_audit(agent: stack.Agent, tmp_path: pathlib.Path)
     assert name == socket.gethostname()
     assert path.read_bytes() == b'by the host'
     assert "caller 'qga' may not use exec.spawn" in refused['error']['desc']
-    records = [
-        json.loads(line)
-        for line in (agent.state / 'audit.log').read_text().splitlines()
-    ]
-    seen = [
-        (record['kind'], record['command'])
-        for record in records
-        if record.get('caller') == 'qga'
-    ]
-    assert ('allowed', 'file.open') in seen
-    assert ('refused', 'exec.spawn') in seen
-    assert all(record['proven'] for record in records if record.get('caller') == 'qga')
+
+    def records() -> list[dict[str, Any]]:
+        lines = (agent.state / 'audit.log').read_text().splitlines()
+        found = [json.loads(line) for line in lines]
+        return [record for record in found if record.get('caller') == 'qga']
+
+    # What is refused is written soon, and not before the answer.
+    processes.wait_for(
+        lambda: (
+            {('allowed', 'file.open'), ('refused', 'exec.spawn')}
+            <= {(record['kind'], record['command']) for record in records()}
+        ),
+        'both are recorded',
+    )
+    assert all(record['proven'] for record in records())
 
 
 def test_what_is_not_there_is_disabled(agent: stack.Agent):

@@ -91,18 +91,18 @@ def test_a_command_past_its_limit_is_answered_and_cancelled(agent, stock_client)
 
     began = time.monotonic()
     with pytest.raises(errors.CommandTimeout, match='within 1 seconds'):
-        probe.call({}, 'hang', seconds=4)
-    assert time.monotonic() - began < 3
+        probe.call({}, 'hang', seconds=50)
+    assert time.monotonic() - began < 50
     assert probe.call({}, 'echo', value=1) == 1
 
 
 def test_call_monitoring_keeps_a_long_call_alive(agent, stock_client):
     guest = agent(extensions='probe')
-    probe = stock_client(guest.instance, timeout=20, namespace='probe')
+    probe = stock_client(guest.instance, namespace='probe')
 
-    monitored = probe.prepare(call_monitor_timeout=2)
+    monitored = probe.prepare(call_monitor_timeout=4)
 
-    assert monitored.call({}, 'sleep', seconds=4) == 'slept'
+    assert monitored.call({}, 'sleep', seconds=5) == 'slept'
 
 
 def test_busy_and_ping_with_the_pool_full_and_a_thousand_calls_queued(
@@ -123,7 +123,7 @@ def test_busy_and_ping_with_the_pool_full_and_a_thousand_calls_queued(
             {
                 'method': 'sleep',
                 'namespace': 'probe',
-                'args': {'seconds': 30},
+                'args': {'seconds': 600},
                 '_msg_id': f'm{number}',
                 '_reply_q': client.reply_queue,
             },
@@ -132,11 +132,11 @@ def test_busy_and_ping_with_the_pool_full_and_a_thousand_calls_queued(
     processes.wait_for(lambda: client.depth(topic) == 0, 'the queue is empty')
 
     # Long before one of them ends.
-    ping = stock_client(guest.instance, timeout=10)
+    ping = stock_client(guest.instance, timeout=60)
     assert ping.call({}, 'oslo_rpc_server_ping') == 'pong'
     with pytest.raises(errors.Busy):
         probe.call({}, 'echo', value=1)
-    refused = [client.receive(5) for _ in range(995)]
+    refused = [client.receive(60) for _ in range(995)]
     assert all('Busy' in reply['failure'] for reply in refused)
 
 
@@ -265,7 +265,7 @@ def test_commands_are_listed_and_cancelled_with_every_worker_taken(
             {
                 'method': 'sleep',
                 'namespace': 'probe',
-                'args': {'seconds': 60},
+                'args': {'seconds': 600},
                 '_msg_id': name,
                 '_reply_q': client.reply_queue,
                 '_context_guestagent_command_id': name,
@@ -286,7 +286,7 @@ def test_commands_are_listed_and_cancelled_with_every_worker_taken(
     for name in ('second', 'first'):
         cancelled = core.call({'guestagent_caller': 'op'}, 'cancel', command_id=name)
         assert cancelled == {'cancelled': 1}
-        reply = client.receive(10)
+        reply = client.receive(60)
         failure = json.loads(reply['failure'])
         assert (reply['_msg_id'], failure['class']) == (name, 'Cancelled')
         assert 'cancelled by op' in failure['message']

@@ -33,8 +33,8 @@ def test_the_agent_tells_systemd_how_it_is(tmp_path, monkeypatch, agent):
     os.kill(guest.pid, signal.SIGHUP)
     manager.wait(guest, 'RELOADING=1\nMONOTONIC_USEC=')
     manager.wait(guest, 'READY=1', times=2)
-    assert guest.stop() == 0
-    assert manager.read()[-1] == 'STOPPING=1'
+    assert manager.stop(guest) == 0
+    assert manager.heard[-1] == 'STOPPING=1'
 
 
 def test_the_agents_status_line_says_when_the_bus_is_there(
@@ -57,8 +57,8 @@ def test_the_conductor_tells_systemd_how_it_is(tmp_path, monkeypatch, conductor)
     os.kill(child.pid, signal.SIGHUP)
     manager.wait(child, 'RELOADING=1\nMONOTONIC_USEC=')
     manager.wait(child, 'READY=1', times=2)
-    assert child.stop() == 0
-    assert manager.read()[-1] == 'STOPPING=1'
+    assert manager.stop(child) == 0
+    assert manager.heard[-1] == 'STOPPING=1'
 
 
 needs_systemd = pytest.mark.skipif(

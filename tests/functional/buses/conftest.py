@@ -52,7 +52,7 @@ class Guest:
         self.send({**message, **to})
         return msg_id
 
-    def call(self, message: Mapping[str, object], seconds: float = 10) -> Any:
+    def call(self, message: Mapping[str, object], seconds: float = 60) -> Any:
         """Return the message of a call's reply; ``None``: none came."""
         return self.client.call(self.topic, message, seconds)
 
@@ -61,7 +61,7 @@ class Guest:
         msg_id = self.send_call(
             {'method': 'echo', 'namespace': 'probe', 'args': {'value': 'good'}}
         )
-        reply = self.client.receive(10)
+        reply = self.client.receive(60)
         assert (reply['_msg_id'], reply['result']) == (msg_id, 'good')
 
 
@@ -111,7 +111,7 @@ def stock():
     cfg.CONF([])
     with contextlib.ExitStack() as ending:
 
-        def make(guest, timeout=10, **target):
+        def make(guest, timeout=60, **target):
             transport = oslo_messaging.get_rpc_transport(
                 cfg.CONF, guest.url, allowed_remote_exmods=['guestagent.errors']
             )

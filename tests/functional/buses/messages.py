@@ -93,7 +93,7 @@ REFUSED = {
     'wrong type': (request(method='sleep', args={'seconds': 'x'}), 'TypeError'),
     'true is no number': (request(method='sleep', args={'seconds': True}), 'TypeError'),
     'a later error of the caller': (fail('ours'), 'InvalidArgument'),
-    'past its limit': (request(method='hang', args={'seconds': 2}), 'CommandTimeout'),
+    'past its limit': (request(method='hang', args={'seconds': 5}), 'CommandTimeout'),
     'no JSON': (request(method='unsendable'), 'BadResult'),
     'too large': (request(method='large', args={'size': 2**20}), 'ResultTooLarge'),
     'not loaded': (

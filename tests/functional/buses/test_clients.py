@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What clients of all kinds see, on each bus: stock ones, hasty ones, wrong ones."""
 
+import concurrent.futures
 import json
 import uuid
 
@@ -59,48 +60,79 @@ def test_errors_as_a_stock_client_raises_them(guests, stock):
     ]
 
 
-def test_a_caller_that_gives_up_and_one_that_watches(guest, stock):
-    probe = stock(guest, timeout=20)
+def test_a_caller_that_gives_up_and_one_that_watches(guests, stock):
+    probes = [stock(guest) for guest in guests.values()]
 
-    with pytest.raises(oslo_messaging.MessagingTimeout):
-        probe.prepare(timeout=0.3).call({}, 'sleep', seconds=1)
-    watched = probe.prepare(call_monitor_timeout=2)
-    assert watched.call({}, 'sleep', seconds=3) == 'slept'
+    for probe in probes:
+        with pytest.raises(oslo_messaging.MessagingTimeout):
+            probe.prepare(timeout=0.3).call({}, 'sleep', seconds=1)
+
+    def watch(probe):
+        watched = probe.prepare(call_monitor_timeout=4)
+        return watched.call({}, 'sleep', seconds=5)
+
+    with concurrent.futures.ThreadPoolExecutor(len(probes)) as pool:
+        assert list(pool.map(watch, probes)) == ['slept'] * len(probes)
 
 
-def test_signs_of_life_end_with_the_answer(guests):
+def test_signs_of_life_end_with_the_answer(guests, tmp_path):
+    there = tmp_path / 'there'
     waiting = {}
     for guest in guests.values():
-        for method in ('nope', 'sleep'):
-            message = request(method=method, args={'seconds': 2.5}, _timeout='2')
+        for method in ('nope', 'climb'):
+            message = request(method=method, args={'to': str(there)}, _timeout='2')
             waiting[guest.send_call(message)] = (guest.bus, method)
 
     got = {key: [] for key in waiting.values()}
-    for client in (guests['amqp'].client, guests['channel'].client):
-        while reply := client.receive(3):
+    clients = (guests['amqp'].client, guests['channel'].client)
+    life = (None, False, False)
+
+    def take(client, seconds):
+        while reply := client.receive(seconds):
             got[waiting[reply['_msg_id']]].append(
                 (reply['result'], bool(reply['failure']), reply['ending'])
             )
 
-    life = (None, False, False)
+    def all_live():
+        for client in clients:
+            take(client, 0.1)
+        return all(got[bus, 'climb'].count(life) >= 2 for bus in guests)
+
+    processes.wait_for(all_live, 'two signs of life from each')
+    there.touch()
+
+    def all_answered():
+        for client in clients:
+            take(client, 0.1)
+        return all(got[bus, 'climb'][-1][2] for bus in guests)
+
+    processes.wait_for(all_answered, 'an answer from each')
+    # The next sign of life would have come after one second.
+    for client in clients:
+        take(client, 1.5)
+
     for bus in guests:
         assert got[bus, 'nope'] == [(None, True, True)]
-        assert got[bus, 'sleep'] == [life, life, ('slept', False, True)]
+        *lives, answer = got[bus, 'climb']
+        assert answer == ('there', False, True)
+        assert lives == [life] * len(lives)
 
 
-def test_busy_and_ping_with_the_pool_full(guest):
+def test_busy_and_ping_with_the_pool_full(guest, tmp_path):
+    there = tmp_path / 'there'
     for _ in range(6):
-        guest.send_call(request(method='sleep', args={'seconds': 1.5}))
-    refused = [guest.client.receive(5) for _ in range(2)]
+        guest.send_call(request(method='climb', args={'to': str(there)}))
+    refused = [guest.client.receive(60) for _ in range(2)]
     ping = request(namespace=None, method='oslo_rpc_server_ping')
 
     msg_id = guest.send_call(ping)
     # Before any of those has ended.
-    reply = guest.client.receive(10)
+    reply = guest.client.receive(60)
     assert (reply['_msg_id'], reply['result']) == (msg_id, 'pong')
     assert all('Busy' in reply['failure'] for reply in refused)
-    slept = [guest.client.receive(10) for _ in range(4)]
-    assert [reply['result'] for reply in slept] == ['slept'] * 4
+    there.touch()
+    climbed = [guest.client.receive(60) for _ in range(4)]
+    assert [reply['result'] for reply in climbed] == ['there'] * 4
 
 
 def test_a_command_runs_once_for_its_id(guests):
@@ -133,9 +165,9 @@ def test_a_sending_that_comes_twice_is_answered_once(guest):
 def test_clients_that_have_gone_block_nobody(guest):
     for number in range(20):
         guest.send(request(_msg_id=f'm{number}', _reply_q=f'reply_gone{number}'))
-        guest.call(request(args={'value': number}), seconds=5)
+        guest.call(request(args={'value': number}), seconds=30)
 
-    assert guest.call(request(args={'value': 'x'}), seconds=5)['result'] == 'x'
+    assert guest.call(request(args={'value': 'x'}), seconds=30)['result'] == 'x'
 
 
 @pytest.mark.parametrize('queue', ['both.other', 'reply_', '', None, 5, ['reply_x']])

@@ -111,7 +111,7 @@ def test_odd_json_that_can_be_read(guests, name, wrap):
     answers = []
     for guest in guests.values():
         guest.send(wrap(messages.asking(guest.client, body)))
-        answers.append(visible(guest.client.receive(10)))
+        answers.append(visible(guest.client.receive(60)))
 
     assert answers == [answers[0]] * len(guests)
     result = json.loads(answers[0][0])[0]

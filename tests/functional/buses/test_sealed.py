@@ -88,7 +88,7 @@ def bed(
 
 def test_calls_casts_and_failures(bed: Bed) -> None:
     with bed.caller() as guests:
-        seen = guests.call(bed.instance, 'probe.seen', timeout=30)
+        seen = guests.call(bed.instance, 'probe.seen', timeout=60)
         assert seen['caller'] == 'nova'
         before = len(bed.marked())
         guests.cast(bed.instance, 'probe.mark', {'text': 'cast'})
@@ -99,8 +99,8 @@ def test_calls_casts_and_failures(bed: Bed) -> None:
             ('agent.describe', {'extension': 'nope'}, errors.NoSuchRecord),
         ):
             with pytest.raises(kind):
-                guests.call(bed.instance, command, arguments, timeout=30)
-        assert guests.ping(bed.instance) < 30
+                guests.call(bed.instance, command, arguments, timeout=60)
+        assert guests.ping(bed.instance, timeout=60) < 60
 
 
 def test_what_is_plain_or_sealed_with_another_key_gets_no_answer(bed: Bed) -> None:
@@ -114,7 +114,7 @@ def test_what_is_plain_or_sealed_with_another_key_gets_no_answer(bed: Bed) -> No
         with bed.caller(STRANGER) as wrong, pytest.raises(client.NoAnswer):
             wrong.call(bed.instance, 'probe.mark', {'text': 'wrong'}, timeout=2)
         # What came later has its answer, and what came before has none.
-        assert guests.call(bed.instance, 'probe.echo', {'value': 1}, timeout=30) == 1
+        assert guests.call(bed.instance, 'probe.echo', {'value': 1}, timeout=60) == 1
         assert stranger.receive(0.2) is None
     assert bed.marked() == before
     bed.agent.wait_line('a request got no answer: it is not sealed')
@@ -147,7 +147,7 @@ def test_reports_are_sealed_and_the_conductor_opens_them(bed: Bed) -> None:
 
             processes.wait_for(is_up, 'the conductor knows the guest', 60)
             command_id = guests.cast(bed.instance, 'probe.mark', {'text': 'told'})
-            record = guests.wait(bed.instance, command_id, timeout=30)
+            record = guests.wait(bed.instance, command_id, timeout=60)
             assert record['caller'] == 'nova'
     finally:
         child.kill()

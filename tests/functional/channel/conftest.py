@@ -66,7 +66,7 @@ def probe(transport):
     target = oslo_messaging.Target(
         exchange='guestagent', topic='guestagent.vm-1', namespace='probe'
     )
-    return oslo_messaging.get_rpc_client(transport, target, timeout=30)
+    return oslo_messaging.get_rpc_client(transport, target, timeout=60)
 
 
 @pytest.fixture

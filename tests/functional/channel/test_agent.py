@@ -81,8 +81,8 @@ def test_a_request_larger_than_the_agent_reads_is_answered(start_agent, probe):
 
 def test_signs_of_life(start_agent, probe):
     start_agent()
-    watched = probe.prepare(call_monitor_timeout=2)
-    assert watched.call({}, 'sleep', seconds=3) == 'slept'
+    watched = probe.prepare(call_monitor_timeout=4)
+    assert watched.call({}, 'sleep', seconds=5) == 'slept'
     with pytest.raises(oslo_messaging.MessagingTimeout):
         probe.prepare(timeout=0.5).call({}, 'sleep', seconds=2)
 

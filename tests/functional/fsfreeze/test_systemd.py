@@ -34,7 +34,7 @@ agent.errors = types.SimpleNamespace(GuestError=RuntimeError)
 from guestagent_fsfreeze import control
 
 link = control.start('/run/fsfreeze', {
-    'mountpoints': None, 'only': ['/mnt/disk'], 'never': [], 'limit': 2,
+    'mountpoints': None, 'only': ['/mnt/disk'], 'never': [], 'limit': 600,
     'hooks': [], 'hook_timeout': 1,
 })
 while True:
@@ -67,9 +67,12 @@ def test_the_holder_is_in_a_scope_and_outlives_the_service(
         system.run('systemctl', 'kill', '--signal=KILL', 'agent')
         scopes = ('systemctl', 'list-units', '--plain', 'guestagent-thaw-*.scope')
         assert 'active running' in system.run(*scopes)
+        system.run('systemctl', 'kill', 'guestagent-thaw-*.scope')
         system.run('touch', '/mnt/disk/file')  # waits for the thaw
 
-        assert '"by": "limit"' in system.run(*show)
+        processes.wait_for(
+            lambda: '"by": "signal"' in system.run(*show), 'it is told who has thawed'
+        )
         assert system.show('agent', 'ActiveState') == 'failed'
         processes.wait_for(lambda: '0 loaded' in system.run(*scopes), 'the scope ends')
     finally:

@@ -43,7 +43,7 @@ class Probe(extension.Extension):
             'values': dict(context.values),
         }
 
-    @extension.command(mutates=False, timeout=60)
+    @extension.command(mutates=False, timeout=600)
     def sleep(self, context: extension.Context, seconds: float) -> str:
         """Sleep, awake only to see whether anyone still waits."""
         woken = threading.Event()
@@ -52,7 +52,7 @@ class Probe(extension.Extension):
         context.check()
         return 'slept'
 
-    @extension.command(mutates=True, timeout=120)
+    @extension.command(mutates=True, timeout=600)
     def climb(self, context: extension.Context, to: str) -> str:
         """Report a progress of 40 percent until there is a file of this name."""
         context.report_progress(40, 'disk 2 of\x1b[31m 5')
@@ -67,23 +67,39 @@ class Probe(extension.Extension):
         time.sleep(seconds)
         return 'too late'
 
-    @extension.command(mutates=True, timeout=60)
-    def mark(self, context: extension.Context, text: str, seconds: float = 0) -> int:
-        """Add a line to the file of marks; return how many were added."""
+    @extension.command(mutates=True, timeout=600)
+    def mark(
+        self,
+        context: extension.Context,
+        text: str,
+        seconds: float = 0,
+        after: str | None = None,
+    ) -> int:
+        """Add a line to the file of marks; return how many were added.
+
+        :param after: not before there is a file of this name.
+        """
         if seconds:  # libfaketime cannot sleep for no time
             time.sleep(seconds)
+        while after is not None and not pathlib.Path(after).exists():
+            context.check()
+            time.sleep(0.05)
         with self._lock:
             self._ran += 1
             with pathlib.Path(self.conf.marks).open('a') as file:
                 file.write(text + '\n')
             return self._ran
 
-    @extension.command(mutates=True, repeatable=True, timeout=60)
+    @extension.command(mutates=True, repeatable=True, timeout=600)
     def mark_again(
-        self, context: extension.Context, text: str, seconds: float = 0
+        self,
+        context: extension.Context,
+        text: str,
+        seconds: float = 0,
+        after: str | None = None,
     ) -> int:
         """As ``mark``, but it may run again after a crash."""
-        return self.mark(context, text, seconds)
+        return self.mark(context, text, seconds, after)
 
     @extension.command(mutates=True, sensitive=('return',))
     def secret(self, context: extension.Context) -> str:
