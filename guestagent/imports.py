@@ -6,7 +6,6 @@ types of options that the agent has not, and oslo.messaging imports eventlet whe
 it is installed.  Both functions must be called before the library is imported.
 """
 
-import importlib.abc
 import importlib.machinery
 import importlib.util
 import sys
@@ -14,7 +13,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 
-class _Refuser(importlib.abc.MetaPathFinder):
+class _Refuser:
     """Makes modules look as if they were not installed."""
 
     def __init__(self, names: frozenset[str]) -> None:
@@ -29,7 +28,7 @@ class _Refuser(importlib.abc.MetaPathFinder):
         return None
 
 
-class _Deferrer(importlib.abc.MetaPathFinder):
+class _Deferrer:
     """Finds modules where they are, and loads them when they are first used.
 
     A finder, not entries in ``sys.modules``: an ``import`` of what is there already

@@ -13,14 +13,16 @@ import logging
 import pathlib
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from guestagent import errors, extension
-from guestagent_datastore import aside, holders, programs, records, services
-from guestagent_datastore import conf as options
+from guestagent_datastore import aside, holders, making, programs, records, services
 from guestagent_datastore import control as controls
 from guestagent_datastore import engine as engines
+
+if TYPE_CHECKING:
+    from oslo_config import cfg
 
 LOG = logging.getLogger(__name__)
 
@@ -68,7 +70,6 @@ class Base(extension.Extension):
     """
 
     version = '1.0'
-    options = options.OPTIONS
     needs_root = 'to run the database server as its own user, and to mount its volume'
 
     def __init__(self, name: str, conf: Any, host: extension.Host) -> None:
@@ -80,6 +81,13 @@ class Base(extension.Extension):
         self._parts: Parts | None = None
         self._making = threading.Lock()
         self._one = threading.Lock()
+
+    @classmethod
+    def list_options(cls) -> Sequence[cfg.Opt]:
+        """See the base class."""
+        from guestagent_datastore import conf
+
+        return conf.OPTIONS
 
     @property
     def engine(self) -> engines.Engine:
@@ -250,7 +258,7 @@ class Base(extension.Extension):
     def _made(self) -> Parts:
         with self._making:
             if self._parts is None:
-                engine = options.make_engine(self.conf)
+                engine = making.make_engine(self.conf)
                 self._parts = Parts(
                     engine,
                     controls.Control(

@@ -1,20 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The options of the section [datastore], and the engine that they name."""
+"""The options of the section [datastore]."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import pathlib
 from typing import Any
 
 from oslo_config import cfg
 
-from guestagent import errors
-from guestagent_datastore import engine, models
 from guestagent_datastore.backups import conf as backups
-
-#: The group of entry points in which engines are found.
-GROUP = 'guestagent.datastore.engines'
 
 OPTIONS = [
     cfg.StrOpt(
@@ -98,37 +91,3 @@ OPTIONS = [
 def list_opts() -> list[tuple[str, list[Any]]]:
     """Return the options for oslo-config-generator."""
     return [('datastore', OPTIONS)]
-
-
-def make_engine(conf: Any) -> engine.Engine:
-    """Return the engine that the options name, with its place.
-
-    :raises guestagent.errors.ConfigError: none is named, or there is no such engine.
-    """
-    found = {
-        entry.name: entry for entry in importlib.metadata.entry_points(group=GROUP)
-    }
-    if conf.engine not in found:
-        raise errors.ConfigError(
-            f'[datastore] engine: {conf.engine!r} is not one of '
-            f'{", ".join(sorted(found)) or "the engines, of which none is installed"}'
-        )
-    kind: type[engine.Engine] = found[conf.engine].load()
-    return kind(make_place(conf, kind))
-
-
-def make_place(conf: Any, kind: type[engine.Engine]) -> models.Place:
-    """Return where the server of this engine lives."""
-    volume = pathlib.Path(conf.mount_point or f'/var/lib/{kind.name}')
-    own = f'guestagent-{kind.name}'
-    return models.Place(
-        volume=volume,
-        data=volume / 'data',
-        config=pathlib.Path(conf.config_folder or f'/etc/{own}'),
-        run=pathlib.Path(conf.run_folder or f'/run/{own}'),
-        state=volume / 'guestagent',
-        logs=pathlib.Path(conf.log_folder or f'/var/log/{own}'),
-        user=conf.server_user or kind.user,
-        port=kind.port if conf.port is None else conf.port,
-        listen=conf.listen,
-    )

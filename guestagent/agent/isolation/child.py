@@ -22,8 +22,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from guestagent import errors, extension, imports
-from guestagent.agent.isolation import contexts, description, stdio
+from guestagent import entrypoints, errors, extension, imports
+from guestagent.agent.isolation import contexts, describing, stdio
 
 # Types of options that hardly an extension has: a fifth of a second of each start.
 imports.defer('netaddr', 'rfc3986')
@@ -98,6 +98,7 @@ class Child:
     ) -> None:
         self._name = name
         self._kind = kind
+        self._described = describing.make(name, kind)
         self._reads, self._writes = reads, writes
         self._lock = threading.Lock()
         self._handing = threading.Lock()
@@ -128,7 +129,7 @@ class Child:
 
     def serve(self) -> None:
         """Answer until the agent says stop, or has gone."""
-        self.send({'type': 'hello', **description.describe(self._kind)})
+        self.send({'type': 'hello', **self._described.describe()})
         self._hand_over(0)
         while not self._over:
             self._stirred.wait(None if self._silent else _HEALTH_SECONDS)
@@ -308,7 +309,7 @@ class Child:
         if kind == 'configure':
             self._line_max = message['line_max']
             self.own_paths = message.get('own_paths', [])
-            section = description.section(self._name, self._kind, message['options'])
+            section = self._described.section(message['options'])
             self._made = self._kind(self._name, section, _Host(self))
             return None
         if self._made is None:
@@ -368,11 +369,10 @@ def _find(name: str) -> str:
 
     :raises SystemExit: none has it.
     """
-    import importlib.metadata as metadata  # the agent has done this already
-
-    for entry in metadata.entry_points(group='guestagent.extensions', name=name):
-        return entry.value
-    raise SystemExit(f'no installed package has the extension {name!r}')
+    value = entrypoints.find('guestagent.extensions', name)
+    if value is None:
+        raise SystemExit(f'no installed package has the extension {name!r}')
+    return value
 
 
 def main(argv: list[str]) -> int:

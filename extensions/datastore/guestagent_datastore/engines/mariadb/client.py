@@ -143,6 +143,8 @@ class Client:
                 connect_timeout=int(min(self._seconds, 10)),
                 read_timeout=self._seconds,
                 write_timeout=self._seconds,
+                # Or TLS would be spoken where nobody else can listen.
+                ssl_disabled=True,
             )
         with self._connection.cursor(kind) as cursor:
             cursor.execute(statement, tuple(values) or None)
