@@ -146,7 +146,7 @@ def test_unanswered_call_is_repeated_with_the_same_id(
     guest.silent = 2
 
     result = guests.call(
-        'vm-1', 'test.echo', {'text': 'a'}, timeout=20, attempt_timeout=0.3
+        'vm-1', 'test.echo', {'text': 'a'}, timeout=60, attempt_timeout=0.3
     )
 
     assert result == 'a'
@@ -160,7 +160,7 @@ def test_busy_guest_is_asked_again_with_the_same_id(
 ) -> None:
     guest.busy = 2
 
-    assert guests.call('vm-1', 'test.echo', {'text': 'a'}, timeout=20) == 'a'
+    assert guests.call('vm-1', 'test.echo', {'text': 'a'}, timeout=60) == 'a'
 
     ids = [context['guestagent_command_id'] for context in guest.contexts]
     assert len(ids) == 3
@@ -182,7 +182,7 @@ def test_no_repeat_beyond_the_timeout(guest: Guest, guests: client.Client) -> No
     with pytest.raises(client.NoAnswer, match='vm-1') as caught:
         guests.call('vm-1', 'test.echo', {'text': 'a'}, timeout=0.7)
 
-    assert 0.7 <= time.monotonic() - start < 20
+    assert 0.7 <= time.monotonic() - start < 60
     assert len(guest.contexts) <= 1
     assert '\n' not in str(caught.value)
 
@@ -232,7 +232,7 @@ def test_bad_requests_are_not_sent(
 
 
 def test_ping(guest: Guest, guests: client.Client) -> None:
-    assert 0 < guests.ping('vm-1', timeout=20) < 20
+    assert 0 < guests.ping('vm-1', timeout=60) < 60
 
 
 def test_wait_asks_until_there_is_an_outcome(
@@ -245,7 +245,7 @@ def test_wait_asks_until_there_is_an_outcome(
     ]
     command_id = guests.cast('vm-1', 'test.echo', {'text': 'a'})
 
-    assert guests.wait('vm-1', command_id, timeout=20) == {'outcome': 'done'}
+    assert guests.wait('vm-1', command_id, timeout=60) == {'outcome': 'done'}
 
     assert conductor.asked == 3 * [
         {'instance': 'vm-1', 'command_id': command_id, 'caller': 'tester'}
@@ -358,7 +358,7 @@ def test_a_transport_that_was_given_is_left_alone(
         monkeypatch.setattr(transport, 'cleanup', lambda: cleaned.append(True))
 
         with client.Client(transport, exchange=exchange) as made:
-            assert made.call('vm-1', 'test.echo', {'text': 1}, timeout=20) == 1
+            assert made.call('vm-1', 'test.echo', {'text': 1}, timeout=60) == 1
         assert cleaned == []
     assert cleaned == [True]
 

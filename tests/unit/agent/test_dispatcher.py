@@ -43,12 +43,19 @@ class Echo(extension.Extension):
     def hang(self, context: extension.Context) -> None:
         done = threading.Event()
         context.on_cancel(done.set)
-        done.wait(20)
+        done.wait(60)
+        context.check()
+
+    @extension.command(mutates=True)
+    def linger(self, context: extension.Context) -> None:
+        done = threading.Event()
+        context.on_cancel(done.set)
+        done.wait(60)
         context.check()
 
     @extension.command(mutates=True)
     def hold(self, context: extension.Context) -> None:
-        self.gate.wait(20)
+        self.gate.wait(60)
 
 
 class Door(requests.Door):
@@ -135,7 +142,7 @@ class Bench:
         )
         return door
 
-    def wait(self, condition, seconds=10):
+    def wait(self, condition, seconds=60):
         until = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < until, 'it did not come about'
@@ -164,7 +171,7 @@ def test_a_read_is_acknowledged_before_it_runs(bench):
 def test_what_is_inline_is_answered_at_once_though_all_workers_are_busy():
     bench = Bench(workers=1, backlog=0)
     gate = threading.Event()
-    bench.pool.submit(lambda _: gate.wait(20), None)
+    bench.pool.submit(lambda _: gate.wait(60), None)
 
     door = bench.submit('thread')
     gate.set()
@@ -177,7 +184,7 @@ def test_what_is_inline_is_answered_at_once_though_all_workers_are_busy():
 def test_what_is_urgent_gets_through_though_all_workers_are_busy():
     bench = Bench(workers=1, backlog=0)
     gate = threading.Event()
-    bench.pool.submit(lambda _: gate.wait(20), None)
+    bench.pool.submit(lambda _: gate.wait(60), None)
 
     door = bench.submit('thaw', command_id='urgent')
 
@@ -267,7 +274,7 @@ def test_what_expired_while_it_waited_does_not_run(bench):
 
 def test_what_waits_is_dropped_at_the_stop_and_what_is_unacknowledged_stays():
     bench = Bench(workers=1)
-    running = bench.submit('hang')
+    running = bench.submit('linger')
     bench.wait(lambda: running.log == ['ack'])
     read, change = bench.submit('echo'), bench.submit('change')
 
@@ -363,11 +370,11 @@ def test_what_is_cancelled_while_it_is_accepted_does_not_run():
     class Slow(Recorder):
         def accept(self, request):
             entered.set()
-            leave.wait(20)
+            leave.wait(60)
 
     bench = Bench([Slow('slow', log)])
     door = bench.submit('change')
-    entered.wait(20)
+    entered.wait(60)
     request = bench.dispatcher.in_flight()[0]
 
     assert bench.dispatcher.cancel(request, errors.Cancelled('no more'))
@@ -405,7 +412,7 @@ def test_several_are_accepted_and_settled_together():
 
     bench = Bench([Several()], workers=4, backlog=10)
     gate = threading.Event()
-    bench.pool.submit(lambda _: gate.wait(20), None)
+    bench.pool.submit(lambda _: gate.wait(60), None)
     bench.pool.run = _held(bench.pool.run, held := [])
     doors = [bench.submit('change', command_id=f'c{n}') for n in range(3)]
 
@@ -478,7 +485,7 @@ def test_the_loop_wakes_up_when_all_is_settled():
     bench = Bench()
     bench.submit('change')
 
-    until = time.monotonic() + 20
+    until = time.monotonic() + 29
     while not bench.dispatcher.is_settled():
         assert time.monotonic() < until
         bench.loop.run_once(30)

@@ -72,7 +72,7 @@ def test_a_command_sees_what_it_would_in_process(load):
 
 def test_a_process_is_there_while_it_is_used(load, tmp_path):
     marks = tmp_path / 'marks'
-    kind = load(isolate_idle=0.3)
+    kind = load(isolate_idle=1)
     with testing.started(kind, name='isolated', options={'marks': str(marks)}) as made:
         assert not marks.exists()
         first = testing.call(made, 'seen', kind='a')['pid']
@@ -318,8 +318,9 @@ def test_an_option_that_makes_no_sense_is_said(load):
         testing.call(made, 'echo')
 
 
-def test_a_start_that_fails_is_the_callers_answer(load):
+def test_a_start_that_fails_is_the_callers_answer(load, monkeypatch):
     kind = load()
+    monkeypatch.setattr(keeper, 'DELAY', 1000)
     with testing.started(kind, name='isolated', options={'start': 'false'}) as made:
         with pytest.raises(errors.GuestError, match='no such device'):
             testing.call(made, 'echo')

@@ -3,6 +3,7 @@ import errno
 import json
 import os
 import threading
+import time
 
 import pytest
 
@@ -29,6 +30,10 @@ EIO = OSError(errno.EIO, os.strerror(errno.EIO))
 def ended(journal, request, result=None):
     assert accept(journal, request) is None
     finish(journal, request, done(result))
+
+
+def writes(disk):
+    return sum(step[0] == 'write' for step in disk.steps)
 
 
 def syncs(disk):
@@ -312,22 +317,26 @@ def test_the_file_is_written_anew_when_most_of_it_is_waste(monkeypatch):
 
 def test_many_threads_share_syncs_and_each_has_its_outcome(tmp_path):
     disk = powercut.PowerCut()
-    gate = threading.Event()
-    real = disk.sync
+    journal = opened(disk, commands=1000)
+    before, real = syncs(disk), disk.sync
+    working, begun = set(range(8)), [writes(disk)]
 
     def slow(fd):
-        gate.wait(0.01)
+        # All that wait have written since the sync before this one has begun.
+        until, since = time.monotonic() + 30, begun[-1]
+        begun.append(writes(disk))
+        while writes(disk) - since < len(working) and time.monotonic() < until:
+            time.sleep(0.001)
         real(fd)
 
     disk.sync = slow
-    journal = opened(disk, commands=1000)
-    before = syncs(disk)
 
     def work(number):
         for count in range(10):
             request = asked(f'{number}-{count}')
             accept(journal, request)
             finish(journal, request, done(count))
+        working.remove(number)
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
     for thread in threads:
@@ -344,10 +353,11 @@ def test_many_threads_share_syncs_and_each_has_its_outcome(tmp_path):
 def test_a_rewrite_beside_commands_loses_none():
     disk = powercut.PowerCut()
     journal = opened(disk, commands=1000)
-    stop = threading.Event()
+    stop, begun = threading.Event(), threading.Event()
     failures = []
 
     def work():
+        begun.wait(60)
         for number in range(300):
             request = asked(f'id-{number}')
             try:
@@ -364,6 +374,7 @@ def test_a_rewrite_beside_commands_loses_none():
     while not stop.is_set():
         journal._compact()
         rewritten += 1
+        begun.set()
     thread.join(60)
 
     assert failures == []

@@ -271,8 +271,9 @@ def test_a_decision_takes_microseconds(policy):
         policy.decide(NOBODY, 'monitoring.facts', {})
     best = 1.0
     for _ in range(20):
-        began = time.perf_counter()
+        # Of this thread: the machine may have other things to do.
+        began = time.thread_time()
         for _ in range(500):
             policy.decide(NOBODY, 'monitoring.facts', {})
-        best = min(best, (time.perf_counter() - began) / 500)
+        best = min(best, (time.thread_time() - began) / 500)
     assert best < 20e-6

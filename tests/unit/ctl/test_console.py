@@ -101,6 +101,10 @@ def test_programs_that_are_left(programs: Any, ctl: Any) -> None:
     handle = ctl(
         'exec', 'vm-1', '--detach', '--shell', '--', 'echo said; sleep 600'
     ).out.decode().strip()  # fmt: skip
+    processes.wait_for(
+        lambda: programs.status(extension.Context(), handle)['stdout_bytes'],
+        'what it says',
+    )
 
     [row] = json.loads(ctl('program', 'list', 'vm-1', '-f', 'json').out)
     assert (row['handle'], row['state']) == (handle, 'running')

@@ -349,7 +349,7 @@ def test_whoever_swaps_links_gets_nothing_out_and_nothing_in(jailed, root):
     until = time.monotonic() + 1
     with attacked(inside):
         while time.monotonic() < until or not (naive and reached):
-            assert time.monotonic() < until + 30, 'the attack does not work'
+            assert time.monotonic() < until + 60, 'the attack does not work'
             read()
             change()
             with contextlib.suppress(OSError):

@@ -108,16 +108,17 @@ def test_what_a_program_has_started_ends_with_it(tmp_path):
     script = f'echo $$ > {lives}; echo said; sleep 600 & exec 1>&-; echo $! >> {lives}'
 
     with pytest.raises(TimeoutError):
-        programs.ask(['sh', '-c', script], 1)
+        programs.ask(['sh', '-c', script], 2)
 
-    child = lives.read_text().split()[1]
-    processes.wait_for(
-        lambda: (
-            not os.path.exists(f'/proc/{child}')
-            or 'Z' in pathlib.Path(f'/proc/{child}/stat').read_text().split()[2]
-        ),
-        'it has ended',
-    )
+    stat = pathlib.Path(f'/proc/{lives.read_text().split()[1]}/stat')
+
+    def has_ended():
+        try:
+            return stat.read_text().split()[2] == 'Z'
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+
+    processes.wait_for(has_ended, 'it has ended')
 
 
 TCP = """\

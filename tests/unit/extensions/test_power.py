@@ -90,12 +90,12 @@ def test_the_best_program_runs(start, program, ran, host, mode, programs, line):
 
 def test_the_answer_comes_first(start, program, ran):
     program('poweroff')
-    with start(moment=0.3) as made:
+    with start(moment=1) as made:
         begun = time.monotonic()
         testing.call(made, 'shutdown')
-        assert time.monotonic() - begun < 0.3 or ran() == []
+        assert time.monotonic() - begun < 1 or ran() == []
         processes.wait_for(ran, 'it ran')
-        assert time.monotonic() - begun >= 0.3
+        assert time.monotonic() - begun >= 1
 
 
 def test_a_second_shutdown_replaces_the_first(start, program, ran):

@@ -31,7 +31,7 @@ class Guest:
         method = getattr(self.made, name)
         return lambda *args, **kwargs: method(extension.Context('me'), *args, **kwargs)
 
-    def end(self, handle, seconds=30):
+    def end(self, handle, seconds=60):
         """Return the status of a program once it has ended."""
         until = time.monotonic() + seconds
         while (status := self.wait(handle, timeout=10))['running']:
@@ -41,7 +41,7 @@ class Guest:
     def text(self, handle, stream='stdout', **options):
         return base64.b64decode(self.read(handle, stream, **options)['data'])
 
-    def until(self, handle, expected, seconds=30):
+    def until(self, handle, expected, seconds=60):
         """Read along until this has come; return all."""
         data, until = b'', time.monotonic() + seconds
         while expected not in data:
@@ -50,7 +50,7 @@ class Guest:
         return data
 
 
-def wait_for(condition, seconds=30):
+def wait_for(condition, seconds=60):
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, 'it did not come about'

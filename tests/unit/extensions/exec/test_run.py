@@ -268,7 +268,7 @@ def test_cancel_ends_all_of_it_and_is_raised(made, tmp_path):
         context.cancel(errors.Cancelled('somebody changed his mind'))
 
         with pytest.raises(errors.Cancelled, match='changed his mind'):
-            call.result(10)
+            call.result(60)
     assert not bed.runs_still(int(started.read_text()))
 
 
@@ -289,7 +289,7 @@ def test_cancel_ends_what_was_left_behind_too(made, tmp_path, monkeypatch):
         context.cancel(errors.Cancelled('not wanted'))
 
         with pytest.raises(errors.Cancelled):
-            call.result(10)
+            call.result(60)
     assert not bed.runs_still(int(started.read_text()))
 
 
@@ -335,7 +335,7 @@ def test_stop_kills_without_the_usual_grace(make, foreign):
         made.stop()
 
         with pytest.raises(errors.Interrupted):
-            call.result(10)
+            call.result(60)
     with pytest.raises(errors.Interrupted):
         made.run(extension.Context(), argv=['sleep', str(bed.LONG)])
 

@@ -110,7 +110,7 @@ def test_who_ignores_sigterm_is_killed_when_its_time_is_over(guest):
     here = guest()
     handle = here.spawn(
         shell=f'trap "" TERM; sleep {bed.LONG} & echo $!; wait; sleep {bed.LONG}',
-        timeout=0.5,
+        timeout=1.5,
     )['handle']
     status = here.end(handle)
     assert (status['timed_out'], status['signal_name']) == (True, 'SIGKILL')
@@ -224,7 +224,7 @@ def test_those_who_wait_do_not_take_all_workers(guest):
         assert here.read(handle, wait=30)['data'] == ''
         assert time.monotonic() - began < 20
         here.signal(handle, 'KILL')
-        assert [one.result(30)['signal'] for one in waiting] == [9, 9]
+        assert [one.result(60)['signal'] for one in waiting] == [9, 9]
 
 
 def test_the_longest_time_that_an_operator_can_allow(guest):
@@ -243,7 +243,7 @@ def test_who_waits_hears_of_his_cancellation(guest):
         bed.wait_for(lambda: here.made._made._waits._waiting == 1)
         context.cancel(errors.Cancelled('not wanted'))
         with pytest.raises(errors.Cancelled):
-            waiting.result(30)
+            waiting.result(60)
     assert here.status(handle)['running']
 
 
