@@ -18,6 +18,10 @@ class Proxy:
     :ivar latency: seconds by which each piece is late, in either direction.
     :ivar hole: while it is true nothing is forwarded, and connections stay open.
     :ivar budget: how many bytes a connection gets from the broker; ``None``: all.
+    :ivar sent: how many bytes have come for the broker.
+    :ivar gate: after how many of these all others wait until it is ``None``.
+    :ivar reset_next: whether the connection that is the next to send something ends
+        with a RST instead; then it is false again.
     :ivar cut: whether a connection that has used its budget ends; otherwise it hangs.
     """
 
@@ -30,6 +34,9 @@ class Proxy:
         self.hole = False
         self.budget = None
         self.cut = False
+        self.reset_next = False
+        self.sent = 0
+        self.gate = None
         self._open = set()
 
     def __enter__(self):
@@ -40,18 +47,13 @@ class Proxy:
         # Wakes the thread in accept(), which close() alone does not.
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self.gate = None
         self.reset()
 
     def reset(self):
         """End all connections with a RST."""
         for sock in list(self._open):
-            try:
-                sock.setsockopt(
-                    socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0)
-                )
-            except OSError:
-                pass  # it has ended by itself
-            self._close(sock)
+            self._reset(sock)
 
     def _accept(self):
         while True:
@@ -79,6 +81,13 @@ class Proxy:
         try:
             while data := source.recv(65536):
                 time.sleep(self.latency)
+                if not limited:
+                    self._pass(len(data))
+                if self.reset_next and not limited:
+                    self.reset_next = False
+                    self._reset(source)
+                    self._reset(sink)
+                    return
                 if limited and self.budget is not None:
                     data = data[: max(0, self.budget - passed)]
                     passed += len(data)
@@ -90,6 +99,21 @@ class Proxy:
             pass
         self._close(source)
         self._close(sink)
+
+    def _pass(self, size):
+        """Wait at the gate."""
+        while self.gate is not None and self.sent >= self.gate:
+            time.sleep(0.01)
+        self.sent += size
+
+    def _reset(self, sock):
+        try:
+            sock.setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0)
+            )
+        except OSError:
+            pass  # it has ended by itself
+        self._close(sock)
 
     def _close(self, sock):
         self._open.discard(sock)

@@ -56,7 +56,10 @@ def test_logs_are_switched_at_once_and_stay_so(mariadb: guests.Guest) -> None:
     mariadb.query("SELECT 'meanwhile'")
     path = mariadb.folder / 'log' / 'general.log'
     assert "SELECT 'meanwhile'" in path.read_text()
-    assert logs()['general']['size'] == path.stat().st_size
+    # That a session has ended is written a moment later.
+    processes.wait_for(
+        lambda: logs()['general']['size'] == path.stat().st_size, 'the size of it all'
+    )
     mariadb.call('server_restart')
     assert logs()['general']['enabled']
     mariadb.call('log_disable', name='general')

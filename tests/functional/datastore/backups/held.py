@@ -11,12 +11,14 @@ import signal
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from guestagent_datastore.backups import child
 
 from devstack import processes
 from guestagent import extension
 from guestagent.agent import registry
 from tests.functional.datastore import conftest as guests
+from tests.functional.datastore.backups import stopping
 
 
 class Held:
@@ -33,16 +35,15 @@ class Held:
         self._done = self._pool.submit(command.function, self.context, **arguments)
         self._worker = 0
 
-    def hold(self, operation: str) -> None:
-        """Stop the worker that does this, once it has begun."""
+    def hold(self) -> None:
+        """Wait until its worker has stopped itself, with its programs at work."""
 
         def found() -> int:
             if self._done.done():
                 self._done.result()
-            return next((pid for pid in _workers() if _does(pid, operation)), 0)
+            return next((pid for pid in _workers() if _is_stopped(pid)), 0)
 
-        self._worker = processes.wait_for(found, 'a worker', spacing=0.002)
-        os.kill(self._worker, signal.SIGSTOP)
+        self._worker = processes.wait_for(found, 'a worker that is stopped', 60)
 
     def kill(self) -> None:
         """Kill the worker, so that the stream ends where it is."""
@@ -64,19 +65,18 @@ class Held:
 
 
 @contextlib.contextmanager
-def held(
-    guest: guests.Guest, operation: str, method: str, **arguments: Any
-) -> Iterator[Held]:
-    """Begin a command and hold its worker where programs are at work.
-
-    :param operation: ``backup`` or ``restore``.
-    """
-    made = Held(guest, method, **arguments)
-    try:
-        made.hold(operation)
-        yield made
-    finally:
-        made.close()
+def held(guest: guests.Guest, method: str, **arguments: Any) -> Iterator[Held]:
+    """Begin a command and hold its worker where programs are at work."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(child, 'MODULE', stopping.__name__)
+        made = Held(guest, method, **arguments)
+        try:
+            made.hold()
+            # What others begin meanwhile is not held.
+            patched.undo()
+            yield made
+        finally:
+            made.close()
 
 
 def _workers() -> list[int]:
@@ -85,18 +85,13 @@ def _workers() -> list[int]:
     for task in pathlib.Path('/proc/self/task').iterdir():
         with contextlib.suppress(OSError):
             found += [int(pid) for pid in (task / 'children').read_text().split()]
-    return [pid for pid in found if child.MODULE in _words(pid)]
+    return [pid for pid in found if stopping.__name__ in _words(pid)]
 
 
-def _does(pid: int, operation: str) -> bool:
-    """Whether it has started the programs of a stream."""
-    programs = {'backup': ('mariadb-backup', 'pg_basebackup', 'redis-cli')}
-    names = programs.get(operation, ('mbstream', 'tar', 'dd'))
-    text = pathlib.Path(f'/proc/{pid}/task/{pid}/children')
+def _is_stopped(pid: int) -> bool:
     with contextlib.suppress(OSError):
-        for each in text.read_text().split():
-            if any(_words(int(each))[0].endswith(name) for name in names):
-                return True
+        stat = pathlib.Path(f'/proc/{pid}/stat').read_text()
+        return stat.rpartition(')')[2].split()[0] == 'T'
     return False
 
 

@@ -26,12 +26,12 @@ def _parent(pid: int) -> int:
 
 def _children(pid: int) -> list[int]:
     """All processes below one."""
-    found = []
-    for entry in os.listdir('/proc'):
-        # What is no process, or has ended meanwhile.
-        with contextlib.suppress(OSError):
-            if entry.isdigit() and _parent(int(entry)) == pid:
-                found.append(int(entry))
+    found: list[int] = []
+    # They, and its threads, may end meanwhile.
+    with contextlib.suppress(OSError):
+        for task in pathlib.Path(f'/proc/{pid}/task').iterdir():
+            with contextlib.suppress(OSError):
+                found += map(int, (task / 'children').read_text().split())
     return found + [each for child in found for each in _children(child)]
 
 
@@ -91,7 +91,7 @@ def test_an_agent_on_a_broker(
         )
 
         client.cast({}, 'backup_create', backup_id='b2')
-        tool = processes.wait_for(lambda: _tool(running), 'a backup is made')
+        tool = processes.wait_for(lambda: _tool(running), 'it is made', spacing=0.01)
         os.kill(tool, signal.SIGSTOP)  # so it never ends
         worker = _parent(tool)
         processes.wait_for(lambda: len(_children(worker)) == 2, 'zstd runs')

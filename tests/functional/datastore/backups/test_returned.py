@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import shutil
 import signal
@@ -100,7 +101,7 @@ def damage(path: pathlib.Path) -> None:
 
 def test_a_stream_that_is_cut(guest: guests.Guest, backup: pathlib.Path) -> None:
     location = f'file://{backup}'
-    with helds.held(guest, 'restore', 'backup_restore', location=location) as running:
+    with helds.held(guest, 'backup_restore', location=location) as running:
         running.kill()
         with pytest.raises(errors.GuestError, match='was killed'):
             running.go()
@@ -142,7 +143,7 @@ def test_a_restore_within_prepare_that_is_cancelled(
     guest: guests.Guest, backup: pathlib.Path
 ) -> None:
     restore = {'location': f'file://{backup}'}
-    with helds.held(guest, 'restore', 'prepare', restore=restore) as running:
+    with helds.held(guest, 'prepare', restore=restore) as running:
         assert running.context.progress[1]
         assert guest.call('status')['operation']['name'] == 'prepare'
         running.context.cancel(errors.Cancelled('enough'))
@@ -158,13 +159,14 @@ def test_an_agent_that_is_killed_while_it_restores(
     before = data.stat().st_ino
     restore = agents.another_agent(guest, 'backup_restore', location=f'file://{backup}')
     with restore as agent:
-        processes.wait_for(
-            lambda: (
-                data.exists() and data.stat().st_ino != before and any(data.iterdir())
-            ),
-            'it has begun',
-            spacing=0.001,
-        )
+
+        def begun() -> bool:
+            # It is away for a moment.
+            with contextlib.suppress(FileNotFoundError):
+                return data.stat().st_ino != before and any(data.iterdir())
+            return False
+
+        processes.wait_for(begun, 'it has begun', 60, spacing=0.001)
         agent.send_signal(signal.SIGKILL)
     assert guest.made is not None
     guest.made.settle()

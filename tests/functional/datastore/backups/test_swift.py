@@ -284,7 +284,12 @@ def test_a_connection_that_is_cut_half_way(
 ) -> None:
     with proxy.Proxy(swift.server.port) as between:
         guest = Guest(tmp_path, swift, between)
-        said = guest.back_up_and_cut(between.reset)
+
+        def cut() -> None:
+            # In the midst of a segment, not between two of them.
+            between.reset_next = True
+
+        said = guest.back_up_and_cut(cut)
         assert re.match(r'PUT /test-\d+/b1_0000000\d: no answer: ', said)
         assert swift.names() == []
         guest.check()

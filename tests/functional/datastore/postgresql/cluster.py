@@ -98,6 +98,13 @@ class Cluster:
             self.process.wait_end(60)
             self.process = None
 
+    def pids(self) -> list[int]:
+        """Return its processes; each child has a session of its own."""
+        assert self.process is not None
+        pid = self.process.pid
+        children = pathlib.Path(f'/proc/{pid}/task/{pid}/children').read_text()
+        return [pid, *map(int, children.split())]
+
     def restart(self) -> None:
         """Stop it and start it."""
         self.stop()
@@ -150,6 +157,15 @@ class Cluster:
         """Run a statement as our administrator."""
         with self.engine.client.session(database) as session:
             return session.query(statement, values)
+
+
+def state(pid: int) -> str:
+    """Return the kernel's letter for how a process is; ``''``: there is none."""
+    try:
+        stat = pathlib.Path(f'/proc/{pid}/stat').read_text()
+    except OSError:
+        return ''
+    return stat.rpartition(')')[2].split()[0]
 
 
 def self_signed(folder: pathlib.Path, name: str) -> models.TlsFiles:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 import pytest
 from guestagent_datastore import models, programs
 
+from devstack import processes
 from guestagent import errors
 from tests.functional.datastore.postgresql import cluster
 
@@ -80,9 +81,12 @@ def rows(postgresql: cluster.Cluster) -> Iterator[None]:
 
     thread = threading.Thread(target=write)
     thread.start()
-    yield
-    stop.set()
-    thread.join()
+    try:
+        _wait_for_more(postgresql, 0)
+        yield
+    finally:
+        stop.set()
+        thread.join()
     postgresql.query('DROP TABLE public.rows')
 
 
@@ -94,6 +98,16 @@ def _count(server: cluster.Cluster) -> int:
     return count
 
 
+def _wait_for_more(server: cluster.Cluster, count: int) -> int:
+    """Wait until there are more rows; return how many."""
+
+    def more() -> int:
+        ((found,),) = server.query('SELECT count(*) FROM public.rows')
+        return int(found) if found > count else 0
+
+    return processes.wait_for(more, 'rows are written', 60)
+
+
 @pytest.mark.usefixtures('rows')
 def test_what_was_written_is_restored(
     postgresql: cluster.Cluster, new_cluster: NewCluster
@@ -102,9 +116,9 @@ def test_what_was_written_is_restored(
     postgresql.engine.create_users([user])
     counts = [_count(postgresql)]
     full = _back_up(postgresql, 'full')
-    counts.append(_count(postgresql))
+    counts.append(_wait_for_more(postgresql, counts[-1]))
     first = _back_up(postgresql, 'first', full[1])
-    counts.append(_count(postgresql))
+    counts.append(_wait_for_more(postgresql, counts[-1]))
     second = _back_up(postgresql, 'second', first[1])
     assert counts[0] < counts[1] < counts[2]
 
@@ -255,11 +269,16 @@ def test_a_snapshot_of_the_volume_is_whole(
     volume = copy.folder / 'volume'
     # As the storage does it: the file system stands still.
     assert postgresql.process is not None
-    os.killpg(postgresql.process.pid, signal.SIGSTOP)
+    os.kill(postgresql.process.pid, signal.SIGSTOP)  # it starts no others
+    everyone = postgresql.pids()
+    for pid in everyone:
+        os.kill(pid, signal.SIGSTOP)
+    processes.wait_for(lambda: {*map(cluster.state, everyone)} == {'T'}, 'all stand')
     subprocess.run(
         ['cp', '--archive', postgresql.folder / 'volume', copy.folder], check=True
     )
-    os.killpg(postgresql.process.pid, signal.SIGCONT)
+    for pid in everyone:
+        os.kill(pid, signal.SIGCONT)
     release()
     postgresql.query('DROP TABLE public.rows')
     with pytest.raises(errors.GuestError, match='closed'):

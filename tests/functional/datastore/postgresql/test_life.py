@@ -83,8 +83,11 @@ def test_a_crash_is_seen_at_once_and_got_over(postgresql: cluster.Cluster) -> No
     postgresql.query('CREATE TABLE public.kept AS SELECT 7 AS number')
     assert postgresql.process is not None
     # All of it at once, as when memory is short.
-    os.killpg(postgresql.process.pid, signal.SIGKILL)
-    postgresql.process.wait_end(30)
+    everyone = postgresql.pids()
+    for pid in everyone:
+        os.kill(pid, signal.SIGKILL)
+    postgresql.process.wait_end()
+    processes.wait_for(lambda: {*map(cluster.state, everyone)} <= {'', 'Z'}, 'the end')
     assert postgresql.engine.ready() == 'shutdown'
 
     postgresql.start()
