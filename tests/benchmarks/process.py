@@ -1,18 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """What Linux knows about another process: memory, processor time, switches."""
 
+import collections
 import dataclasses
 import pathlib
 import time
+from collections.abc import Collection
 
 
 @dataclasses.dataclass(frozen=True)
 class Memory:
-    """Resident memory in MiB: all, anonymous, and held by no other process."""
+    """Resident memory in MiB: all, anonymous, and held by no other process.
+
+    :ivar proportional: each page divided by how many processes of the machine have it.
+    """
 
     rss: float
     anonymous: float
     unique: float
+    proportional: float
 
 
 def memory(pid: int) -> Memory:
@@ -32,7 +38,42 @@ def memory(pid: int) -> Memory:
         rss=fields['Rss'] / 1024,
         anonymous=fields['Anonymous'] / 1024,
         unique=(fields['Private_Clean'] + fields['Private_Dirty']) / 1024,
+        proportional=fields['Pss'] / 1024,
     )
+
+
+def together(pids: Collection[int]) -> float:
+    """Return what processes take together, in MiB: a page that they share is one.
+
+    As their proportional memory would be if no other process of the machine had the
+    same files: of each file counts what that process has which has the most of it.
+
+    :raises OSError: one of them is not there.
+    """
+    own = 0.0
+    files: dict[str, int] = {}
+    for pid in pids:
+        fields = pathlib.Path(f'/proc/{pid}/smaps_rollup').read_text().split()
+        own += int(fields[fields.index('Pss_Anon:') + 1])
+        for file, size in _files(pid).items():
+            files[file] = max(size, files.get(file, 0))
+    return (own + sum(files.values())) / 1024
+
+
+def _files(pid: int) -> dict[str, int]:
+    """Return how much of each file is in a process's memory unchanged, in KiB."""
+    sizes: dict[str, int] = collections.defaultdict(int)
+    file = ''
+    for line in pathlib.Path(f'/proc/{pid}/smaps').read_text().splitlines():
+        name, value, *rest = line.split()
+        if not name.endswith(':'):
+            # address, rights, offset, device, inode, path
+            file = ' '.join(rest[1:3])
+        elif name == 'Rss:':
+            sizes[file] += int(value)
+        elif name == 'Anonymous:':
+            sizes[file] -= int(value)
+    return sizes
 
 
 def cpu_ns(pid: int) -> int:

@@ -64,14 +64,37 @@ def puppet():
     puppet.end()
 
 
+@pytest.fixture
+def another(puppet):
+    other = Puppet()
+    other.do('grow')
+    yield other
+    other.end()
+
+
 def test_memory_grows_by_what_was_allocated(puppet):
     before = process.memory(puppet.pid)
     puppet.do('grow')
     after = process.memory(puppet.pid)
 
-    for figure in ('rss', 'anonymous', 'unique'):
+    for figure in ('rss', 'anonymous', 'unique', 'proportional'):
         grown = getattr(after, figure) - getattr(before, figure)
         assert grown == pytest.approx(20, rel=0.1)
+
+
+def test_what_two_share_counts_once(puppet, another):
+    alone = {
+        pid: (process.together([pid]), process.memory(pid))
+        for pid in (puppet.pid, another.pid)
+    }
+    for together, memory in alone.values():
+        # Whoever else has its files, all of it is there.
+        assert together == pytest.approx(memory.rss, rel=0.02)
+    both = process.together([puppet.pid, another.pid])
+    own = sum(memory.anonymous for _, memory in alone.values())
+    files = [memory.rss - memory.anonymous for _, memory in alone.values()]
+    assert own + max(files) == pytest.approx(both, rel=0.05)
+    assert both < sum(memory.rss for _, memory in alone.values()) - min(files) / 2
 
 
 def test_processor_time_includes_threads_that_have_ended(puppet):
