@@ -133,8 +133,7 @@ def families(agent: Agent) -> list[Family]:
 
 
 def _request_families(agent: Agent) -> list[Family]:
-    counts, watch = agent.dispatcher.counts, agent.dispatcher.watch.in_flight()
-    running = sum(request.started is not None for request in watch)
+    counts = agent.dispatcher.counts
     return [
         _by(
             'guestagent_requests_total',
@@ -154,6 +153,26 @@ def _request_families(agent: Agent) -> list[Family]:
             'reason',
             dict(counts.dropped),
         ),
+        *_worker_families(agent),
+        _one(
+            'guestagent_messages_unreadable_total',
+            'counter',
+            'Messages that were no requests.',
+            agent.door.unreadable,
+        ),
+        _one(
+            'guestagent_messages_repeated_total',
+            'counter',
+            'Messages that had come before.',
+            agent.door.repeated,
+        ),
+    ]
+
+
+def _worker_families(agent: Agent) -> list[Family]:
+    watch = agent.dispatcher.watch.in_flight()
+    running = sum(request.started is not None for request in watch)
+    return [
         _one('guestagent_requests_running', 'gauge', 'Commands that run.', running),
         _one(
             'guestagent_requests_waiting',
@@ -167,18 +186,6 @@ def _request_families(agent: Agent) -> list[Family]:
             'gauge',
             'Workers that do not return.',
             len(agent.selfwatch.hangs.present()),
-        ),
-        _one(
-            'guestagent_messages_unreadable_total',
-            'counter',
-            'Messages that were no requests.',
-            agent.door.unreadable,
-        ),
-        _one(
-            'guestagent_messages_repeated_total',
-            'counter',
-            'Messages that had come before.',
-            agent.door.repeated,
         ),
     ]
 

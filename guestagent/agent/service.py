@@ -88,20 +88,7 @@ class Service:
         host = hosting.Host(self, conf)
         self.registry = registry.Registry(conf, host)
         self.bus = make_bus(conf, self.loop, self.instance_id)
-        self.reporter = reporter.Reporter(
-            self.loop,
-            self.bus,
-            identity.Identity(self.instance_id),
-            reporter.Limits(
-                interval=conf.reports.heartbeat_interval,
-                splay=conf.reports.splay,
-                rate=conf.spool.send_rate,
-                count=conf.spool.max_reports,
-                size=conf.spool.max_size,
-                wanted=conf.reports.conductor,
-            ),
-            self._summaries,
-        )
+        self.reporter = self._make_reporter()
         self.casts = casting.Casts(
             conf, self.loop, self.bus, self.instance_id, self.storage.disk
         )
@@ -132,7 +119,27 @@ class Service:
             conf.dispatcher.max_result_size,
         )
         self._periodics = periodic.Periodics(self.loop, self.pool)
-        own = core.Core(
+        core.register(self.registry, self._make_core(host))
+        self.channels: channels.Channels | None = None
+        self._http: http.Server | None = None
+        self._signals = 0
+
+    def _make_reporter(self) -> reporter.Reporter:
+        conf = self._conf
+        limits = reporter.Limits(
+            interval=conf.reports.heartbeat_interval,
+            splay=conf.reports.splay,
+            rate=conf.spool.send_rate,
+            count=conf.spool.max_reports,
+            size=conf.spool.max_size,
+            wanted=conf.reports.conductor,
+        )
+        who = identity.Identity(self.instance_id)
+        return reporter.Reporter(self.loop, self.bus, who, limits, self._summaries)
+
+    def _make_core(self, host: hosting.Host) -> core.Core:
+        """Make the agent's own commands."""
+        return core.Core(
             host,
             self.registry,
             self.dispatcher,
@@ -142,10 +149,6 @@ class Service:
             self.path.audit,
             self._rotate,
         )
-        core.register(self.registry, own)
-        self.channels: channels.Channels | None = None
-        self._http: http.Server | None = None
-        self._signals = 0
 
     def run(self) -> None:
         """Start, serve until a signal says stop, and stop.

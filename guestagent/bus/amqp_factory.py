@@ -18,33 +18,12 @@ def make(conf: Any, loop: loops.Loop, instance: str, prefetch: int) -> base.Bus:
     """
     where = url.parse(conf.transport_url)
     settings = rabbit.settings(conf, where.query)
-    topic = topics.request_topic(instance)
-    access = link.Access(
-        virtual_host=where.virtual_host,
-        name=topic,
-        login_method=settings.rabbit_login_method,
-        tls=_tls(settings),
-        heartbeat=settings.heartbeat_timeout_threshold,
-        timeout=settings.connect_timeout,
-    )
-    layout = amqp_channel.Layout(
-        exchange=conf.control_exchange,
-        topic=topic,
-        server=instance,
-        report_exchange=conf.report_topic,
-        durable=settings.amqp_durable_queues or settings.rabbit_quorum_queue,
-        auto_delete=settings.amqp_auto_delete,
-        durable_fanout=settings.rabbit_transient_quorum_queue,
-        queue_arguments=_queue_arguments(settings),
-        declared=settings.declare,
-        prefetch=settings.rabbit_qos_prefetch_count or prefetch,
-    )
     return amqp.AmqpBus(
         loop,
         where.brokers,
         amqp.Settings(
-            access=access,
-            layout=layout,
+            access=_access(settings, where.virtual_host, instance),
+            layout=_layout(settings, conf, instance, prefetch),
             limits=link.Limits(
                 max_message_size=conf.bus.max_message_size,
                 # What is on its way, a reply beyond it, and as much of reports.
@@ -58,6 +37,39 @@ def make(conf: Any, loop: loops.Loop, instance: str, prefetch: int) -> base.Bus:
             shuffle=settings.kombu_failover_strategy == 'shuffle',
             redeclare_interval=settings.redeclare_interval,
         ),
+    )
+
+
+def _access(settings: Any, virtual_host: str, instance: str) -> link.Access:
+    """Return how the broker lets the agent in.
+
+    :raises guestagent.errors.ConfigError: what the options say of TLS is of no use.
+    """
+    return link.Access(
+        virtual_host=virtual_host,
+        name=topics.request_topic(instance),
+        login_method=settings.rabbit_login_method,
+        tls=_tls(settings),
+        heartbeat=settings.heartbeat_timeout_threshold,
+        timeout=settings.connect_timeout,
+    )
+
+
+def _layout(
+    settings: Any, conf: Any, instance: str, prefetch: int
+) -> amqp_channel.Layout:
+    """Return the exchanges and queues that the agent uses."""
+    return amqp_channel.Layout(
+        exchange=conf.control_exchange,
+        topic=topics.request_topic(instance),
+        server=instance,
+        report_exchange=conf.report_topic,
+        durable=settings.amqp_durable_queues or settings.rabbit_quorum_queue,
+        auto_delete=settings.amqp_auto_delete,
+        durable_fanout=settings.rabbit_transient_quorum_queue,
+        queue_arguments=_queue_arguments(settings),
+        declared=settings.declare,
+        prefetch=settings.rabbit_qos_prefetch_count or prefetch,
     )
 
 

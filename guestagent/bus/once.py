@@ -79,21 +79,8 @@ def ask(
     channel.basic_consume(
         queue, no_ack=True, callback=lambda message: came.append(_read(message))
     )
-    fields = {
-        **call,
-        '_unique_id': uuid.uuid4().hex,
-        '_msg_id': msg_id,
-        '_reply_q': queue,
-        '_timeout': None,
-    }
-    message = amqp.Message(
-        envelope.wrap(fields),
-        content_type='application/json',
-        content_encoding='utf-8',
-        delivery_mode=2,
-        expiration=str(int(seconds * 1000)),
-    )
-    channel.basic_publish(message, topic, topic)
+    fields = {**call, '_msg_id': msg_id, '_reply_q': queue, '_timeout': None}
+    channel.basic_publish(_message(fields, seconds), topic, topic)
     until = time.monotonic() + seconds
     while True:
         for answer in came:
@@ -101,6 +88,17 @@ def ask(
                 return _result(answer)
         came.clear()
         connection.drain_events(timeout=max(0.001, until - time.monotonic()))
+
+
+def _message(fields: Mapping[str, Any], seconds: float) -> amqp.Message:
+    """Return a request that its queue keeps no longer than somebody waits for it."""
+    return amqp.Message(
+        envelope.wrap({**fields, '_unique_id': uuid.uuid4().hex}),
+        content_type='application/json',
+        content_encoding='utf-8',
+        delivery_mode=2,
+        expiration=str(int(seconds * 1000)),
+    )
 
 
 def _read(message: Any) -> dict[str, Any]:
