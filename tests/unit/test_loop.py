@@ -47,7 +47,7 @@ def test_no_call_is_lost_between_many_threads(loop):
     ]
     for thread in threads:
         thread.start()
-    guard = loop.call_later(30, loop.stop)
+    guard = loop.call_later(60, loop.stop)
     loop.run()
     guard.cancel()
 

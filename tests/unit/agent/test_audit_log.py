@@ -252,7 +252,7 @@ def test_a_full_disk_at_the_start(make):
 
 
 def test_a_flood_of_refusals_does_not_push_out_the_rest(make, monkeypatch):
-    monkeypatch.setattr(log, 'REFUSALS_SECONDS', 0.5)
+    monkeypatch.setattr(log, 'REFUSALS_SECONDS', 1)
     bench = make()
     bench.log.open()
     for number in range(1000):

@@ -196,7 +196,7 @@ def test_what_became_of_a_report(bus, loop, monkeypatch, error, sent):
 
 
 def test_reports_rest_after_one_was_lost_and_come_again(bus, loop, monkeypatch):
-    monkeypatch.setattr(reference, 'RETRY_SECONDS', 0.2)
+    monkeypatch.setattr(reference, 'RETRY_SECONDS', 1.0)
     guest = Agent(bus, loop, None)
     turn(loop, lambda: guest.connected == 1)
     calls = []

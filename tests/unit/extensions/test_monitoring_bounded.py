@@ -44,7 +44,7 @@ def test_answers_come_in_any_case():
 
 
 def test_what_hangs_keeps_nobody_from_being_asked(things, caplog):
-    asker = bounded.Asker(things, 0.05)
+    asker = bounded.Asker(things, 0.5)
 
     found = asker.ask(['a', 'hangs', 'b', 'hangs too'])
 
@@ -54,7 +54,7 @@ def test_what_hangs_keeps_nobody_from_being_asked(things, caplog):
 
 
 def test_what_hangs_costs_one_thread_until_it_answers(things):
-    asker = bounded.Asker(things, 0.05)
+    asker = bounded.Asker(things, 0.5)
     asker.ask(['hangs'])
     before = threading.active_count()
 
@@ -75,7 +75,7 @@ def test_a_filesystem_that_hangs_is_named_without_figures(things, tree, monkeypa
     things.hanging = ('/hangs',)
     monkeypatch.setattr(os, 'statvfs', statvfs)
     monkeypatch.setattr(
-        filesystems, '_STATVFS', bounded.Asker(filesystems._statvfs, 0.05)
+        filesystems, '_STATVFS', bounded.Asker(filesystems._statvfs, 0.5)
     )
     root = tree(
         {

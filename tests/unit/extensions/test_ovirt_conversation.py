@@ -376,7 +376,7 @@ def test_a_port_outlives_its_host(pty, tmp_path, monkeypatch):
     link.symlink_to(name)
 
     def turn(done):
-        for _ in range(400):
+        for _ in range(1200):
             if done():
                 return
             loop.run_once(0.05)

@@ -103,7 +103,7 @@ def _fail(error: OSError) -> None:
 def test_a_port_without_a_host_costs_little(
     loop: loops.Loop, shared: guest.Guest, port: Port, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(device, 'GONE_SECONDS_MAX', 0.2)
+    monkeypatch.setattr(device, 'GONE_SECONDS_MAX', 0.5)
     made = device.Device(loop, port.path, shared, worker.Workers(), failed=_fail)
     made.start()
     port.attached = False
