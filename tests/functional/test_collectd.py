@@ -87,16 +87,23 @@ def test_a_real_collectd_is_heard_by_everybody(
     values.write_text('waiting 40\n')
     guest.wait_for(lambda: is_kept(40), 'it has moved')
 
-    found = operating.metrics(port)
-
     prefix = 'guestagent_fact{name="monitoring.statistics.collectd.'
-    assert {key for key in found if key.startswith(prefix)} == {
+
+    def told():
+        return {key for key in operating.metrics(port) if key.startswith(prefix)}
+
+    # Its plugins read on threads of their own.
+    guest.wait_for(
+        lambda: told() >= {f'{prefix}load.load.longterm.value"}}'}, 'the load'
+    )
+    assert told() == {
         f'{prefix}queue-mail.gauge-waiting.value"}}',
         *(
             f'{prefix}load.load.{term}.value"}}'
             for term in ('shortterm', 'midterm', 'longterm')
         ),
     }
+    found = operating.metrics(port)
     assert found[f'guestagent_fact{{name="{name}.value"}}'] == 40
     assert found['guestagent_extension_ok{extension="monitoring"}'] == 1
     listed = guestctl('graph', guest.instance, name.partition('.')[2], '-f', 'json')
