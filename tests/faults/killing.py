@@ -30,7 +30,7 @@ class Trap:
     def wait(self, otherwise):
         """Wait until it has sprung, or ``otherwise()``; return whether it has."""
         processes.wait_for(
-            lambda: not self._child.running or otherwise(), 'the trap springs', 60
+            lambda: not self._child.running or otherwise(), 'the trap springs', 120
         )
         return not self._child.running
 
@@ -40,4 +40,4 @@ class Trap:
     def __exit__(self, *_):
         if self._child.running:
             self._tracer.terminate()
-        self._tracer.communicate(timeout=30)
+        self._tracer.communicate(timeout=120)

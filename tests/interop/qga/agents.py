@@ -27,7 +27,7 @@ class Client:
     :param seconds: for which an answer is waited for.
     """
 
-    def __init__(self, path: pathlib.Path, seconds: float = 60) -> None:
+    def __init__(self, path: pathlib.Path, seconds: float = 180) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(seconds)
         self._socket.connect(str(path))

@@ -98,7 +98,7 @@ def test_exec_and_a_poll_for_its_end(ask):
         },
     )['pid']
 
-    until = time.monotonic() + 30
+    until = time.monotonic() + 60
     while not (status := ask('guest-exec-status', pid=pid))['exited']:
         assert time.monotonic() < until
         time.sleep(0.01)

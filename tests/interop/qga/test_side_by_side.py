@@ -479,7 +479,7 @@ def test_facts_that_stay(pair: Pair, name: str):
 
 def _agree(ask: Callable[[], list[Any]]) -> None:
     """Fail unless both say the same; other tests mount, and make interfaces."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     theirs, ours = ask()
     while theirs != ours and time.monotonic() < deadline:
         time.sleep(0.1)

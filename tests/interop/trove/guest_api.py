@@ -17,7 +17,7 @@ from guestagent_trove import cipher
 from tests.interop.trove import guests
 from tests.interop.trove import plane as planes
 
-pytestmark = [pytest.mark.functional, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.functional, pytest.mark.timeout(600)]
 
 ROOT = 'hunter2-root'
 #: Where tests call methods.

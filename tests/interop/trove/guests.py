@@ -216,11 +216,13 @@ class Guest:
         """Return what Trove believes."""
         return str(self.plane.ask('status', instance=self.id))
 
-    def wait_status(self, wanted: str, seconds: float = 60) -> None:
+    def wait_status(self, wanted: str, seconds: float = 180) -> None:
         """Wait until Trove believes this."""
         self.wait(lambda: self.status() == wanted, f'status {wanted}', seconds)
 
-    def wait(self, condition: Callable[[], Any], what: str, seconds: float = 60) -> Any:
+    def wait(
+        self, condition: Callable[[], Any], what: str, seconds: float = 180
+    ) -> Any:
         """Wait; the agent's log is told if it does not happen."""
         assert self.agent is not None
         return self.agent.wait_for(condition, what, seconds)
@@ -251,7 +253,7 @@ class Guest:
             ],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=120,
             check=True,
         )
         return done.stdout.splitlines()
@@ -262,7 +264,7 @@ class Guest:
             ['mariadb', '--no-defaults', '-h127.0.0.1', f'-P{self.port}', f'-u{user}',
              f'-p{password}', '-e', 'select 1'],
             capture_output=True,
-            timeout=30,
+            timeout=120,
             check=False,
         )  # fmt: skip
         return done.returncode == 0

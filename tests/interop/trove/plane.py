@@ -28,7 +28,7 @@ transport_url = {url}
 control_exchange = trove
 trove_conductor_workers = 1
 guest_config = {folder}/guest_config
-agent_call_low_timeout = 60
+agent_call_low_timeout = 180
 [database]
 connection = {database}
 [oslo_messaging_notifications]
@@ -72,7 +72,7 @@ class Plane:
             [TROVE / 'bin' / 'trove-manage', '--config-file', self.config, 'db_sync'],
             check=True,
             capture_output=True,
-            timeout=120,
+            timeout=240,
         )
         self._notifications: list[dict[str, Any]] = []
         self._watch_notifications()
@@ -124,7 +124,7 @@ class Plane:
     def wait_conductor(self) -> None:
         """Wait until the conductor takes casts."""
         self.conductor.wait_for(
-            lambda: stack.consumers(self.url, 'trove-conductor'), 'it takes casts', 60
+            lambda: stack.consumers(self.url, 'trove-conductor'), 'it takes casts', 120
         )
 
     def notifications(self) -> list[dict[str, Any]]:
@@ -140,7 +140,7 @@ class Plane:
         """Stop all of it."""
         assert self._driver.stdin is not None
         self._driver.stdin.close()
-        self._driver.wait(30)
+        self._driver.wait(120)
         self.conductor.stop()
 
     def _read(self) -> Any:

@@ -16,7 +16,7 @@ import pytest
 from devstack import certificates
 from tests.interop.trove import backups, guests, plane
 
-pytestmark = [pytest.mark.functional, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.functional, pytest.mark.timeout(600)]
 
 NewGuest = Callable[..., guests.Guest]
 

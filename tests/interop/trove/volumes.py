@@ -21,7 +21,7 @@ from tests import capabilities
 from tests.interop.trove import guests
 from tests.interop.trove import plane as planes
 
-pytestmark = [pytest.mark.functional, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.functional, pytest.mark.timeout(600)]
 
 MIB = 1024**2
 #: Enters what is the guest's own and becomes the agent.
@@ -64,7 +64,9 @@ class Volume:
 
 
 def run(*argv: str | pathlib.Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(
+        argv, capture_output=True, text=True, check=False, timeout=180
+    )
 
 
 @pytest.fixture(scope='module')
@@ -106,7 +108,7 @@ def test_a_snapshot_holds_whole_data(held: guests.Guest, volume: Volume) -> None
     shutil.copy(volume.image, copy := volume.folder / 'snapshot')
     assert writer.is_alive()
     assert held.call('post_create_backup') == {}
-    writer.join(60)
+    writer.join(120)
     assert not writer.is_alive()
     # A file system that was not frozen would have to be recovered by its journal.
     features = run('dumpe2fs', '-h', copy).stdout
