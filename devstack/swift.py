@@ -127,7 +127,7 @@ class Swift:
 
         :raises devstack.processes.Failed: Swift does not let the user in.
         """
-        line = http.client.HTTPConnection('127.0.0.1', self.port, timeout=30)
+        line = http.client.HTTPConnection('127.0.0.1', self.port, timeout=60)
         try:
             line.request(
                 'GET',
@@ -227,7 +227,7 @@ class Swift:
         """Wait until a server answers."""
         child = self._children[name]
         if name == 'proxy':
-            child.wait_for(self._answers, 'Swift answers', 60)
+            child.wait_for(self._answers, 'Swift answers', 120)
         else:
             child.wait_port(self._ports[name])
 

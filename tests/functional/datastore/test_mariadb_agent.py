@@ -68,7 +68,7 @@ def test_an_agent_that_is_killed(
     """One test: each step needs the one before."""
 
     def call(verb: str, **arguments: Any) -> Any:
-        return caller.call('vm-1', f'datastore.{verb}', arguments, timeout=90)
+        return caller.call('vm-1', f'datastore.{verb}', arguments, timeout=240)
 
     # Killed while it prepares, between two files of the server's data.
     child = start()
@@ -83,8 +83,10 @@ def test_an_agent_that_is_killed(
     assert (guest.folder / 'volume' / 'guestagent' / 'incomplete').exists()
 
     child = start()
-    assert caller.wait('vm-1', 'first')['outcome'] == 'interrupted'
-    found = processes.wait_for(lambda: call('status')['interrupted'], 'it is found', 60)
+    assert caller.wait('vm-1', 'first', timeout=120)['outcome'] == 'interrupted'
+    found = processes.wait_for(
+        lambda: call('status')['interrupted'], 'it is found', 120
+    )
     assert found['operation'] == 'prepare'
     assert 'deleted' in found['found']
     assert call('status')['state'] == 'new'
@@ -111,7 +113,7 @@ def test_an_agent_that_is_killed(
         listed = guestctl('event', 'list', '--instance', 'vm-1', '-f', 'json').stdout
         return 'datastore.crashed' in listed and 'datastore.recovered' in listed
 
-    processes.wait_for(told, 'the conductor knows of the crash', 60)
+    processes.wait_for(told, 'the conductor knows of the crash', 120)
     assert call('status')['state'] == 'healthy'
 
     # Killed in the midst of a restart, wherever that is.
@@ -129,4 +131,4 @@ def test_an_agent_that_is_killed(
         cut = now['interrupted'] or {}
         return cut.get('operation') == 'server_restart' and now['state'] == 'healthy'
 
-    processes.wait_for(recovered, 'it serves again', 60)
+    processes.wait_for(recovered, 'it serves again', 120)

@@ -83,7 +83,7 @@ def make(folder: pathlib.Path, *targets: str) -> str:
         ['make', '--silent', '-C', SOURCE, f'BUILD={folder}', *words],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -126,7 +126,7 @@ def start(
 
 def finish(folder: pathlib.Path, child: subprocess.Popen[str]) -> Outcome:
     """Wait for an authentication's end, and tell what came of it."""
-    printed, _ = child.communicate(timeout=60)
+    printed, _ = child.communicate(timeout=120)
     assert child.returncode == 0
     said = json.loads(printed)
     given = None
