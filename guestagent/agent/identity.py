@@ -34,4 +34,4 @@ class Identity:
 
     def renew(self) -> None:
         """Begin a generation."""
-        self.generation = spool.new_id(self.instance)
+        self.generation = spool.new_id(self.instance)[:16]

@@ -17,11 +17,18 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import guestagent
 from guestagent import errors, logs
 from guestagent import loop as loops
 from guestagent.agent import disk as disks
-from guestagent.agent import identity, machine, pace, spool, spoolfile, spooling
+from guestagent.agent import (
+    heartbeats,
+    identity,
+    machine,
+    pace,
+    spool,
+    spoolfile,
+    spooling,
+)
 from guestagent.bus import base, envelope, topics
 
 if TYPE_CHECKING:
@@ -34,8 +41,10 @@ WINDOW = 32
 #: Seconds until a report is tried again that was returned or rejected: the first
 #: wait, and the longest.
 RETRY, RETRY_MAX = 1.0, 60.0
+#: After so many seconds it is looked at what the extensions came to by their start.
+SOON = 5.0
 
-_BEAT, _FRESH, _PACE, _RETRY = 'beat', 'fresh', 'pace', 'retry'
+_BEAT, _FRESH, _PACE, _RETRY, _SOON = 'beat', 'fresh', 'pace', 'retry', 'soon'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +87,7 @@ class Reporter:
         self._who = who
         self._limits = limits
         self._interval = limits.interval
-        self._summaries = summaries
+        self._heartbeats = heartbeats.Heartbeats(who, summaries)
         self._spool = spool.Spool(limits.count, limits.size)
         self._keeper = spooling.Keeper(loop, self._spool, self._send)
         self._pace = pace.Pace(limits.rate)
@@ -113,6 +122,7 @@ class Reporter:
     def start(self) -> None:
         """Send the first heartbeat, and one each interval from then on."""
         self._heartbeat()
+        self._later(_SOON, SOON, self._heartbeat_if_new)
 
     def set_interval(self, seconds: float) -> None:
         """Send heartbeats so often from now on, and one now that says so."""
@@ -130,6 +140,7 @@ class Reporter:
     def goodbye(self) -> None:
         """Send the last heartbeat."""
         self._cancel(_BEAT)
+        self._cancel(_SOON)
         self._add(spool.HEARTBEAT, self._heartbeat_data('stopping'))
 
     @property
@@ -233,6 +244,7 @@ class Reporter:
         """Begin a generation; all that must be said anew follows, not at once."""
         self._who.renew()
         self._spool.begin()
+        self._heartbeats.forget()
         self._facts_sent = True
         splay = min(self._limits.splay, self._interval)
         self._later(_FRESH, random.uniform(0, splay), self.report_all)
@@ -251,6 +263,7 @@ class Reporter:
     def _add_fresh(self, facts: dict[str, Any]) -> None:
         self._cancel(_FRESH)
         self._facts_sent = True
+        self._heartbeats.forget()
         if self._limits.wanted:
             self._spool.add(spool.FACTS, {'full': True, 'facts': facts})
         self._add(spool.HEARTBEAT, self._heartbeat_data('running'))
@@ -272,23 +285,17 @@ class Reporter:
         self._later(_BEAT, self._interval * random.uniform(0.9, 1.0), self._heartbeat)
         self._add(spool.HEARTBEAT, self._heartbeat_data('running'))
 
-    def _heartbeat_data(self, status: str) -> dict[str, Any]:
-        return {
-            'status': status,
-            'agent_version': guestagent.__version__,
-            'interval': self._interval,
-            'started': self._who.started,
-            'dropped': self._spool.dropped,
-            'unsaved': self._keeper.unsaved,
-            'extensions': self._summaries(),
-            **self._audit_data(),
-        }
+    def _heartbeat_if_new(self) -> None:
+        if not self._heartbeats.is_told():
+            self._heartbeat()
 
-    def _audit_data(self) -> dict[str, Any]:
-        if self.audit is None:
-            return {}
-        length, digest = self.audit.synced
-        return {'audit': {'length': length, 'head': digest}}
+    def _heartbeat_data(self, status: str) -> dict[str, Any]:
+        return self._heartbeats.make(
+            status,
+            self._interval,
+            {'dropped': self._spool.dropped, 'unsaved': self._keeper.unsaved},
+            None if self.audit is None else self.audit.synced,
+        )
 
     def _send(self) -> None:
         """Send what waits, unless the bus is away or has just refused."""
@@ -327,11 +334,11 @@ class Reporter:
         payload = {
             'instance': who.instance,
             'kind': report.kind,
-            'id': report.id,
+            **({'id': report.id} if report.kind in spool.KEPT else {}),
             'generation': who.generation,
             'sequence': report.sequence,
             'boot_id': who.boot_id,
-            'sent': time.time(),
+            'sent': round(time.time(), 3),
             'data': data,
         }
         body = envelope.notification(
@@ -348,6 +355,8 @@ class Reporter:
         self._on_way -= 1
         if sent is base.Sent.CONFIRMED:
             self.sent[report.kind] += 1
+            if report.kind == spool.HEARTBEAT:
+                self._heartbeats.confirmed(json.loads(report.text))
             self._spool.confirmed(report)
             self._keeper.look()
             self._wait = RETRY

@@ -118,7 +118,8 @@ class Spool:
             waiting[-1].text = json.dumps(merged)
             return
         text = json.dumps(data)
-        report = Report(kind, text, new_id(text))
+        # Fresh ones are known by their place in their generation.
+        report = Report(kind, text, new_id(text)[: 16 if kind in FRESH else None])
         report.kept = kept
         if kind in KEPT:
             self.unsaved[report.id] = report

@@ -178,7 +178,7 @@ def notification(
             'priority': 'INFO',
             'payload': payload,
             'timestamp': f'{stamp}.{int(now % 1 * 1e6):06d}',
-            '_unique_id': unique_id(),
+            '_unique_id': os.urandom(8).hex(),
         }
     )
 

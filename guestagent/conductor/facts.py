@@ -50,7 +50,7 @@ def take(
             order, value, updated
         )
     if order[0] == instance.facts_newest:
-        _look_for_gap(instance, changes, now)
+        look_for_gap(instance, changes, now)
 
 
 def _keep(
@@ -75,6 +75,23 @@ def miss(instance: state.Instance, changes: state.Changes, now: float) -> None:
     """Note that facts are missing, from ``now`` on if they were not before."""
     if instance.facts_gap is None:
         instance.facts_gap = now
+        changes.of(instance)
+
+
+def look_for_gap(instance: state.Instance, changes: state.Changes, now: float) -> None:
+    """Note whether all is there: the facts from the newest full report on, and more.
+
+    What heartbeats left open is asked for together with facts.
+    """
+    complete = (
+        instance.facts_generation == instance.facts_newest
+        and instance.facts_sequence > 0
+        and orders.Ranges(instance.facts_ranges).unbroken(instance.facts_sequence)
+    )
+    if not complete:
+        miss(instance, changes, now)
+    elif instance.facts_gap is not None and instance.extensions_digest != state.UNKNOWN:
+        instance.facts_gap = None
         changes.of(instance)
 
 
@@ -150,17 +167,3 @@ def _begin(
     ]:
         del facts[name]
         changes.facts[instance.id, name] = None
-
-
-def _look_for_gap(instance: state.Instance, changes: state.Changes, now: float) -> None:
-    """Note whether all is there from the newest full report on."""
-    complete = (
-        instance.facts_generation == instance.facts_newest
-        and instance.facts_sequence > 0
-        and orders.Ranges(instance.facts_ranges).unbroken(instance.facts_sequence)
-    )
-    if not complete:
-        miss(instance, changes, now)
-    elif instance.facts_gap is not None:
-        instance.facts_gap = None
-        changes.of(instance)

@@ -50,16 +50,29 @@ class Audit(NamedTuple):
     head: str
 
 
+class Whole(NamedTuple):
+    """What a heartbeat need not say again; ``started`` in UNIX seconds."""
+
+    agent_version: str
+    started: float
+    extensions: dict[str, Extension]
+
+
 class Heartbeat(NamedTuple):
-    """``interval`` in seconds, ``started`` in UNIX seconds."""
+    """A sign of life.
+
+    :ivar interval: in seconds.
+    :ivar digest: differs where another whole would; ``''``: the agent makes none.
+    :ivar whole: ``None``: as it was when it had that digest.
+    :ivar audit: an integer: the log is as long as when it was told last.
+    """
 
     stopping: bool
-    agent_version: str
     interval: float
-    started: float
     dropped: int
-    extensions: dict[str, Extension]
-    audit: Audit | None = None
+    digest: str
+    whole: Whole | None
+    audit: Audit | int | None = None
 
 
 class Facts(NamedTuple):
@@ -155,26 +168,42 @@ def _heartbeat(data: Mapping[str, Any]) -> Heartbeat:
     dropped = data.get('dropped', 0)
     if type(dropped) is not int or not 0 <= dropped <= _LAST_INTEGER:
         raise Rejected('dropped: not an integer from 0')
-    extensions = _object('extensions', data.get('extensions'))
+    digest = _optional_text('digest', data.get('digest'), tables.DIGEST_LENGTH) or ''
+    short = bool(digest) and 'extensions' not in data
     return Heartbeat(
         status == 'stopping',
-        _text('agent_version', data.get('agent_version'), tables.VERSION_LENGTH),
         interval,
-        _number('started', data.get('started')),
         dropped,
-        {name: _extension(name, value) for name, value in extensions.items()},
-        _audit(data.get('audit')),
+        digest,
+        None if short else _whole(data),
+        _audit(data.get('audit'), short),
     )
 
 
-def _audit(value: Any) -> Audit | None:
+def _whole(data: Mapping[str, Any]) -> Whole:
+    extensions = _object('extensions', data.get('extensions'))
+    return Whole(
+        _text('agent_version', data.get('agent_version'), tables.VERSION_LENGTH),
+        _number('started', data.get('started')),
+        {name: _extension(name, value) for name, value in extensions.items()},
+    )
+
+
+def _audit(value: Any, short: bool) -> Audit | int | None:
     if value is None:
         return None
+    if short and not isinstance(value, dict):
+        return _length(value)
     get = _object('audit', value).get
-    length = get('length')
-    if type(length) is not int or not 0 <= length <= _LAST_INTEGER:
+    return Audit(
+        _length(get('length')), _text('head of the audit log', get('head'), 64)
+    )
+
+
+def _length(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= _LAST_INTEGER:
         raise Rejected('length of the audit log: not an integer from 0')
-    return Audit(length, _text('head of the audit log', get('head'), 64))
+    return value
 
 
 def _extension(name: str, value: Any) -> Extension:

@@ -7,18 +7,17 @@ it holds these instances' rows, so that no other conductor decides at the same t
 
 The result does not depend on the order in which reports come, nor on repeats, but for
 two things: the generations of an instance are numbered as they are first met, and of
-several heartbeats only the newest is looked at.
+several heartbeats only the newest is looked at, and what it refers to if that came
+before it.
 """
 
 from __future__ import annotations
 
-import functools
-import hashlib
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from guestagent import numbers
-from guestagent.conductor import audits, facts, order, rivals, state
+from guestagent.conductor import facts, heartbeats, order, rivals, state
 from guestagent.conductor import report as reports
 
 
@@ -67,7 +66,8 @@ def decide(
                     report, data, number, instance, known, changes, now, settings
                 )
             if _counts(number, report.sequence, instance, changes):
-                beats[report.instance] = (report, data)
+                _, before = beats.get(report.instance, (None, None))
+                beats[report.instance] = (report, heartbeats.join(before, data))
         elif isinstance(data, reports.Facts):
             place = (number, report.sequence)
             facts.take(data, place, instance, known, changes, now, settings)
@@ -80,7 +80,7 @@ def decide(
             )
     for report, data in beats.values():
         instance = known.instances[report.instance]
-        _take_heartbeat(data, report.boot_id, instance, changes, now)
+        heartbeats.take(data, report.boot_id, instance, changes, now)
         instance.down_at = now + (
             settings.down_after or state.INTERVALS * data.interval
         )
@@ -122,40 +122,6 @@ def _counts(
         return False
     instance.heartbeat_sequence = sequence
     return True
-
-
-def _take_heartbeat(
-    data: reports.Heartbeat,
-    boot_id: str,
-    instance: state.Instance,
-    changes: state.Changes,
-    now: float,
-) -> None:
-    after = state.STOPPED if data.stopping else state.UP
-    if instance.state != after:
-        changes.notices.append((instance.id, *state.transition(instance.state, after)))
-    instance.state = after
-    instance.last_seen = now
-    instance.boot_id = boot_id
-    instance.agent_version = data.agent_version
-    instance.started = data.started
-    instance.heartbeat_interval = data.interval
-    instance.dropped = data.dropped
-    digest = extensions_digest(tuple(sorted(data.extensions.items())))
-    if instance.extensions_digest != digest:
-        instance.extensions_digest = digest
-        changes.extensions[instance.id] = data.extensions
-    changes.instances[instance.id] = instance
-    audits.take(data.audit, instance, changes, now)
-    if instance.facts_newest < instance.heartbeat_generation and not data.stopping:
-        facts.miss(instance, changes, now)
-
-
-@functools.lru_cache(maxsize=1024)
-def extensions_digest(extensions: tuple[tuple[str, reports.Extension], ...]) -> str:
-    """Return a text that differs where the extensions, sorted by name, differ."""
-    text = repr([(name, *extension) for name, extension in extensions])
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _take_outcome(

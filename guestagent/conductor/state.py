@@ -14,6 +14,9 @@ STATES = (NEW, UP, DOWN, STOPPED)
 #: How many intervals may pass without a heartbeat.
 INTERVALS = 3
 
+#: The digest of extensions of which it is known only that they are others by now.
+UNKNOWN = ''
+
 #: (number of the generation, sequence): what decides which report is newer.
 Order: TypeAlias = tuple[int, int]
 #: (instance, generation, boot id): one agent process, whatever its name.

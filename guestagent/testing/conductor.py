@@ -17,7 +17,8 @@ class Conductor:
     :ivar facts: the present facts, ``{'<extension>.<key>': value}``.
     :ivar events: each event once, ``{type, at, data}``, as they came.
     :ivar outcomes: each outcome once, as they came.
-    :ivar heartbeat: the newest, ``None`` before the first.
+    :ivar heartbeat: the newest, ``None`` before the first; what a short one does not
+        say is that of the whole one before it.
     """
 
     def __init__(self) -> None:
@@ -52,7 +53,17 @@ class Conductor:
         elif kind == 'facts':
             self._take_facts(data, place)
         elif place > self._beaten:
-            self._beaten, self.heartbeat = place, data
+            self._beaten = place
+            self._take_heartbeat(data)
+
+    def _take_heartbeat(self, data: dict[str, Any]) -> None:
+        before = self.heartbeat or {}
+        if 'extensions' not in data:
+            whole = ('agent_version', 'started', 'extensions')
+            data = {**data, **{name: before[name] for name in whole if name in before}}
+            if isinstance(data.get('audit'), int) and 'audit' in before:
+                data['audit'] = before['audit']
+        self.heartbeat = data
 
     def _take_facts(self, data: dict[str, Any], place: Place) -> None:
         """Let each fact be what was said of it last, in whatever order it came."""

@@ -9,6 +9,7 @@ import pytest
 from oslo_config import cfg
 
 from devstack import processes
+from guestagent import errors
 from tests.functional import raw
 
 pytestmark = pytest.mark.functional
@@ -192,3 +193,35 @@ def test_all_facts_are_reported_when_asked_for(agent, stock_client, reports):
     asked = reports.wait('facts', lambda data: len(data['facts']) == 2)
     assert asked['data'] == {'full': True, 'facts': {'probe.a': 1, 'probe.b': 2}}
     assert not [r for r in reports.seen if r['kind'] == 'outcome']
+
+
+def test_a_conductor_with_an_empty_database_learns_the_extensions(
+    agent, conductor, query, tmp_path
+):
+    """Given an agent that says all of it in every thirtieth heartbeat only."""
+
+    def learns(child, instance):
+        def known():
+            try:
+                shown = query('instance_show', instance=instance)
+            except errors.NoSuchInstance:
+                return False
+            return shown['extensions'].get('probe', {}).get('health') == 'ok'
+
+        child.wait_for(known, 'the extensions are known')
+
+    first = conductor()
+    options = {'reports': {'heartbeat_interval': 3}}
+    guest = agent(extensions='probe', options=options)
+    learns(first, guest.instance)
+    assert first.stop() == 0
+
+    second = conductor(
+        {
+            'database': {'connection': f'sqlite:///{tmp_path}/another.sqlite'},
+            'conductor': {'facts_gap_after': 0.2},
+        }
+    )
+
+    learns(second, guest.instance)
+    assert 'asked for all, of' in second.output()

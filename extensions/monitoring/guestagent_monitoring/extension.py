@@ -39,6 +39,7 @@ class Monitoring(extension.Extension):
         # One look at a fact at a time, or an older one could be reported last.
         self._locks: dict[str, threading.Lock] = {}
         self._reported: dict[str, Any] = {}
+        self._primed = False
         self._problems: dict[str, str] = {}
         self._problems_lock = threading.Lock()
         self._spread = spread.Spread()
@@ -124,6 +125,10 @@ class Monitoring(extension.Extension):
     def collect(self) -> None:
         """Look at what has no period of its own, and report what changed."""
         self._collect('period')
+        if not self._primed:
+            # A rate needs two looks: this one lets the next, which is soon, tell it.
+            self._primed = True
+            self._look(name for name in self._own() if name in catalogue.RATES)
 
     @extension.periodic(spacing=_DAY, immediately=False, first=_SOON)
     def collect_rest(self) -> None:
@@ -144,13 +149,23 @@ class Monitoring(extension.Extension):
 
     @extension.periodic(spacing=60, option='load_period', immediately=False)
     def collect_load(self) -> None:
-        """The same for the load and what processors do."""
-        self._collect('load_period')
+        """The same for the load and what processors do.
+
+        Rates that are looked at as often come with them, so that there is one report.
+        """
+        if self._together():
+            self._collect('load_period', 'rates_period')
+        else:
+            self._collect('load_period')
 
     @extension.periodic(spacing=60, option='rates_period', immediately=False)
     def collect_rates(self) -> None:
-        """The same for memory's and the network's rates."""
-        self._collect('rates_period')
+        """The same for memory's and the network's rates, if nothing else does it."""
+        if not self._together():
+            self._collect('rates_period')
+
+    def _together(self) -> bool:
+        return bool(self.conf.load_period == self.conf.rates_period)
 
     @extension.periodic(spacing=120, option='users_period', immediately=False)
     def collect_users(self) -> None:
@@ -224,10 +239,10 @@ class Monitoring(extension.Extension):
                 told |= source.values()
         return told
 
-    def _collect(self, option: str) -> None:
-        """Look at the facts of one period that are reported."""
-        group = catalogue.REPORTED[option]
-        self._report([name for name in self._own() if name in group])
+    def _collect(self, *options: str) -> None:
+        """Look at the facts of these periods that are reported."""
+        wanted = {name for option in options for name in catalogue.REPORTED[option]}
+        self._report([name for name in self._own() if name in wanted])
 
     def _own(self) -> list[str]:
         """Return the facts that are reported by themselves."""

@@ -44,6 +44,8 @@ REPORTED: Mapping[str, Mapping[str, tuple[str, str]]] = {
     'reboot_period': {'reboot_required': ('machine', 'reboot_required')},
     'updates_period': {'updates': ('updates', 'Updates')},
 }
+#: What moves between two looks; the first tells nothing.
+RATES = ('cpu_usage', 'memory_rates', 'traffic')
 #: What takes long to tell, so that whoever asks for everything does not ask for it.
 LONG = frozenset(('updates',))
 #: These are told only to those who ask for them by name.

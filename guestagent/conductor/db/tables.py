@@ -18,6 +18,7 @@ NAME_LENGTH = 255
 VERSION_LENGTH = 64
 RANGES_LENGTH = 1000
 REPORT_LENGTH = 64
+DIGEST_LENGTH = 64
 
 metadata = sa.MetaData()
 
@@ -55,7 +56,7 @@ instances = sa.Table(
     sa.Column('started', sa.Double),
     sa.Column('heartbeat_interval', sa.Double),
     sa.Column('dropped', sa.BigInteger),
-    sa.Column('extensions_digest', sa.String(64)),
+    sa.Column('extensions_digest', sa.String(DIGEST_LENGTH)),
     # When it is DOWN unless another heartbeat comes.  No index: it changes with each.
     sa.Column('down_at', sa.Double),
     # The newest full report of facts; older changes count no more.

@@ -29,13 +29,13 @@ def make(loop, bus, monkeypatch):
     monkeypatch.setattr(reporter, 'RETRY', 0.01)
     monkeypatch.setattr(reporter, 'RETRY_MAX', 0.02)
 
-    def make(instance='vm', **limits):
+    def make(instance='vm', summaries=dict, **limits):
         return reporter.Reporter(
             loop,
             bus,
             identity.Identity(instance),
             reporter.Limits(interval=3600, **limits),
-            dict,
+            summaries,
         )
 
     return make
@@ -335,3 +335,61 @@ def test_a_new_generation_id_while_it_runs_begins_a_generation(loop, bus, report
     assert [event['type'] for event in events(again)] == ['x.a', 'agent.snapshot']
     sequences = [p['sequence'] for p in again if p['kind'] == 'event']
     assert sequences == [1, 2]
+
+
+def test_what_extensions_come_to_by_their_start_is_told_soon(
+    loop, bus, make, monkeypatch
+):
+    monkeypatch.setattr(reporter, 'SOON', 0.01)
+    extensions = {}
+    reports = make(summaries=lambda: dict(extensions))
+    reports.start()
+    assert kinds(bus.settle()) == [('heartbeat', 1)]
+    extensions['x'] = {'version': '1.0', 'health': 'no such device'}
+
+    scripted.until(loop, lambda: bus.sent)
+
+    [beat] = bus.settle()
+    assert beat['data']['extensions'] == extensions
+
+
+def test_where_nothing_came_of_it_nothing_is_told_soon(loop, bus, make, monkeypatch):
+    monkeypatch.setattr(reporter, 'SOON', 0.01)
+    looks = []
+    reports = make(summaries=lambda: looks.append(1) or {})
+    reports.start()
+    bus.settle()
+
+    scripted.until(loop, lambda: len(looks) == 2)
+
+    assert bus.sent == []
+
+
+def test_heartbeats_are_short_until_all_is_asked_for(loop, bus, reports):
+    reports.start()
+    bus.settle()
+    reports.set_interval(3000)
+    [short] = bus.settle()
+    assert short['data'].keys() == {'status', 'interval', 'digest'}
+
+    reports.report_all()
+    turn(loop)
+
+    whole, _ = bus.settle()
+    assert whole['data']['extensions'] == {}
+    assert whole['data']['digest'] == short['data']['digest']
+
+
+def test_after_a_reconnect_all_is_said_again(loop, bus, reports):
+    reports.start()
+    bus.settle()
+    reports.set_interval(3000)
+
+    reconnect(bus, reports)
+    scripted.until(loop, lambda: len(bus.sent) >= 2)
+
+    assert all(
+        'extensions' in sent['data']
+        for sent in bus.settle()
+        if sent['kind'] == 'heartbeat'
+    )

@@ -28,13 +28,31 @@ def test_a_heartbeat(payload):
         'boot',
         report.Heartbeat(
             False,
-            '0.1.0',
             10.0,
-            5.0,
             3,
-            {'exec': report.Extension('1.0', 'ok', 'guestagent-exec', '0.1.0')},
+            '',
+            report.Whole(
+                '0.1.0',
+                5.0,
+                {'exec': report.Extension('1.0', 'ok', 'guestagent-exec', '0.1.0')},
+            ),
         ),
     )
+
+
+def test_a_short_heartbeat(payload):
+    sent = payload()
+    sent['data'] = {'status': 'running', 'interval': 10, 'digest': 'd', 'audit': 5}
+
+    assert report.parse(sent).data == report.Heartbeat(False, 10.0, 0, 'd', None, 5)
+
+
+def test_a_heartbeat_without_extensions_names_a_digest(payload):
+    for digest in (None, '', 'x' * 65, 5):
+        sent = payload()
+        sent['data'] = {'status': 'running', 'interval': 10, 'digest': digest}
+        with pytest.raises(report.Rejected):
+            report.parse(sent)
 
 
 def test_an_extension_that_did_not_load(payload):
@@ -51,7 +69,7 @@ def test_an_extension_that_did_not_load(payload):
         )
     )
 
-    assert read.data.extensions['x'] == report.Extension(
+    assert read.data.whole.extensions['x'] == report.Extension(
         None, 'No module named x', None, None
     )
 

@@ -211,7 +211,9 @@ def test_options_choose_what_is_left_out(make):
     }
 
 
-def test_each_period_looks_at_its_own(made, host):
+def test_each_period_looks_at_its_own(make, host):
+    made = make(monitoring_extension.Monitoring, 'monitoring', rates_period=30)
+
     made.collect_load()
     made.collect_rates()
     made.collect_users()
@@ -221,6 +223,26 @@ def test_each_period_looks_at_its_own(made, host):
         ['memory_rates', 'traffic'],
         ['users', 'sessions'],
     ]
+
+
+def test_rates_as_frequent_as_the_load_come_in_one_report_with_it(made, host):
+    made.collect_rates()
+    made.collect_load()
+
+    assert [list(facts) for facts in host.facts] == [
+        ['load', 'cpu_usage', 'memory_rates', 'traffic']
+    ]
+
+
+def test_rates_are_told_soon_after_the_start(made, host):
+    looks = {name: iter((None, {})) for name in facts.RATES}
+    made.collectors = {name: lambda name=name: next(looks[name]) for name in looks}
+
+    made.collect()
+    made.collect_rest()
+
+    told = {name: value for each in host.facts for name, value in each.items()}
+    assert told == {name: {} for name in facts.RATES}
 
 
 def test_what_is_off_is_not_looked_at(make, host):
