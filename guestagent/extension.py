@@ -333,6 +333,19 @@ class Host:
     def release_storage(self, extension: str) -> None:
         """Take note that what this extension has named is thawed."""
 
+    def record_note(
+        self,
+        extension: str,
+        method: str,
+        context: Context,
+        about: Mapping[str, Any],
+        needed: bool,
+    ) -> None:
+        """Take what the audit log should say more of a command.
+
+        :raises guestagent.errors.StorageError: it is needed, and cannot be kept.
+        """
+
     def own_paths(self) -> Sequence[str]:
         """Return the full paths of what is the agent's own, its keys among it.
 
@@ -416,6 +429,27 @@ class Extension:
     def report_event(self, name: str, data: Mapping[str, Any]) -> None:
         """Report that something happened, as the event ``<extension>.<name>``."""
         self._host.report_event(self.name, name, data)
+
+    def record_note(
+        self,
+        method: str,
+        context: Context,
+        about: Mapping[str, Any],
+        *,
+        needed: bool = False,
+    ) -> None:
+        """Have the audit log say more of a command, as what follows from it.
+
+        That is for what the log would else not show, as what a caller does next with
+        commands that are not recorded.  Not for each of these; never a secret.
+
+        :param method: the command's name, without the extension's.
+        :param context: the command's, or one of the same caller and id.
+        :param needed: do it before what it tells of, which must not happen if this
+            fails; else it may be lost.
+        :raises guestagent.errors.StorageError: it is needed, and cannot be recorded.
+        """
+        self._host.record_note(self.name, method, context, about, needed)
 
     def hold_storage(self, devices: Sequence[str], seconds: float) -> bool:
         """Have the agent write nothing of its own to these devices; then freeze them.

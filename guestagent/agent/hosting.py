@@ -65,6 +65,17 @@ class Host(extension.Host):
         """See the base class."""
         self._service.storage.release(extension)
 
+    def record_note(
+        self,
+        extension: str,
+        method: str,
+        context: extension.Context,
+        about: Mapping[str, Any],
+        needed: bool,
+    ) -> None:
+        """See the base class."""
+        self._service.path.record_note(f'{extension}.{method}', context, about, needed)
+
     def own_paths(self) -> Sequence[str]:
         """See the base class."""
         return ownpaths.find(self._conf)

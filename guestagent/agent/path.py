@@ -38,6 +38,7 @@ class Path:
     :ivar limit: refuses when no worker is free.
     :ivar journal: the commands that change the guest.
     :ivar audit: the log of what was decided about them.
+    :ivar record_note: :meth:`guestagent.agent.steps.audit.Audit.note`.
     :raises guestagent.errors.ConfigError: the keys cannot be used.
     """
 
@@ -64,6 +65,7 @@ class Path:
         self._policy = policy.Policy()
         self._arguments = arguments.Arguments()
         self._audit = audit.Audit(self.audit)
+        self.record_note = self._audit.note
 
     @property
     def steps(self) -> list[steps.Step]:

@@ -20,6 +20,8 @@ class Host(extension.Host):
     :ivar facts: the present facts, ``{'<extension>.<key>': value}``.
     :ivar events: what happened, ``[('<extension>.<name>', data)]``, the oldest first.
     :ivar casts: what was cast, ``{topic, method, args, context, version, latest}``.
+    :ivar notes: what the audit log was to say, ``[('<extension>.<method>', context,
+        about)]``.
     :ivar holds: what is frozen, ``{'<extension>': [device, ...]}``.
     :ivar answers: what other extensions' commands do, ``{'exec.run': function}``.
     """
@@ -28,6 +30,7 @@ class Host(extension.Host):
         self.facts: dict[str, Any] = {}
         self.events: list[tuple[str, dict[str, Any]]] = []
         self.casts: list[dict[str, Any]] = []
+        self.notes: list[tuple[str, extension.Context, dict[str, Any]]] = []
         self.holds: dict[str, list[str]] = {}
         self.answers: dict[str, Answer] = dict(answers or {})
         self._lock = threading.Lock()
@@ -92,6 +95,21 @@ class Host(extension.Host):
         if answer is None:
             return super().call(extension, method, arguments, context)
         return answer(**arguments)
+
+    def record_note(
+        self,
+        extension: str,
+        method: str,
+        context: extension.Context,
+        about: Mapping[str, Any],
+        needed: bool,
+    ) -> None:
+        """Take a note.
+
+        :raises TypeError: JSON cannot carry it.
+        """
+        with self._lock:
+            self.notes.append((f'{extension}.{method}', context, _sent(about)))
 
     def hold_storage(
         self, extension: str, devices: Sequence[str], seconds: float

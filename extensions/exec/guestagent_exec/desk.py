@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from guestagent import errors, extension
-from guestagent_exec import ending, given, launch, output, program, programs
+from guestagent_exec import ending, given, launch, notes, output, program, programs
 from guestagent_exec import engine as engines
 from guestagent_exec import run as runs
 
@@ -28,11 +28,13 @@ class Desk:
     """All programs of one extension; for all threads.
 
     :param conf: the section ``[exec]``.
+    :param record: has the audit log say more.
     :ivar programs: those that outlive the call that started them.
     """
 
-    def __init__(self, conf: Any) -> None:
+    def __init__(self, conf: Any, record: notes.Record) -> None:
         self.programs = programs.Programs()
+        self._notes = notes.Notes(record)
         self._conf = conf
         self._engine = engines.Engine()
         self._waits = programs.Waits()
@@ -86,7 +88,7 @@ class Desk:
         run = self._make(plan, outputs, retain)
         made = programs.Program(
             run,
-            context.owner,
+            context,
             {
                 'started': round(time.time(), 3),
                 'pty': plan.size is not None,
@@ -95,6 +97,7 @@ class Desk:
                 'caller': context.caller,
             },
         )
+        self._notes.follow(made)
         self.programs.add(made, self._conf.max_running, self._conf.max_retained)
         try:
             self._start(context, run, plan, seconds)
@@ -147,6 +150,8 @@ class Desk:
         found = self.programs.find(context.owner, handle)
         run, feed = found.run, found.run.feed
         data = program.decoded('data', *text) or b''
+        if (data or close) and run.input_open and not found.fed:
+            self._notes.begin(found)
 
         def push() -> bool:
             """Add what is left, as far as there is room; return whether it is all."""

@@ -11,7 +11,7 @@ import builtins
 import logging
 import signal as signals
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from guestagent import extension
@@ -317,5 +317,10 @@ class Exec(extension.Extension):
             if self._made is None:
                 from guestagent_exec import desk
 
-                self._made = desk.Desk(self.conf)
+                self._made = desk.Desk(self.conf, self._record)
             return self._made
+
+    def _record(
+        self, context: extension.Context, about: Mapping[str, Any], needed: bool
+    ) -> None:
+        self.record_note('spawn', context, about, needed=needed)

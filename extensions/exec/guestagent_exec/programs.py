@@ -30,17 +30,26 @@ STREAMS = ('stdout', 'stderr')
 class Program:
     """A program with a handle.
 
+    :param context: of the command that starts it.
     :param about: what a status says of it that does not change.
     :ivar owner: whose it is, and who alone may use it.
+    :ivar context: who has started it, by which command, and no more of that.
+    :ivar fed: it was given input after its start.
     :ivar told: who asked how it stands with it knows that it has ended.
     """
 
-    __slots__ = ('_about', 'handle', 'owner', 'run', 'told')
+    __slots__ = ('_about', 'context', 'fed', 'handle', 'owner', 'run', 'told')
 
-    def __init__(self, run: runs.Run, owner: str, about: Mapping[str, Any]) -> None:
+    def __init__(
+        self, run: runs.Run, context: extension.Context, about: Mapping[str, Any]
+    ) -> None:
         self.handle = f'p{secrets.token_hex(6)}'
         self.run = run
-        self.owner = owner
+        self.owner = context.owner
+        self.context = extension.Context(
+            context.caller, context.command_id, proven=context.proven
+        )
+        self.fed = False
         self.told = False
         self._about = about
 

@@ -50,6 +50,7 @@ class Run:
     :ivar ended: it was told to end by :meth:`end`, and had not ended before.
     :ivar over: it has ended, and all that it has written was read.
     :ivar forgotten: it need not be known any more.
+    :ivar at_end: called when it is over, in the lock.
     :ivar error: why it could not be looked after to its end.
     """
 
@@ -72,6 +73,7 @@ class Run:
         self.detached = False
         self.code = 0
         self.error: errors.GuestAgentError | None = None
+        self.at_end: Callable[[], None] | None = None
         self._engine = engine
         self._kill_grace = kill_grace
         self._retain = retain
@@ -379,6 +381,8 @@ class Run:
             self.forgotten = True
             self._engine.leave(self)
         self.changed.notify_all()
+        if self.at_end is not None:
+            self.at_end()
 
 
 def _has_exited(process: int) -> bool:

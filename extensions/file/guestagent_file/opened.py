@@ -47,7 +47,11 @@ class Opened(base.Base):
                 os.close(descriptor)
                 raise
         held = handles.Handle(context.owner, descriptor, path, plain)
-        return {'handle': self.table.add(held)}
+        number = self.table.add(held)
+        if plain != 'r':
+            # Records of what is written have nothing but the handle.
+            self.record_note('open', context, {'handle': number})
+        return {'handle': number}
 
     @extension.command(mutates=False)
     def read(

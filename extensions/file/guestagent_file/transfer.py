@@ -72,10 +72,13 @@ class Push(table.Held):
             self._draft.write(data, offset)
             self._summing.passed(offset, data)
 
-    def end(self, sha256: str | None, check: Callable[[], None]) -> str:
+    def end(
+        self, sha256: str | None, check: Callable[[], None], sure: Callable[[str], None]
+    ) -> str:
         """Let the file take its place, and return its checksum.
 
         :param sha256: what it must be.
+        :param sure: takes the checksum before the file takes its place.
         :raises guestagent.errors.InvalidArgument: parts are missing, or wrong.
         :raises OSError: it cannot take its place.
         """
@@ -86,6 +89,7 @@ class Push(table.Held):
             raise failures.invalid(
                 f'{self.path!r}: its checksum is {found}, not {sha256}', errno.EBADMSG
             )
+        sure(found)
         self._draft.commit(self.settings)
         return found
 

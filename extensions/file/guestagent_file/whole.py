@@ -110,8 +110,14 @@ class Whole(paths.Paths):
         self, context: extension.Context, push: int, sha256: str | None = None
     ) -> dict[str, Any]:
         """Let a pushed file take its place, if it is whole and has this checksum."""
+
+        def sure(found: str) -> None:
+            # Its path is in another record, and a checksum only if one was given.
+            about = {'path': held.path, 'size': held.size, 'sha256': found}
+            self.record_note('push_end', context, about, needed=True)
+
         with self.held(context, push, transfer.Push, 'cannot write') as held:
-            found = held.end(sha256, context.check)
+            found = held.end(sha256, context.check, sure)
         self.table.close(context.owner, push, transfer.Push)
         return {'size': held.size, 'sha256': found}
 

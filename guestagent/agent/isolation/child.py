@@ -19,11 +19,11 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from guestagent import entrypoints, errors, extension, imports
-from guestagent.agent.isolation import contexts, describing, stdio
+from guestagent.agent.isolation import childhost, contexts, describing, stdio
 
 # Types of options that hardly an extension has: a fifth of a second of each start.
 imports.defer('netaddr', 'rfc3986')
@@ -38,48 +38,6 @@ _STOP_SECONDS = 10.0
 #: and how many times with no new command before that waits for the next one.
 _TICK, _TICKS = 0.002, 25
 _CHUNK = 65536
-
-
-class _Host(extension.Host):
-    """Passes on to the agent what the extension reports, and what it asks."""
-
-    def __init__(self, child: Child) -> None:
-        self._child = child
-
-    def report_facts(self, extension: str, facts: Mapping[str, Any]) -> None:
-        """See the base class."""
-        self._child.send({'type': 'facts', 'facts': dict(facts)})
-
-    def report_event(self, extension: str, name: str, data: Mapping[str, Any]) -> None:
-        """See the base class."""
-        self._child.send({'type': 'event', 'name': name, 'data': dict(data)})
-
-    def call(
-        self,
-        extension: str,
-        method: str,
-        arguments: Mapping[str, Any],
-        context: extension.Context | None,
-    ) -> Any:
-        """See the base class."""
-        return self._child.ask(extension, method, arguments, context)
-
-    def hold_storage(
-        self, extension: str, devices: Sequence[str], seconds: float
-    ) -> bool:
-        """See the base class."""
-        fields = {'type': 'hold', 'devices': list(devices), 'seconds': seconds}
-        # What this process imports would leave its compiled form on the disk.
-        sys.dont_write_bytecode = True
-        return bool(self._child.request(fields))
-
-    def release_storage(self, extension: str) -> None:
-        """See the base class."""
-        self._child.request({'type': 'release'})
-
-    def own_paths(self) -> Sequence[str]:
-        """See the base class."""
-        return self._child.own_paths
 
 
 class Child:
@@ -310,7 +268,7 @@ class Child:
             self._line_max = message['line_max']
             self.own_paths = message.get('own_paths', [])
             section = self._described.section(message['options'])
-            self._made = self._kind(self._name, section, _Host(self))
+            self._made = self._kind(self._name, section, childhost.Host(self))
             return None
         if self._made is None:
             raise errors.GuestError('it was not configured')

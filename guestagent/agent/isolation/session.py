@@ -247,8 +247,12 @@ class Session:
             self.health = str(message.get('text', 'ok'))
         elif kind == 'busy':
             self.busy = bool(message.get('busy'))
-        elif kind in ('call', 'hold', 'release'):
+        elif kind in ('call', 'hold', 'release') or (
+            kind == 'note' and 'id' in message
+        ):
             self._call(message)
+        elif kind == 'note':
+            self._record(message, needed=False)
         else:
             LOG.debug('extension %s: unknown message %r', self._name, kind)
         return False
@@ -296,6 +300,8 @@ class Session:
             )
         if message['type'] == 'release':
             return self._host.release_storage(self._name)
+        if message['type'] == 'note':
+            return self._record(message, needed=True)
         number = message.get('for')
         asker = self._waiting.get(number) if isinstance(number, int) else None
         return self._host.call(
@@ -304,6 +310,15 @@ class Session:
             _object(message, 'args'),
             asker.context if asker is not None else None,
         )
+
+    def _record(self, message: stdio.Message, needed: bool) -> None:
+        context = extension.Context(
+            str(message.get('caller', '')),
+            str(message.get('command_id', '')),
+            proven=message.get('proven') is True,
+        )
+        method, about = str(message.get('method')), _object(message, 'about')
+        self._host.record_note(self._name, method, context, about, needed)
 
     def _ended(self, end: process.End) -> None:
         """Answer all who wait; on the thread that listened."""

@@ -6,13 +6,14 @@ Nothing that an author has called sensitive is in a record, and no result.
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from guestagent import errors
+from guestagent import errors, extension
 from guestagent.agent import request as requests
 from guestagent.agent import steps
 from guestagent.agent.audit import log as logs
@@ -23,6 +24,8 @@ WITHHELD = '(withheld)'
 VALUE_MAX = 1000
 #: So many characters of a name or a reason are kept.
 TEXT_MAX = 300
+#: So many members of a note are kept.
+ABOUT_MAX = 20
 
 
 class Audit(steps.Step):
@@ -80,6 +83,34 @@ class Audit(steps.Step):
                     records.append(_describe_ended(request, outcome))
         if records:
             self._log.record(records)
+
+    def note(
+        self,
+        command: str,
+        context: extension.Context,
+        about: Mapping[str, Any],
+        needed: bool,
+    ) -> None:
+        """Record what an extension says more of a command; from any thread.
+
+        :param needed: what it tells of must not happen without it.
+        :raises guestagent.errors.StorageError: that is so, and it cannot be recorded.
+        """
+        record = {
+            'kind': 'note',
+            'caller': context.caller[:TEXT_MAX],
+            'proven': context.proven,
+            'id': context.command_id,
+            'command': command[:TEXT_MAX],
+            'about': {
+                name[:TEXT_MAX]: _bounded(value)
+                for name, value in itertools.islice(about.items(), ABOUT_MAX)
+            },
+        }
+        if needed:
+            self._log.require([record])
+        else:
+            self._log.record([record])
 
     def interrupted(self, caller: str, command_id: str, command: str) -> None:
         """Record that nobody knows how a command of a former process ended."""
