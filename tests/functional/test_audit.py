@@ -43,7 +43,7 @@ def wait_told(query, child):
     child.wait_for(
         lambda: told(query, child.instance) == len(records(child)),
         'the conductor knows all records',
-        seconds=60,
+        seconds=120,
     )
 
 

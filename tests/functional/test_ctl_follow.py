@@ -20,7 +20,7 @@ from devstack import processes, stack
 
 pytestmark = pytest.mark.functional
 
-SECONDS = 60
+SECONDS = 120
 
 
 class Running:
@@ -82,7 +82,7 @@ def test_events_are_followed_over_a_restart_of_the_conductor(
     following = run('event', 'list', '--follow', '-f', 'json')
     one = agent().instance
     processes.wait_for(
-        lambda: types(following, one) == ['instance.up'], 'the event is printed'
+        lambda: types(following, one)[:1] == ['instance.up'], 'the event is printed'
     )
 
     first.kill()
@@ -92,13 +92,14 @@ def test_events_are_followed_over_a_restart_of_the_conductor(
     two = agent().instance
     conductor()
     processes.wait_for(
-        lambda: types(following, two) == ['instance.up'], 'the event is printed'
+        lambda: types(following, two)[:1] == ['instance.up'], 'the event is printed'
     )
 
-    assert following.told.count('\n') == 2
-    assert 'still trying\nguestctl: the conductor answers again\n' in following.told
+    # A conductor that is busy may seem away once more; it is told in pairs.
+    pair = r'guestctl: .*; still trying\nguestctl: the conductor answers again\n'
+    assert re.match(pair, following.told)
     assert following.interrupt() == 130
-    assert following.told.count('\n') == 2
+    assert re.fullmatch(rf'({pair})+(guestctl: .*; still trying\n)?', following.told)
 
 
 def test_facts_are_watched_until_their_instance_is_deleted(

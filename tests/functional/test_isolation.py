@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Extensions in processes of their own in a real agent, and the examples of doc/."""
 
+import contextlib
 import os
 import pathlib
 import signal
 import subprocess
+import threading
 
 import pytest
 
@@ -17,10 +19,11 @@ EXAMPLES = pathlib.Path(__file__).parents[2] / 'doc/examples'
 
 
 def children(pid):
-    text = pathlib.Path(f'/proc/{pid}/task/{pid}/children').read_text()
-    threads = pathlib.Path(f'/proc/{pid}/task').iterdir()
-    found = [(thread / 'children').read_text() for thread in threads]
-    return [int(child) for child in ' '.join([text, *found]).split()]
+    found = set()
+    for thread in pathlib.Path(f'/proc/{pid}/task').iterdir():
+        with contextlib.suppress(OSError):  # it has ended
+            found |= set((thread / 'children').read_text().split())
+    return {int(child) for child in found}
 
 
 @pytest.fixture
@@ -32,31 +35,56 @@ def call(stock_client):
     return make
 
 
-def test_an_extension_runs_beside_the_agent(agent, call):
+def test_an_extension_runs_beside_the_agent(agent, call, tmp_path):
     guest = agent(
         extensions='probe', options={'probe': {'isolate': True, 'isolate_idle': 1}}
     )
+    looked, done = tmp_path / 'looked', []
+    # While this runs, the process is not idle.
+    climbing = threading.Thread(
+        target=lambda: done.append(call(guest, 'probe', 'climb', to=str(looked)))
+    )
+    climbing.start()
     assert call(guest, 'probe', 'echo', value=[1]) == [1]
-    [child] = set(children(guest.pid))
+    [child] = processes.wait_for(lambda: children(guest.pid), 'the process is there')
     assert 'isolation.child' in pathlib.Path(f'/proc/{child}/cmdline').read_text()
+    looked.touch()
+    climbing.join(60)
+    assert done == ['there']
     processes.wait_for(lambda: not children(guest.pid), 'the idle process has gone')
     assert call(guest, 'probe', 'mark', text='x') == 1
 
-    [child] = set(children(guest.pid))
-    os.kill(child, signal.SIGKILL)
-    processes.wait_for(lambda: not children(guest.pid), 'the process has gone')
-    with pytest.raises(errors.Transient, match='killed by SIGKILL'):
-        call(guest, 'probe', 'echo')
 
-
-def test_the_end_of_the_agent_is_the_end_of_the_process(agent, call):
+def test_a_process_that_is_killed_is_not_started_again_at_once(agent, call):
     guest = agent(extensions='probe', options={'probe': {'isolate': True}})
-    call(guest, 'probe', 'echo')
-    [child] = set(children(guest.pid))
+
+    def killed():
+        call(guest, 'probe', 'echo')
+        [child] = children(guest.pid)
+        os.kill(child, signal.SIGKILL)
+        processes.wait_for(lambda: not children(guest.pid), 'the process has gone')
+        try:
+            call(guest, 'probe', 'echo')
+        except errors.Transient as error:
+            return str(error)
+        return None  # more than the wait has passed already; the next is twice as long
+
+    assert 'killed by SIGKILL' in processes.wait_for(killed, 'it is refused', 120)
+    # And the end of the agent is the end of the process.
+    child = processes.wait_for(lambda: _started(guest, call), 'it was started again')
     guest.kill()
     processes.wait_for(
         lambda: not pathlib.Path(f'/proc/{child}').exists(), 'the process has gone'
     )
+
+
+def _started(guest, call):
+    try:
+        call(guest, 'probe', 'echo')
+    except errors.Transient:
+        return None
+    [child] = children(guest.pid)
+    return child
 
 
 def test_the_examples_in_shell_and_c_work(agent, conductor, call, guestctl, tmp_path):

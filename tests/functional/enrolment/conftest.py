@@ -113,6 +113,14 @@ class Bed:
     def token_file(self, name: str) -> pathlib.Path:
         return self.folder / f'{name}.token'
 
+    def give_token(self, name: str, text: str) -> None:
+        """Put a token where a guest waits for it; it must never see half of it."""
+        path = self.token_file(name)
+        new = path.with_suffix('.new')
+        new.touch(0o600)
+        new.write_text(text)
+        new.rename(path)
+
     def agent(self, name: str, **options: Any) -> stack.Agent:
         """Start a guest that knows nothing but where its token will be."""
         child = stack.Agent(
@@ -216,7 +224,7 @@ class Hostile:
         self._open: amqp.Channel | None = None
 
     def connect(self) -> amqp.Connection:
-        made = amqp.Connection(**self._options, connect_timeout=10, read_timeout=20)
+        made = amqp.Connection(**self._options, connect_timeout=60, read_timeout=60)
         made.connect()
         return made
 

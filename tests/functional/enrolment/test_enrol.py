@@ -31,12 +31,12 @@ def test_a_guest_with_a_token_gets_its_keys(bed: Bed, nova: Nova) -> None:
     bed.done('instance', 'enroll', 'vm-1', '-o', str(written))
     assert stat.S_IMODE(written.stat().st_mode) == 0o600
     line = written.read_text().split('content: ')[1].strip()
-    bed.token_file('vm-1').write_text(line)
+    bed.give_token('vm-1', line)
 
     child.wait_line('instance vm-1 is enrolled')
     guests = nova()
     child.wait_line('connected to RabbitMQ')
-    assert guests.call('vm-1', 'probe.echo', {'value': 7}, timeout=30) == 7
+    assert guests.call('vm-1', 'probe.echo', {'value': 7}, timeout=60) == 7
     assert not bed.token_file('vm-1').exists()
     kept = {path.name: path for path in child.state.iterdir()}
     for name in ('keys', 'enrolled'):
@@ -54,7 +54,7 @@ def test_a_guest_with_a_token_gets_its_keys(bed: Bed, nova: Nova) -> None:
     child.stop()
     again = bed.agent('vm-1')
     again.wait_line('connected to RabbitMQ')
-    assert guests.call('vm-1', 'probe.echo', {'value': 8}, timeout=30) == 8
+    assert guests.call('vm-1', 'probe.echo', {'value': 8}, timeout=60) == 8
 
 
 def ask(bed: Bed, made: token.Token, seed: bytes) -> exchange.Bundle:
@@ -76,7 +76,7 @@ def ask(bed: Bed, made: token.Token, seed: bytes) -> exchange.Bundle:
                     'args': {'instance': made.instance, 'value': guest.request()},
                 },
                 exchange.REPLY_QUEUE,
-                20,
+                60,
             )
         )
     finally:
@@ -131,7 +131,7 @@ def test_a_guest_that_was_cut_off_stays_so(bed: Bed, nova: Nova) -> None:
     second = bed.conductor()
     second.wait_line("in the name of 'vm-1': it was cut off")
     assert bed.state_of('vm-1') is None
-    assert nova().call('vm-2', 'probe.echo', {'value': 1}, timeout=30) == 1
+    assert nova().call('vm-2', 'probe.echo', {'value': 1}, timeout=60) == 1
     assert other.running
 
     refused = bed.guestctl('instance', 'enroll', 'vm-1')

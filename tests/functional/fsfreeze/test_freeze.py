@@ -71,7 +71,7 @@ class Writer:
 
     def end(self):
         self._stop = True
-        self._thread.join(30)
+        self._thread.join(60)
 
 
 @pytest.mark.parametrize('kind', ['ext4', 'xfs'])
@@ -79,14 +79,14 @@ def test_who_writes_waits_until_the_thaw(make, volume, kind, guestagent_host):
     one = volume(kind)
     writer = Writer(one.point)
     with make(one) as made:
-        frozen = testing.call(made, 'freeze', limit=60)
+        frozen = testing.call(made, 'freeze', limit=600)
         assert frozen['frozen'] == [str(one.point)]
         assert frozen['count'] == 1
-        assert 50 < frozen['thaws_at'] - time.time() <= 60
+        assert 500 < frozen['thaws_at'] - time.time() <= 600
         count = writer.count
         status = testing.call(made, 'status')
         assert status['state'] == 'frozen'
-        assert 50 < status['left'] <= 60
+        assert 500 < status['left'] <= 600
         assert made.busy()
         assert made.health().startswith('frozen since 2')
         assert guestagent_host.holds['fsfreeze']
@@ -124,10 +124,10 @@ def test_what_holds_the_disk_of_another_is_frozen_after_it_and_once(
     try:
         writer = Writer(upper.point)
         with make(lower, upper) as made:
-            frozen = testing.call(made, 'freeze', limit=30)
+            frozen = testing.call(made, 'freeze', limit=600)
             assert frozen['frozen'] == [str(upper.point), str(lower.point)]
             assert testing.call(made, 'thaw') == {'count': 2}
-            asked = testing.call(made, 'freeze', mountpoints=[str(bound)], limit=30)
+            asked = testing.call(made, 'freeze', mountpoints=[str(bound)], limit=600)
             assert asked['frozen'] == [str(bound)]
             assert testing.call(made, 'thaw') == {'count': 1}
         writer.wait_progress()
@@ -141,9 +141,9 @@ def test_it_thaws_by_itself_at_the_limit(make, volume, guestagent_host):
     writer = Writer(one.point)
     with make(one) as made:
         began = time.monotonic()
-        testing.call(made, 'freeze', limit=0.5)
+        testing.call(made, 'freeze', limit=2)
         writer.wait_progress()
-        assert time.monotonic() - began >= 0.5
+        assert time.monotonic() - began >= 2
         processes.wait_for(lambda: not made.busy(), 'its end is noticed')
         assert guestagent_host.events[-1][1]['by'] == 'limit'
         assert guestagent_host.holds == {}
@@ -153,7 +153,7 @@ def test_it_thaws_by_itself_at_the_limit(make, volume, guestagent_host):
 def test_another_agent_takes_up_what_is_frozen(make, volume, guestagent_host):
     one = volume()
     with make(one) as made:
-        testing.call(made, 'freeze', limit=60)
+        testing.call(made, 'freeze', limit=600)
     guestagent_host.holds.clear()
     guestagent_host.facts.clear()
     with make(one) as made:
@@ -175,7 +175,7 @@ def test_another_agent_tells_what_happened_meanwhile(
     one = volume()
     hook(tmp_path, 'note', f'echo $1 >>{tmp_path}/noted')
     with make(one) as made:
-        testing.call(made, 'freeze', limit=0.3)
+        testing.call(made, 'freeze', limit=2)
     ended = memory / 'run'
     processes.wait_for(lambda: (state.read(str(ended)) or {}).get('ended'), 'the limit')
     assert (tmp_path / 'noted').read_text() == 'freeze\nthaw\n'
@@ -194,7 +194,7 @@ def test_a_holder_that_is_killed_is_replaced(
     hook(tmp_path, 'note', f'echo $1 >>{tmp_path}/noted')
     folder = str(memory / 'run')
     with make(one) as made:
-        testing.call(made, 'freeze', limit=60)
+        testing.call(made, 'freeze', limit=600)
         pid = state.read(folder)['pid']
         if alive:
             os.kill(pid, signal.SIGKILL)
@@ -214,7 +214,7 @@ def test_a_holder_that_is_told_to_end_thaws_first(
 ):
     one = volume()
     with make(one) as made:
-        testing.call(made, 'freeze', limit=60)
+        testing.call(made, 'freeze', limit=600)
         os.kill(state.read(str(memory / 'run'))['pid'], signal.SIGTERM)
         processes.wait_for(lambda: not made.busy(), 'it ends')
     assert guestagent_host.events[-1][1]['by'] == 'signal'
@@ -227,7 +227,7 @@ def test_hooks_run_before_and_after_and_in_reverse(make, volume, tmp_path):
         hook(tmp_path, name, f'echo {name} $1 >>{tmp_path}/noted')
     hook(tmp_path, '15-no-program', '').chmod(0o644)
     with make(one) as made:
-        testing.call(made, 'freeze', limit=60)
+        testing.call(made, 'freeze', limit=600)
         assert (tmp_path / 'noted').read_text().splitlines() == [
             '10-first freeze',
             '20-second freeze',
@@ -266,8 +266,8 @@ def test_a_hook_that_hangs_is_killed_with_what_it_has_started(make, volume, tmp_
         'hang',
         f'[ $1 = thaw ] && exit\nsleep 600 & echo $! >{tmp_path}/pid; wait',
     )
-    late = pytest.raises(errors.GuestError, match=r'did not end within 0\.3 s')
-    with make(one, hook_timeout=0.3) as made, late:
+    late = pytest.raises(errors.GuestError, match=r'did not end within 2 s')
+    with make(one, hook_timeout=2) as made, late:
         testing.call(made, 'freeze')
     pid = int((tmp_path / 'pid').read_text())
     processes.wait_for(lambda: not _runs(pid), 'what it has started ends')
@@ -339,13 +339,18 @@ def test_one_that_waits_for_what_somebody_else_has_frozen_is_given_up(
 
 def test_a_cancelled_freeze_thaws(make, volume, tmp_path):
     one = volume()
-    hook(tmp_path, 'slow', f'touch {tmp_path}/begun; sleep 0.5')
+    hook(
+        tmp_path,
+        'slow',
+        f'touch {tmp_path}/begun; until [ -e {tmp_path}/go ]; do sleep 0.05; done',
+    )
     context = Context()
     with make(one) as made:
         thread = threading.Thread(
             target=lambda: (
                 processes.wait_for((tmp_path / 'begun').exists, 'the hook'),
                 context.cancel(errors.Cancelled('nobody wants it')),
+                (tmp_path / 'go').touch(),
             )
         )
         thread.start()
