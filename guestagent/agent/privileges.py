@@ -54,7 +54,7 @@ def apply(conf: config.Config, starts: bool) -> None:
         _hand_over(conf, account)
         machine.keep()
     if orders:
-        launching.use(launcher.begin(orders))
+        launching.use(launching.begin(orders))
     if wanted is not None:
         wanted.assume()
 

@@ -7,3 +7,6 @@ when it is idle, and starts it again when it died.  :mod:`session` is one life o
 process, :mod:`process` its pipes and its end, :mod:`stdio` what travels in the pipes.
 :mod:`child` is the other side for an extension in Python.
 """
+
+#: The version of the protocol.
+PROTOCOL = 1

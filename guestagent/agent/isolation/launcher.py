@@ -7,35 +7,43 @@ the configuration named then, each as its own user and with what the configurati
 of it; signals them; and waits for them.  Once it has its orders, which come first, it
 takes nothing from the agent but an extension's name, and the id of a process that it
 has started.
+
+It is there as long as the agent, so it imports next to nothing: an interpreter with
+json, typing and socket would take half as much again.
 """
 
 from __future__ import annotations
 
-import functools
-import json
+# What the module socket is made of: that one imports enum and selectors.
+import _socket
 import os
-import signal
-import socket
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
 
-from guestagent.agent.isolation import launching, limits, spawn
+from guestagent.agent.isolation import limits, spawn
 
-_MODULE = 'guestagent.agent.isolation.launcher'
+# What typing.TYPE_CHECKING is, without typing.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
-#: The largest order, in bytes: the program of an extension, with its arguments.
-_ORDER_MAX = 256 * 1024
-#: What it passes over: the agent is who ends it, by its own end.
-_DEAF = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+#: The largest request or answer, and order (the program of an extension, with its
+#: arguments), in bytes.
+SIZE_MAX, ORDER_MAX = 4096, 256 * 1024
+#: How an answer begins.
+DONE, FAILED = 'done', 'failed'
+
+_DESCRIPTOR_BYTES = 4
 
 
-class Account(NamedTuple):
+class Account:
     """A user, by numbers."""
 
-    uid: int
-    gid: int
-    groups: Sequence[int]
+    __slots__ = ('gid', 'groups', 'uid')
+
+    def __init__(self, uid: int, gid: int, groups: Sequence[int]) -> None:
+        self.uid = uid
+        self.gid = gid
+        self.groups = groups
 
     def assume(self) -> None:
         """Become this user, for good.
@@ -47,95 +55,119 @@ class Account(NamedTuple):
         os.setresuid(self.uid, self.uid, self.uid)
 
 
-class Order(NamedTuple):
+class Order:
     """How an extension is run."""
 
-    argv: Sequence[str]
-    bounds: limits.Limits
-    account: Account
+    __slots__ = ('account', 'argv', 'bounds')
+
+    def __init__(
+        self, argv: Sequence[str], bounds: limits.Limits, account: Account
+    ) -> None:
+        self.argv = argv
+        self.bounds = bounds
+        self.account = account
+
+    def pack(self, name: str) -> bytes:
+        """Return the message that orders this for an extension."""
+        bounds, account = self.bounds, self.account
+        return pack(
+            name,
+            *(bounds.memory, bounds.cpu, bounds.cpu_time, bounds.files),
+            *(account.uid, account.gid, ','.join(map(str, account.groups))),
+            *self.argv,
+        )
+
+    @classmethod
+    def unpack(cls, data: bytes) -> tuple[str, Order]:
+        """Return the extension's name and the order of a message."""
+        name, *numbers = unpack(data)
+        memory, cpu, cpu_time, files, uid, gid = map(int, numbers[:6])
+        groups = [int(each) for each in numbers[6].split(',') if each]
+        bounds = limits.Limits(memory, cpu, cpu_time, files)
+        return name, cls(numbers[7:], bounds, Account(uid, gid, groups))
 
 
-def begin(orders: Mapping[str, Order]) -> launching.Line:
-    """Start the launcher; return the agent's line to it.
+def pack(*fields: object) -> bytes:
+    """Return a message: the fields with NUL, which no argument has, between them."""
+    return os.fsencode('\0'.join(map(str, fields)))
 
-    There must be no other thread.
 
-    :raises OSError: the guest is short of what it takes.
+def unpack(data: bytes) -> list[str]:
+    """Return the fields of a message."""
+    return os.fsdecode(data).split('\0')
+
+
+def main() -> None:
+    """Be the launcher: on the other end of a line, from which so many orders come.
+
+    Both are numbers, and the arguments of the program.
     """
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    argv = spawn.python(_MODULE, str(theirs.fileno()), str(len(orders)))
-    if not os.fork():
-        try:
-            for number in _DEAF:
-                signal.signal(number, signal.SIG_IGN)
-            os.set_inheritable(theirs.fileno(), True)
-            os.execve(argv[0], argv, spawn.environment(_MODULE, argv))
-        finally:
-            os._exit(127)
-    theirs.close()
-    for name, order in orders.items():
-        ours.send(json.dumps([name, *order]).encode())
-    return launching.Line(ours)
-
-
-def main(fd: int, count: int) -> None:
-    """Be the launcher, on the other end of the line.
-
-    :param count: how many orders come first.
-    """
-    line = socket.socket(fileno=fd)
-    line.set_inheritable(False)
-    orders = {}
-    for _ in range(count):
-        name, argv, bounds, account = json.loads(line.recv(_ORDER_MAX))
-        orders[name] = Order(argv, limits.Limits(*bounds), Account(*account))
+    fd, count = map(int, sys.argv[1:])
+    os.set_inheritable(fd, False)
+    line = _socket.socket(fileno=fd)
+    orders = dict(Order.unpack(line.recv(ORDER_MAX)) for _ in range(count))
     Launcher(line, orders).serve()
 
 
 class Launcher:
     """Does what it is asked until the agent has gone; in its own process."""
 
-    def __init__(self, line: socket.socket, orders: Mapping[str, Order]) -> None:
+    def __init__(self, line: _socket.socket, orders: Mapping[str, Order]) -> None:
         self._line = line
         self._orders = orders
         self._children: dict[int, spawn.Child] = {}
 
     def serve(self) -> None:
         """Answer requests until the line ends."""
-        while data := self._line.recv(launching.SIZE_MAX):
+        while data := self._line.recv(SIZE_MAX):
+            values: Sequence[object] = ()
             fds: Sequence[int] = ()
+            verdict = DONE
             try:
-                answer, fds = self._do(json.loads(data))
+                values, fds = self._do(*unpack(data))
             except OSError as error:
-                answer = {'error': [error.errno or 0, error.strerror or str(error)]}
-            except (ValueError, LookupError, TypeError) as error:
-                answer = {'error': [0, f'no such request: {error}']}
-            socket.send_fds(self._line, [json.dumps(answer).encode()], fds)
+                verdict = FAILED
+                values = error.errno or 0, error.strerror or error
+            except (ValueError, LookupError, TypeError, OverflowError) as error:
+                verdict, values = FAILED, (0, f'no such request: {error}')
+            self._answer(pack(verdict, *values), fds)
             for fd in fds[1:]:
                 os.close(fd)
 
-    def _do(self, request: Any) -> tuple[dict[str, Any], Sequence[int]]:
-        verb, about, *rest = request
+    def _answer(self, data: bytes, fds: Sequence[int]) -> None:
+        rights = b''.join(fd.to_bytes(_DESCRIPTOR_BYTES, sys.byteorder) for fd in fds)
+        about = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)] if fds else []
+        self._line.sendmsg([data], about)
+
+    def _do(
+        self, verb: str, about: str, *rest: str
+    ) -> tuple[Sequence[object], Sequence[int]]:
         if verb == 'start':
             return self._start(about)
-        child = self._children[about]
+        pid = int(about)
+        child = self._children[pid]
         if verb == 'signal':
-            child.signal(rest[0])
-            return {}, ()
+            child.signal(int(rest[0]))
+            return (), ()
         if verb == 'wait':
-            del self._children[about]
+            del self._children[pid]
             os.close(child.pipes.pidfd)
             code, exhausted = child.wait()
-            return {'code': code, 'exhausted': exhausted}, ()
+            return (code, int(exhausted)), ()
         raise ValueError(verb)
 
-    def _start(self, name: str) -> tuple[dict[str, Any], Sequence[int]]:
+    def _start(self, name: str) -> tuple[Sequence[object], Sequence[int]]:
         order = self._orders[name]
-        begin = functools.partial(_fork, order.account)
+
+        def begin(
+            argv: list[str], environment: Mapping[str, str], pipes: Sequence[int]
+        ) -> int:
+            return _fork(order.account, argv, environment, pipes)
+
         child = spawn.start(name, order.argv, order.bounds, begin)
         self._children[child.pipes.pid] = child
         # Our ends of the pipes are the agent's now.
-        return {'pid': child.pipes.pid}, child.pipes[1:]
+        return (child.pipes.pid,), child.pipes.descriptors
 
 
 def _fork(
@@ -149,11 +181,17 @@ def _fork(
     if pid:
         return pid
     try:
+        import signal  # not in the process that stays
+
         os.setsid()
         for number, fd in enumerate(pipes):
             os.dup2(fd, number)
-        for number in (*_DEAF, signal.SIGPIPE, signal.SIGXFSZ):
-            signal.signal(number, signal.SIG_DFL)
+        # What the launcher passes over, and what its interpreter does.
+        for each in (
+            *(signal.SIGINT, signal.SIGTERM, signal.SIGHUP),
+            *(signal.SIGPIPE, signal.SIGXFSZ),
+        ):
+            signal.signal(each, signal.SIG_DFL)
         os.chdir('/')
         # Not before: who is root in a container only may not limit another user's
         # process.
@@ -165,7 +203,3 @@ def _fork(
         os.write(2, text.encode())
     finally:
         os._exit(127)
-
-
-if __name__ == '__main__':
-    main(int(sys.argv[1]), int(sys.argv[2]))

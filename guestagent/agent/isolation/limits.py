@@ -4,19 +4,14 @@
 The agent may where systemd has delegated its own cgroup to it (``Delegate=``).  It
 moves into a leaf of it first, because a cgroup that has children must be empty.
 Elsewhere the kernel's limits of a process are all there is.
+
+The launcher has this module as long as the agent runs: it imports next to nothing.
 """
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import os
-import pathlib
 import resource
-import signal
-from typing import NamedTuple
-
-LOG = logging.getLogger(__name__)
 
 _MIB = 1024 * 1024
 
@@ -30,7 +25,7 @@ _TASKS = 512
 _DELEGATED = ('trusted.delegate', 'user.delegate')
 
 
-class Limits(NamedTuple):
+class Limits:
     """0 is no limit.
 
     :ivar memory: MiB.
@@ -39,16 +34,19 @@ class Limits(NamedTuple):
     :ivar files: how many may be open.
     """
 
-    memory: int
-    cpu: int
-    cpu_time: int
-    files: int
+    __slots__ = ('cpu', 'cpu_time', 'files', 'memory')
+
+    def __init__(self, memory: int, cpu: int, cpu_time: int, files: int) -> None:
+        self.memory = memory
+        self.cpu = cpu
+        self.cpu_time = cpu_time
+        self.files = files
 
 
 class Cgroup:
     """A cgroup (version 2) with an extension's process and all that it starts."""
 
-    def __init__(self, folder: pathlib.Path) -> None:
+    def __init__(self, folder: str) -> None:
         self._folder = folder
         # A former process's, if the cgroup could not be removed after its end.
         self._killed_before = self._killed()
@@ -58,7 +56,7 @@ class Cgroup:
 
         :raises OSError: it cannot be.
         """
-        (self._folder / 'cgroup.procs').write_text(str(pid))
+        _write(self._folder, 'cgroup.procs', str(pid))
 
     def out_of_memory(self) -> bool:
         """Whether the kernel killed something in it for want of memory."""
@@ -68,36 +66,38 @@ class Cgroup:
         """Kill all that is left in it, and remove it."""
         try:
             self._kill()
-            self._folder.rmdir()
-        except OSError as error:
+            os.rmdir(self._folder)
+        except OSError:
             # A process that is just ending keeps it a moment longer; the next
             # process of the extension uses it again.
-            LOG.debug('cgroup %s: %s', self._folder, error)
+            pass
 
     def _killed(self) -> int:
         try:
-            text = (self._folder / 'memory.events').read_text()
+            text = _read(self._folder, 'memory.events')
         except OSError:
             return 0
         fields = dict(line.split() for line in text.splitlines())
         return int(fields.get('oom_kill', 0))
 
     def _kill(self) -> None:
-        kill = self._folder / 'cgroup.kill'
-        if kill.exists():
-            kill.write_text('1')
+        if os.path.exists(os.path.join(self._folder, 'cgroup.kill')):
+            _write(self._folder, 'cgroup.kill', '1')
             return
-        # Before Linux 5.14.
-        for pid in (self._folder / 'cgroup.procs').read_text().split():
-            with contextlib.suppress(ProcessLookupError):
+        import signal  # before Linux 5.14
+
+        for pid in _read(self._folder, 'cgroup.procs').split():
+            try:
                 os.kill(int(pid), signal.SIGKILL)
+            except ProcessLookupError:
+                continue
 
 
 def make_cgroup(
     name: str,
     limits: Limits,
-    root: pathlib.Path = pathlib.Path('/sys/fs/cgroup'),
-    own: pathlib.Path = pathlib.Path('/proc/self/cgroup'),
+    root: str = '/sys/fs/cgroup',
+    own: str = '/proc/self/cgroup',
 ) -> Cgroup | None:
     """Return a cgroup for an extension, ``None`` where the agent may make none.
 
@@ -109,48 +109,59 @@ def make_cgroup(
         if base is None:
             return None
         _make_room(base)
-        folder = base / f'extension-{name}'
-        folder.mkdir(exist_ok=True)
+        folder = os.path.join(base, f'extension-{name}')
+        os.makedirs(folder, exist_ok=True)
         if limits.memory:
-            (folder / 'memory.max').write_text(str(limits.memory * _MIB))
+            _write(folder, 'memory.max', str(limits.memory * _MIB))
         if limits.cpu:
             quota = limits.cpu * _PERIOD // 100
-            (folder / 'cpu.max').write_text(f'{quota} {_PERIOD}')
-        (folder / 'pids.max').write_text(str(_TASKS))
-    except OSError as error:
-        LOG.debug('extension %s has no cgroup: %s', name, error)
+            _write(folder, 'cpu.max', f'{quota} {_PERIOD}')
+        _write(folder, 'pids.max', str(_TASKS))
+    except OSError:
         return None
     return Cgroup(folder)
 
 
-def _base(root: pathlib.Path, own: pathlib.Path) -> pathlib.Path | None:
+def _base(root: str, own: str) -> str | None:
     """Return the folder of the cgroup that was delegated to the agent, if one was."""
-    for line in own.read_text().splitlines():
-        if line.startswith('0::/') and (root / 'cgroup.controllers').exists():
-            base = root / line[len('0::/') :]
-            base = base.parent if base.name == 'agent' else base
+    for line in _read(own).splitlines():
+        controllers = os.path.join(root, 'cgroup.controllers')
+        if line.startswith('0::/') and os.path.exists(controllers):
+            base = os.path.join(root, line[len('0::/') :])
+            parent, last = os.path.split(base)
+            base = parent if last == 'agent' else base
             return base if any(_marked(base, mark) for mark in _DELEGATED) else None
     return None
 
 
-def _marked(folder: pathlib.Path, mark: str) -> bool:
+def _marked(folder: str, mark: str) -> bool:
     try:
         return os.getxattr(folder, mark) == b'1'
     except OSError:
         return False
 
 
-def _make_room(base: pathlib.Path) -> None:
+def _make_room(base: str) -> None:
     """Move what is in the cgroup into a leaf, and let its children have limits."""
-    control = base / 'cgroup.subtree_control'
     wanted = {'memory', 'cpu', 'pids'}
-    if wanted <= set(control.read_text().split()):
+    if wanted <= set(_read(base, 'cgroup.subtree_control').split()):
         return
-    leaf = base / 'agent'
-    leaf.mkdir(exist_ok=True)
-    for pid in (base / 'cgroup.procs').read_text().split():
-        (leaf / 'cgroup.procs').write_text(pid)
-    control.write_text(' '.join(f'+{name}' for name in sorted(wanted)))
+    leaf = os.path.join(base, 'agent')
+    os.makedirs(leaf, exist_ok=True)
+    for pid in _read(base, 'cgroup.procs').split():
+        _write(leaf, 'cgroup.procs', pid)
+    enabled = ' '.join(f'+{name}' for name in sorted(wanted))
+    _write(base, 'cgroup.subtree_control', enabled)
+
+
+def _read(*path: str) -> str:
+    with open(os.path.join(*path), encoding='utf-8') as file:
+        return file.read()
+
+
+def _write(folder: str, name: str, text: str) -> None:
+    with open(os.path.join(folder, name), 'w', encoding='utf-8') as file:
+        file.write(text)
 
 
 def limit(pid: int, limits: Limits, cgroup: Cgroup | None) -> None:

@@ -1,45 +1,57 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make the process of an extension: limited before it runs, its three pipes ours.
 
-The agent makes it itself, or has the launcher do it (:mod:`.launcher`).
+The agent makes it itself, or has the launcher do it (:mod:`.launcher`), which has this
+module as long as the agent runs: it imports next to nothing.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
-from guestagent.agent.isolation import limits, stdio
+from guestagent.agent import isolation
+from guestagent.agent.isolation import limits
+
+# What typing.TYPE_CHECKING is, without typing.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    #: Starts a process that waits for GO, of its command, its environment and its ends
+    #: of the pipes; returns its id.
+    Begin = Callable[[list[str], Mapping[str, str], Sequence[int]], int]
 
 #: What a process waits for on its standard input before it becomes the program: by
 #: then its limits are set.
 GO = b'go\n'
 
+#: As in the module signal, which the launcher does without: it imports enum.
+_SIGKILL = 9
+
 _LAUNCH = ('/bin/sh', '-c', 'cd / && read -r go && exec "$@"', 'sh')
 
 
-class Spawned(NamedTuple):
+class Spawned:
     """A process that runs; the descriptors are the agent's ends, not blocking."""
 
-    pid: int
-    pidfd: int
-    stdin: int
-    stdout: int
-    stderr: int
+    __slots__ = ('pid', 'pidfd', 'stderr', 'stdin', 'stdout')
+
+    def __init__(
+        self, pid: int, pidfd: int, stdin: int, stdout: int, stderr: int
+    ) -> None:
+        self.pid = pid
+        self.pidfd = pidfd
+        self.stdin, self.stdout, self.stderr = stdin, stdout, stderr
+
+    @property
+    def descriptors(self) -> tuple[int, int, int, int]:
+        """All four, in the order in which they are given."""
+        return self.pidfd, self.stdin, self.stdout, self.stderr
 
     def close(self) -> None:
         """Close the descriptors."""
-        for fd in self[1:]:
-            os.close(fd)
-
-
-#: Starts a process that waits for GO, of its command, its environment and its ends of
-#: the pipes; returns its id.
-Begin = Callable[[list[str], Mapping[str, str], Sequence[int]], int]
+        _close(self.descriptors)
 
 
 class Child:
@@ -54,9 +66,11 @@ class Child:
 
     def signal(self, number: int) -> None:
         """Signal it and what it has forked in its session; not after :meth:`wait`."""
-        # Its id is ours until it is waited for, and so is the group's.
-        with contextlib.suppress(PermissionError):  # it has become another's
+        try:
+            # Its id is ours until it is waited for, and so is the group's.
             os.killpg(self.pipes.pid, number)
+        except PermissionError:
+            pass  # it has become another's
 
     def wait(self) -> tuple[int, bool]:
         """Wait for its end, and end what is left of it.
@@ -87,6 +101,8 @@ def start(
 def _posix_spawn(
     argv: list[str], environment: Mapping[str, str], pipes: Sequence[int]
 ) -> int:
+    import signal  # the launcher does not come here
+
     return os.posix_spawn(
         _LAUNCH[0],
         [*_LAUNCH, *argv],
@@ -107,31 +123,43 @@ def _spawn(
     cgroup: limits.Cgroup | None,
     begin: Begin,
 ) -> Spawned:
-    with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
-        inner, outer = [], []
+    inner: list[int] = []
+    outer: list[int] = []
+    try:
         for number in range(3):
             reading, writing = os.pipe2(os.O_CLOEXEC)
             inner.append(writing if number else reading)
             outer.append(reading if number else writing)
-            theirs.callback(os.close, inner[-1])
-            ours.callback(os.close, outer[-1])
             os.set_blocking(outer[-1], False)
         pid = begin(list(argv), environment, inner)
         try:
-            pidfd = os.pidfd_open(pid)
-            ours.callback(os.close, pidfd)
+            outer.insert(0, os.pidfd_open(pid))
             limits.limit(pid, bounds, cgroup)
-            os.write(outer[0], GO)
+            os.write(outer[1], GO)
         except OSError:
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, _SIGKILL)
             os.waitpid(pid, 0)
             raise
-        ours.pop_all()
-        return Spawned(pid, pidfd, *outer)
+    except BaseException:
+        _close(outer)
+        raise
+    finally:
+        _close(inner)
+    return Spawned(pid, *outer)
+
+
+def _close(fds: Iterable[int]) -> None:
+    for fd in fds:
+        os.close(fd)
 
 
 def python(module: str, *arguments: str) -> list[str]:
     """Return the command that runs a module as this process would import it."""
+    return [*interpreter(), '-m', module, *arguments]
+
+
+def interpreter() -> list[str]:
+    """Return the interpreter with the flags by which it imports as this process."""
     # A packaged agent has -I, which would also forget PYTHONPATH; -P, -s and what the
     # environment does not hold come to the same.
     flags = ['-P']
@@ -139,7 +167,7 @@ def python(module: str, *arguments: str) -> list[str]:
         flags.append('-S')
     if sys.flags.no_user_site:
         flags.append('-s')
-    return [sys.executable, *flags, '-m', module, *arguments]
+    return [sys.executable, *flags]
 
 
 def environment(name: str, argv: Sequence[str]) -> dict[str, str]:
@@ -148,7 +176,7 @@ def environment(name: str, argv: Sequence[str]) -> dict[str, str]:
         'PATH': os.environ.get('PATH', os.defpath),
         'LANG': 'C.UTF-8',
         'GUESTAGENT_EXTENSION': name,
-        'GUESTAGENT_PROTOCOL': str(stdio.PROTOCOL),
+        'GUESTAGENT_PROTOCOL': str(isolation.PROTOCOL),
     }
     if argv[0] == sys.executable:
         # What was packaged with the agent is in no place that Python knows by itself.

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from guestagent import errors, jsontext
+from guestagent.agent import isolation
 
 #: The version of the protocol.
-PROTOCOL = 1
+PROTOCOL = isolation.PROTOCOL
 
 #: The longest line that the agent reads, in bytes.
 LINE_MAX = 16 * 1024 * 1024 + 65536

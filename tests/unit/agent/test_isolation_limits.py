@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cgroups, in a folder that looks like their hierarchy."""
 
+import pathlib
 import signal
 import subprocess
 
@@ -24,7 +25,7 @@ def hierarchy(tmp_path, monkeypatch):
     marks = {base: 'user.delegate'}
 
     def getxattr(folder, mark):
-        if marks.get(folder) != mark:
+        if marks.get(pathlib.Path(folder)) != mark:
             raise OSError('no such mark')
         return b'1'
 
@@ -56,7 +57,8 @@ def test_one_that_has_moved_finds_its_base_again(hierarchy):
 
 def test_no_limit_is_written_for_0(hierarchy):
     root, base, own, _ = hierarchy
-    limits.make_cgroup('weather', BOUNDS._replace(memory=0, cpu=0), root, own)
+    none = limits.Limits(memory=0, cpu=0, cpu_time=0, files=100)
+    limits.make_cgroup('weather', none, root, own)
     assert not (base / 'extension-weather/memory.max').exists()
     assert not (base / 'extension-weather/cpu.max').exists()
 
