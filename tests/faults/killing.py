@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kill a process when it makes its n-th call of a kind, before the kernel does it."""
 
+import contextlib
 import subprocess
 
 from devstack import processes
@@ -32,6 +33,9 @@ class Trap:
         processes.wait_for(
             lambda: not self._child.running or otherwise(), 'the trap springs', 120
         )
+        # Others may be told before it has done all that it does then.
+        with contextlib.suppress(processes.Failed):
+            processes.wait_for(lambda: not self._child.running, 'it does more', 2)
         return not self._child.running
 
     def __enter__(self):
