@@ -9,9 +9,9 @@ Each record begins with its kind and the number of its command::
     delivered  'D'  number, u64
 
 ``again`` is what it takes to run the command once more, ``[namespace, method, version,
-args]``, or null.  ``data`` and ``failure`` are those of
-:mod:`guestagent.agent.outcomes`; the '1' says that the outcome is delivered.  Nothing
-that an author has called sensitive is among these.
+args, proven]``, or null; older journals have no ``proven``.  ``data`` and ``failure``
+are those of :mod:`guestagent.agent.outcomes`; the '1' says that the outcome is
+delivered.  Nothing that an author has called sensitive is among these.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Accepted(NamedTuple):
     """What a record says of a command that was accepted.
 
     :ivar at: UNIX seconds, by the guest's clock.
-    :ivar again: ``[namespace, method, version, args]``, or ``None``.
+    :ivar again: ``[namespace, method, version, args, proven]``, or ``None``.
     """
 
     caller: str
@@ -69,7 +69,13 @@ def encode_accepted(request: requests.Request, at: float) -> bytes:
     """
     again, info = None, request.command.info if request.command else None
     if info is not None and info.repeatable and not info.sensitive & set(request.args):
-        again = [request.namespace, request.method, request.version, request.args]
+        again = [
+            request.namespace,
+            request.method,
+            request.version,
+            request.args,
+            request.proven,
+        ]
     about = Accepted(
         request.caller, request.id, request.digest, request.name, at, again
     )

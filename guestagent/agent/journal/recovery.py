@@ -85,7 +85,7 @@ def _again(
     """Return a request to run again, or ``None``."""
     if accepted.again is None:
         return None
-    namespace, method, version, args = accepted.again
+    namespace, method, version, args, *proven = accepted.again
     request = requests.Request(
         namespace,
         method,
@@ -96,6 +96,7 @@ def _again(
         id_given=True,
         values={},
         door=requests.Door(),
+        proven=proven == [True],
     )
     try:
         for judge in judges:

@@ -138,7 +138,7 @@ def test_arguments_are_kept_only_of_what_may_run_again():
 
     kept = [journal.accepted(entry).again for entry in journal.unfinished()]
 
-    assert kept == [['probe', 'change', '1.0', {'text': 'kept'}], None]
+    assert kept == [['probe', 'change', '1.0', {'text': 'kept'}, False], None]
 
 
 def test_arguments_that_are_too_large_are_not_kept():

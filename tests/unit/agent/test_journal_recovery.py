@@ -44,6 +44,16 @@ class Changed(extension.Extension):
         return text
 
 
+class Owned(Probe):
+    """Notes for whom it ran."""
+
+    @extension.command(mutates=True, repeatable=True)
+    def change(self, context: extension.Context, text: str) -> str:
+        """Note that it ran."""
+        self.runs.append((context.owner, {}))
+        return text
+
+
 @pytest.fixture(autouse=True)
 def nothing_ran():
     Probe.runs.clear()
@@ -105,6 +115,37 @@ def test_what_is_repeatable_runs_again_with_its_arguments_and_no_context(state):
         assert repeat == 'twice'
     assert Probe.runs == [('twice', {})]
     assert Probe.cut == []
+
+
+@pytest.mark.parametrize(('proven', 'owner'), [(True, 'me'), (False, 'plain:me')])
+def test_what_runs_again_is_its_callers_as_before(state, proven, owner):
+    request = asked('a', about=command(repeatable=True))
+    request.proven = proven
+    left(state, lambda journal: accept(journal, request))
+
+    with started(state, Owned) as guest:
+        assert outcomes(guest) == [('a', 'done', '')]
+    assert Probe.runs == [(owner, {})]
+
+
+def test_what_a_journal_of_before_has_runs_again_as_if_unproven(state, monkeypatch):
+    monkeypatch.setattr(
+        records, '_dump', lambda value, dump=records._dump: dump(older(value))
+    )
+    request = asked('a', about=command(repeatable=True))
+    request.proven = True
+    left(state, lambda journal: accept(journal, request))
+    monkeypatch.undo()
+
+    with started(state, Owned) as guest:
+        assert outcomes(guest) == [('a', 'done', '')]
+    assert Probe.runs == [('plain:me', {})]
+
+
+def older(value):
+    if isinstance(value, records.Accepted) and value.again is not None:
+        return value._replace(again=value.again[:4])
+    return value
 
 
 @pytest.mark.parametrize('kinds', [{}, {'probe': Changed}], ids=['gone', 'changed'])
