@@ -46,7 +46,7 @@ def test_ten_thousand_malformed_reports_hide_no_good_one(conductor, publisher, q
     def good() -> list[int]:
         return [event['data']['number'] for event in reports.events(query, 'web-1')]
 
-    processes.wait_for(lambda: len(good()) == 20, 'all good ones have come', 60)
+    processes.wait_for(lambda: len(good()) == 20, 'all good ones have come', 120)
     processes.wait_for(lambda: not publisher.depth(), 'the queue is empty')
     assert child.stop() == 0
     assert '10020 reports taken, 10000 of them dropped' in child.output()
@@ -70,7 +70,7 @@ def test_a_report_of_100_mib_is_let_go_and_not_kept_in_memory(
         r'a report was dropped: 1048576\d\d bytes, more than max_report_size'
     )
     processes.wait_for(
-        lambda: len(reports.events(query, 'web-1')) == 2, 'the next was taken', 60
+        lambda: len(reports.events(query, 'web-1')) == 2, 'the next was taken', 120
     )
     assert _memory(child.pid) - before < 30
 

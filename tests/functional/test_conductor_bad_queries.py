@@ -96,7 +96,7 @@ def test_callers_who_are_gone_hold_up_no_other(conductor, bus_url, query, reply_
                 TOPIC, {**ASKED, '_msg_id': uuid.uuid4().hex, '_reply_q': reply_queue}
             )
 
-        # Each would take a worker for a minute, and a query waits for 20 s.
+        # Each would take a worker for a minute, and a query waits for no longer.
         assert query('instance_list') == {'instances': [], 'next': None}
     assert child.stop() == 0
     assert 'has not ended' not in child.output()

@@ -161,7 +161,7 @@ def test_a_fleet_comes_back_without_a_storm(
     try:
         fleet.start()
         processes.wait_for(
-            lambda: len(_known(url)[0]) == GUESTS, 'all guests are known', 60
+            lambda: len(_known(url)[0]) == GUESTS, 'all guests are known', 120
         )
         for child in children:
             child.stop()
@@ -176,14 +176,14 @@ def test_a_fleet_comes_back_without_a_storm(
             known, missing = _known(url)
             return not missing and known == fleet.facts
 
-        processes.wait_for(converged, 'the conductors know what is true', 90)
+        processes.wait_for(converged, 'the conductors know what is true', 180)
         fleet.answer(2)
 
         def all_came() -> bool:
             fleet.answer(0.5)
             return len(_asked_at(url)) == len(fleet.asks)
 
-        processes.wait_for(all_came, 'whom the conductors asked were asked', 60)
+        processes.wait_for(all_came, 'whom the conductors asked were asked', 120)
     finally:
         fleet.close()
     # from those who lost something, asked once each,

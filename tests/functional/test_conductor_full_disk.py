@@ -106,7 +106,7 @@ def test_a_full_disk_loses_nothing_and_is_told(
     # Given a database that works, and whose disk is then full,
     small = make(request, tmp_path_factory.mktemp('small'))
     child = conductor({'database': {'connection': small.url}})
-    guest = reports.Guest(publisher, 'web-1')
+    guest = reports.Guest(publisher, 'web-1', interval=3600)
     guest.heartbeat()
     reports.wait_state(query, 'web-1', 'UP')
     ballast = small.folder / 'ballast'
@@ -133,5 +133,5 @@ def test_a_full_disk_loses_nothing_and_is_told(
         events = query('event_list', instance='web-1', type='test.kept', limit=1000)
         return {event['data']['number'] for event in events['events']}
 
-    processes.wait_for(lambda: kept() == set(range(COUNT)), 'each was taken', 60)
-    processes.wait_for(lambda: not publisher.depth(), 'the queue is empty', 60)
+    processes.wait_for(lambda: kept() == set(range(COUNT)), 'each was taken', 120)
+    processes.wait_for(lambda: not publisher.depth(), 'the queue is empty', 120)

@@ -26,13 +26,13 @@ def test_unknown_guest_is_noticed_at_once(guests: client.Client) -> None:
     start = time.monotonic()
 
     with pytest.raises(client.NoSuchGuest):
-        guests.call('vm-1', 'exec.run', {'argv': ['true']}, timeout=60)
+        guests.call('vm-1', 'exec.run', {'argv': ['true']}, timeout=300)
     with pytest.raises(client.NoSuchGuest):
         guests.cast('vm-1', 'exec.run', {'argv': ['true']})
     with pytest.raises(client.NoAnswer):
-        guests.conductor.instance_list()
+        guests.conductor.within(300).instance_list()
 
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 150
 
 
 def test_errors_come_as_what_they_are(agent: Any, guests: client.Client) -> None:
@@ -71,7 +71,7 @@ def test_repeat_while_it_runs_waits_for_it(
     name = agent().instance
     request = {'shell': f'echo ran >> {tmp_path}/ran; sleep 2; echo end'}
 
-    result = guests.call(name, 'exec.run', request, timeout=30, attempt_timeout=0.5)
+    result = guests.call(name, 'exec.run', request, timeout=120, attempt_timeout=0.5)
 
     assert result['stdout'] == 'end\n'
     assert (tmp_path / 'ran').read_text() == 'ran\n'
@@ -94,8 +94,8 @@ def test_agent_that_dies_at_work_is_noticed_early(
         guests.call(
             child.instance,
             'exec.run',
-            {'shell': f'echo $$ > {begun}; exec sleep 120'},
-            timeout=120,
+            {'shell': f'echo $$ > {begun}; exec sleep 300'},
+            timeout=300,
             call_monitor_timeout=4,
             retries=0,
         )
@@ -104,7 +104,7 @@ def test_agent_that_dies_at_work_is_noticed_early(
     # The command outlives its agent, and must not outlive the test.
     os.kill(int(begun.read_text()), signal.SIGKILL)
 
-    assert took < 60
+    assert took < 150
 
 
 def test_long_call_lives_on_signs_of_life(agent: Any, guests: client.Client) -> None:
@@ -113,9 +113,9 @@ def test_long_call_lives_on_signs_of_life(agent: Any, guests: client.Client) -> 
     result = guests.call(
         name,
         'exec.run',
-        {'argv': ['sleep', '4']},
+        {'argv': ['sleep', '5']},
         timeout=60,
-        call_monitor_timeout=2,
+        call_monitor_timeout=4,
         retries=0,
     )
 
@@ -127,17 +127,17 @@ def test_client_outlives_the_broker(
     agent: Any, guests: client.Client, fragile_rabbit: servers.RabbitMQ
 ) -> None:
     name = agent().instance
-    guests.ping(name, timeout=20)
+    guests.ping(name, timeout=60)
 
     fragile_rabbit.restart()
 
     def answers() -> bool:
         try:
-            return guests.ping(name, timeout=2) > 0
+            return guests.ping(name, timeout=5) > 0
         except errors.GuestAgentError:
             return False
 
-    processes.wait_for(answers, 'the guest answers again', 60)
+    processes.wait_for(answers, 'the guest answers again', 120)
 
 
 @pytest.mark.slow

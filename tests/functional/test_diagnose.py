@@ -85,8 +85,11 @@ def test_guestctl_shows_what_a_busy_agent_is_at(busy, guestctl, conductor):
     def facts():
         return guestctl('facts', guest.instance, 'agent.').stdout
 
-    processes.wait_for(lambda: 'agent.memory_mib' in facts(), 'its facts are there')
-    assert '"errors": 1' in facts()
+    processes.wait_for(
+        lambda: (found := facts()) and 'agent.memory_mib' in found and found,
+        'its facts are there',
+    )
+    processes.wait_for(lambda: '"errors": 1' in facts(), 'the error is among them')
 
 
 def test_sigusr2_writes_it_to_the_log(busy):

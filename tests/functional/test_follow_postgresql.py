@@ -65,7 +65,7 @@ def write(connection: sa.Connection, kind: str) -> None:
 def test_an_event_that_is_committed_late_is_not_missed(
     database: engine.Database,
 ) -> None:
-    conductor = records.Conductor(Direct(database), timeout=10)
+    conductor = records.Conductor(Direct(database), timeout=60)
     seen: list[tuple[int, str]] = []
 
     def follow() -> None:

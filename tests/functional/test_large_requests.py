@@ -45,7 +45,7 @@ def test_100_mib_cost_nothing_and_the_caller_is_told(agent, client):
 
     client.send(topic, {**asking(client, 'x' * (100 * MIB)), '_context_user': 'me'})
 
-    failure = json.loads(client.receive(60)['failure'])
+    failure = json.loads(client.receive(120)['failure'])
     assert (failure['class'], failure['module']) == (
         'RequestTooLarge',
         'guestagent.errors',
@@ -80,9 +80,9 @@ def test_the_limit_is_where_it_is_said_to_be(agent, client):
     room = 65536 - len(json.dumps(envelope))
 
     client.send(topic, {**asking(client, 'x' * room), '_unique_id': 'u'})
-    whole = client.receive(10)
+    whole = client.receive(60)
     client.send(topic, {**asking(client, 'x' * (room + 1)), '_unique_id': 'v'})
-    above = client.receive(10)
+    above = client.receive(60)
 
     assert len(whole['result']) == room
     assert json.loads(above['failure'])['message'].startswith(
@@ -92,7 +92,7 @@ def test_the_limit_is_where_it_is_said_to_be(agent, client):
 
 def test_a_stock_client_is_told(agent, stock_client):
     guest = agent(extensions='probe')
-    probe = stock_client(guest.instance, timeout=30, namespace='probe')
+    probe = stock_client(guest.instance, timeout=120, namespace='probe')
 
     with pytest.raises(errors.RequestTooLarge, match=LIMIT):
         probe.call({'user': 'me'}, 'echo', value='x' * (17 * MIB))
@@ -119,7 +119,7 @@ def test_memory_is_given_back_after_requests_that_fit(agent, client):
     before = memory(guest, 'VmRSS')
 
     for _ in range(3):
-        reply = client.call(topic, echo('x' * (15 * MIB)), seconds=30)
+        reply = client.call(topic, echo('x' * (15 * MIB)), seconds=120)
         assert len(reply['result']) == 15 * MIB
     for _ in range(50):
         client.call(topic, echo('x'))
@@ -133,7 +133,7 @@ def test_the_reference_bus_survives_100_mib(agent, client):
     topic = f'guestagent.{guest.instance}'
 
     reply = client.call(
-        topic, {**echo('x' * (100 * MIB)), 'method': 'nope'}, seconds=60
+        topic, {**echo('x' * (100 * MIB)), 'method': 'nope'}, seconds=120
     )
 
     assert json.loads(reply['failure'])['class'] == 'NoSuchMethod'

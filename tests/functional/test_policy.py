@@ -125,7 +125,7 @@ def test_a_proven_name_is_more_than_a_claim(agent, tmp_path, bus_url):
     def call(caller):
         file = str(tmp_path / 'all.keys')
         with client.Client(url=bus_url, key_file=file, caller=caller) as guests:
-            return guests.call('vm-1', 'probe.mark', {'text': 'x'}, timeout=30)
+            return guests.call('vm-1', 'probe.mark', {'text': 'x'}, timeout=60)
 
     assert call('nova') == 1
     with pytest.raises(
@@ -137,7 +137,7 @@ def test_a_proven_name_is_more_than_a_claim(agent, tmp_path, bus_url):
         client.Client(url=bus_url, key_file='', caller='nova') as guests,
         pytest.raises(errors.Forbidden, match='a name that is not proven'),
     ):
-        guests.call(plain.instance, 'probe.mark', {'text': 'x'}, timeout=30)
+        guests.call(plain.instance, 'probe.mark', {'text': 'x'}, timeout=60)
 
 
 def run_agent(config, *arguments):

@@ -119,7 +119,7 @@ def test_the_outcome_is_known_before_the_machine_goes(
     programs = tmp_path / 'bin'
     programs.mkdir()
     ran = tmp_path / 'ran'
-    options = {'power': {'path': programs, 'moment': 0.5, 'isolate': isolate}}
+    options = {'power': {'path': programs, 'moment': 2, 'isolate': isolate}}
     if isolate:
         # It stays although it is idle, for it is what waits.
         options['power'] |= {'isolate_idle': 0.1}

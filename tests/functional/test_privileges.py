@@ -69,7 +69,7 @@ def start(
 @pytest.fixture
 def call(stock_client: Callable[..., Any]) -> Callable[..., Any]:
     def make(namespace: str, method: str, **args: Any) -> Any:
-        return stock_client('vm-1', namespace=namespace, timeout=30).call(
+        return stock_client('vm-1', namespace=namespace, timeout=60).call(
             {}, method, **args
         )
 
@@ -155,7 +155,7 @@ def test_the_agent_is_no_longer_root_and_one_extension_still_is(
     assert int(field(other, 'SigIgn')[0], 16) & (1 << (signal.SIGTERM - 1)) == 0
     # It lives until the agent ends it, or has ended.
     everything = descendants(child.pid)
-    child.stop(30)
+    child.stop()
     processes.wait_for(
         lambda: not any(pathlib.Path(f'/proc/{pid}').exists() for pid in everything),
         'nothing is left of it',
@@ -174,7 +174,7 @@ def test_an_extension_of_another_user_dies_and_is_killed_as_others_are(
     os.kill(process, signal.SIGKILL)
     child.wait_line('it was killed by SIGKILL')
     # A command that hears nothing of its end is ended with its process.
-    processes.wait_for(lambda: _echo(call), 'it was started again', 30)
+    processes.wait_for(lambda: _echo(call), 'it was started again')
     with pytest.raises(Exception, match=r'CommandTimeout|did not end|timed out'):
         call('probe', 'hang', seconds=60)
     child.wait_line(r'did not end .*it was killed')

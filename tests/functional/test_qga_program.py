@@ -36,7 +36,7 @@ def _run(program: str, *argv: str, config: str = '/nonexistent') -> Any:
         env={**os.environ, 'QGA_CONF': config},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 
@@ -169,7 +169,7 @@ def test_a_client_that_goes_without_reading(path: pathlib.Path):
 
 def test_a_client_that_closes_its_side_gets_its_answer(path: pathlib.Path):
     with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(30)
+        client.settimeout(60)
         client.connect(str(path))
         client.sendall(b'{"execute":"guest-get-osinfo"}')
         client.shutdown(socket.SHUT_WR)
@@ -190,6 +190,9 @@ def test_several_clients_and_half_a_request(path: pathlib.Path):
 def test_many_clients_leave_nothing_behind(tmp_path: pathlib.Path):
     with agents.running(agents.OURS, tmp_path) as (agent, path):
 
+        def count(what: str) -> int:
+            return len(os.listdir(f'/proc/{agent.pid}/{what}'))
+
         def come_and_go() -> None:
             for number in range(50):
                 client = agents.Client(path)
@@ -200,14 +203,15 @@ def test_many_clients_leave_nothing_behind(tmp_path: pathlib.Path):
                     client.send(b'{"execute":"guest-get-osinfo"}' * 5)
                 client.close()
 
-        come_and_go()
-        descriptors = len(os.listdir(f'/proc/{agent.pid}/fd'))
-        come_and_go()
-
         client = agents.Client(path)
+        client.ask('guest-get-host-name')
+        descriptors = count('fd')
+        come_and_go()
+        come_and_go()
         client.ask('guest-ping')
-        assert len(os.listdir(f'/proc/{agent.pid}/fd')) <= descriptors + 2
-        assert len(os.listdir(f'/proc/{agent.pid}/task')) < 20
+        # It may be at what the last have asked for.
+        processes.wait_for(lambda: count('fd') <= descriptors + 2, 'all are closed')
+        assert count('task') < 20
         client.close()
 
 
@@ -237,7 +241,7 @@ def test_a_socket_from_systemd(tmp_path: pathlib.Path):
             assert agents.Client(where).ask('guest-ping') == {'return': {}}
         finally:
             child.terminate()
-            assert child.wait(30) == 0
+            assert child.wait(60) == 0
     assert where.exists()
 
 
@@ -327,7 +331,7 @@ def test_a_freeze_ends_by_itself(tmp_path: pathlib.Path):
     mount = tmp_path / 'mount'
     with (
         _mounted(tmp_path / 'image', mount),
-        _program(tmp_path / 'agent', '--freeze-limit', '0.5', *_only(mount)) as client,
+        _program(tmp_path / 'agent', '--freeze-limit', '2', *_only(mount)) as client,
     ):
         frozen = client.ask('guest-fsfreeze-freeze-list', mountpoints=[str(mount)])
         assert frozen == {'return': 1}

@@ -62,7 +62,8 @@ def processes_of(folder: pathlib.Path) -> dict[int, str]:
 
 
 def assert_nothing_is_left(folder: pathlib.Path) -> None:
-    assert processes_of(folder) == {}
+    # What a server has started ends a moment after it.
+    processes.wait_for(lambda: not processes_of(folder), 'all have ended')
     assert list(folder.iterdir()) == []
 
 
@@ -77,7 +78,7 @@ def test_it_shows_all_and_stops_when_asked(
 ) -> None:
     # Given the demo after its show,
     demo = start(*options)
-    demo.wait_line('^Ctrl-C stops everything', 120)
+    demo.wait_line('^Ctrl-C stops everything', 300)
     text = demo.output()
     # then everything was shown, each state in its turn,
     states = re.findall(r'^\| vm-1 +\|.*?\b(UP|DOWN)\b', text, re.MULTILINE)
@@ -112,9 +113,9 @@ def test_a_failed_step_is_named_and_all_is_stopped(
             None,
         )
 
-    os.kill(demo.wait_for(conductor, 'the conductor runs', 60), signal.SIGKILL)
+    os.kill(demo.wait_for(conductor, 'the conductor runs', 120), signal.SIGKILL)
     # then the demo fails, and says where.
-    assert demo.wait_end(60) == 1
+    assert demo.wait_end(120) == 1
     assert re.search(
         r'"Start a conductor with SQLite" failed: conductor ended with -9',
         demo.output(),
@@ -129,7 +130,7 @@ def test_once_stops_by_itself(folder: pathlib.Path) -> None:
         env={**os.environ, 'TMPDIR': str(folder)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -59,7 +59,7 @@ def log_in(
         virtual_host=vhost,
         ssl=files,
         login_method='PLAIN' if account else 'EXTERNAL',
-        connect_timeout=10,
+        connect_timeout=60,
         **account,
     )
     connection.connect()
@@ -90,7 +90,7 @@ def test_a_guest_logs_in_by_its_certificate(
 
     vhost = name if model == 'vhost' else bed.vhost
     guests = nova(f'{bed.bus_url.rpartition("/")[0]}/{vhost}')
-    assert guests.call('vm-a', 'probe.echo', {'value': 1}, timeout=30) == 1
+    assert guests.call('vm-a', 'probe.echo', {'value': 1}, timeout=60) == 1
     processes.wait_for(lambda: bed.state_of('vm-a') == 'UP', 'the conductor knows it')
     kept = pathlib.Path(child.state)
     assert (kept / 'certificate_key.pem').stat().st_mode & 0o777 == 0o600

@@ -18,7 +18,7 @@ def check(child: stack.Agent) -> 'subprocess.CompletedProcess[str]':
         [stack.script('guestagent'), '--config-file', child.config, '--check-bus'],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 
@@ -31,7 +31,7 @@ def test_what_a_guest_may_do(
     child = bed.enrolled('vm-a', '--model', model)
     vhost = 'guestagent.vm-a' if model == 'vhost' else bed.vhost
     guests = nova(f'{bed.bus_url.rpartition("/")[0]}/{vhost}')
-    assert guests.call('vm-a', 'probe.echo', {'value': 1}, timeout=30) == 1
+    assert guests.call('vm-a', 'probe.echo', {'value': 1}, timeout=60) == 1
     before = child.output()
 
     ended = check(child)
@@ -58,7 +58,7 @@ def test_what_a_guest_may_do(
     assert ended.returncode == (model == 'shared')
     assert ('ok: may not enter the virtual host /' in said) == (model == 'vhost')
     # Nothing has changed, and the agent has noticed nothing.
-    assert guests.call('vm-a', 'probe.echo', {'value': 2}, timeout=30) == 2
+    assert guests.call('vm-a', 'probe.echo', {'value': 2}, timeout=60) == 2
     assert child.output() == before
     queues = [one['name'] for one in bed.api.get('queues', vhost)]
     assert not [name for name in queues if 'check' in name]
