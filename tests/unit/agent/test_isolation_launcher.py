@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the launcher and the agent say to each other; a start is a functional test's."""
 
+import itertools
 import os
 import socket
 import subprocess
@@ -60,7 +61,8 @@ def test_an_order_arrives_as_it_was_given(argv, groups):
         ('run', 'weather'),
         ('start', 'weather', 'and', 'more'),
     ],
-    ids=str,
+    # Not by what is in them: each of pytest's workers is another process.
+    ids=itertools.count(),
 )
 def test_what_it_was_not_ordered_is_refused(line, request_, monkeypatch):
     monkeypatch.setattr(launcher.spawn, 'start', _fail)
