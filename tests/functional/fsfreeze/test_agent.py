@@ -231,7 +231,7 @@ def test_a_full_area_refuses_what_changes_the_guest_but_not_the_thaw(
     one = volume()
     agent = start(one, freeze={'size': 1024 * 1024})
     wait_ready(guest)
-    guest('fsfreeze.freeze', limit=60)
+    guest('fsfreeze.freeze', limit=600)
 
     def fill():
         for _ in range(20):
