@@ -80,8 +80,8 @@ class System(debian.Tree):
             folder / 'systemd.log',
         )
         try:
-            self._init = self._process.wait_for(self._child, 'systemd is there', 30)
-            self._process.wait_for(self._is_up, 'it has started', 60)
+            self._init = self._process.wait_for(self._child, 'systemd is there', 60)
+            self._process.wait_for(self._is_up, 'it has started', 180)
         except processes.Failed as error:
             self.stop()
             raise debian.Unavailable(f'{error}\n{console.read_text()}') from None
@@ -97,7 +97,7 @@ class System(debian.Tree):
     def stop(self) -> None:
         """End it and all that runs in it."""
         self._process.kill()
-        processes.wait_for(self._remove_cgroup, 'its processes end', 30)
+        processes.wait_for(self._remove_cgroup, 'its processes end', 120)
 
     def _child(self) -> int | None:
         """Return the process id, here, of its first process once that is systemd."""

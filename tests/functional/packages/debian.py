@@ -86,7 +86,7 @@ class Tree:
         namespaces = ['--mount', *([] if network else ['--net'])]
         return ['unshare', *namespaces, 'sh', '-c', script, str(self.path), *argv]
 
-    def run(self, *argv: str, network: bool = True, seconds: float = 120) -> str:
+    def run(self, *argv: str, network: bool = True, seconds: float = 300) -> str:
         """Run a command in it and return both outputs.
 
         :raises devstack.processes.Failed: its exit code is not 0.

@@ -16,7 +16,7 @@ from guestagent.conf import agent as agent_options
 from tests.benchmarks import process
 from tests.functional.packages import conftest, debian
 
-pytestmark = [pytest.mark.functional, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.functional, pytest.mark.slow, pytest.mark.timeout(900)]
 
 CORE = {
     'guestagent',
@@ -63,7 +63,7 @@ def packaged_agent(
     )
     children.append(child)
     child.wait_for(
-        lambda: stack.consumers(bus_url, 'guestagent.deb'), 'it takes requests', 60
+        lambda: stack.consumers(bus_url, 'guestagent.deb'), 'it takes requests', 120
     )
     return child
 
@@ -249,9 +249,14 @@ def test_single_sign_on_has_its_part_of_pam(pristine: conftest.Installed) -> Non
 def test_the_agent_needs_no_more_memory_than_from_pip(
     packaged_agent: processes.Process, agent: Callable[..., stack.Agent]
 ) -> None:
-    packaged = process.memory(packaged_agent.pid).anonymous
-    installed = process.memory(agent().pid).anonymous
-    assert packaged < installed * 1.05
+    installed_agent = agent()
+
+    def needs_no_more() -> bool:
+        packaged = process.memory(packaged_agent.pid).anonymous
+        return packaged < process.memory(installed_agent.pid).anonymous * 1.05
+
+    # Either may not have done yet all that it does once.
+    processes.wait_for(needs_no_more, 'it needs no more', 60, spacing=0.5)
 
 
 def test_conductor_and_guestctl_know_the_packaged_agent(
@@ -289,7 +294,7 @@ def test_conductor_and_guestctl_know_the_packaged_agent(
             return None  # the conductor does not answer yet
         return next((row for row in map(str, found) if "'UP'" in row), None)
 
-    assert "'deb'" in conductor.wait_for(state, 'deb is UP', 60)
+    assert "'deb'" in conductor.wait_for(state, 'deb is UP', 180)
     # and the database is where the purge will look for it.
     path = tree.path / 'var/lib/guestagent-conductor/conductor.sqlite'
     assert path.stat().st_uid == conductor_uid(tree)

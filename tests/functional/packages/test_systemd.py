@@ -12,7 +12,7 @@ import pytest
 from devstack import processes
 from tests.functional.packages import booted, conftest, debian, mariadb
 
-pytestmark = [pytest.mark.functional, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.functional, pytest.mark.slow, pytest.mark.timeout(900)]
 
 HUB = 'channel:///run/guestagent-hub'
 SERVICES = ('guestagent', 'guestagent-conductor', 'guestagent-hub')
@@ -84,7 +84,19 @@ def wait_up(system: booted.System) -> None:
             return False  # the conductor does not answer yet
         return any('UP' in row.values() for row in rows)
 
-    processes.wait_for(is_up, 'deb is UP', 60)
+    processes.wait_for(is_up, 'deb is UP', 120)
+
+
+def wait_back(system: booted.System) -> None:
+    """Wait until the agent answers: the conductor may not have missed it yet."""
+
+    def answers() -> bool:
+        try:
+            return bool(guestctl(system, 'ping', 'deb'))
+        except processes.Failed:
+            return False
+
+    processes.wait_for(answers, 'deb answers', 120)
 
 
 def test_all_run_and_come_up_with_the_machine(system: booted.System) -> None:
@@ -181,6 +193,7 @@ def test_the_programs_find_the_library_of_seals(
 
 
 def test_the_conductor_has_metrics(system: booted.System) -> None:
+    wait_up(system)
     script = (
         'import urllib.request as r; '
         'print(r.urlopen("http://127.0.0.1:9999/metrics").read().decode())'
@@ -197,11 +210,19 @@ def test_who_is_not_in_the_group_is_told_so(system: booted.System) -> None:
 def test_a_reload_is_one(system: booted.System) -> None:
     pid = system.show('guestagent', 'MainPID')
     system.run('systemctl', 'reload', 'guestagent', 'guestagent-conductor')
-    assert system.show('guestagent', 'MainPID') == pid
-    assert system.show('guestagent', 'ActiveState') == 'active'
     # The agent could read what its user may read.
-    said = system.run('journalctl', '-u', 'guestagent', '--no-pager')
-    assert 'the configuration was read again; changed: nothing' in said
+    processes.wait_for(
+        lambda: (
+            'the configuration was read again; changed: nothing'
+            in system.run('journalctl', '-u', 'guestagent', '--no-pager')
+        ),
+        'it is read again',
+        spacing=0.5,
+    )
+    processes.wait_for(
+        lambda: system.show('guestagent', 'ActiveState') == 'active', 'it is done'
+    )
+    assert system.show('guestagent', 'MainPID') == pid
 
 
 def test_what_was_killed_comes_back(system: booted.System) -> None:
@@ -214,9 +235,10 @@ def test_what_was_killed_comes_back(system: booted.System) -> None:
                 and system.show(name, 'ActiveState') == 'active'
             ),
             f'{name} is active again',
-            60,
+            120,
         )
     wait_up(system)
+    wait_back(system)
 
 
 #: As the extension has written it, beside the package's own.
@@ -245,7 +267,7 @@ def healthy(system: booted.System) -> dict[str, Any]:
             return None  # the agent does not answer yet
         return found if found['state'] == 'healthy' else None
 
-    return processes.wait_for(look, 'the server serves', 60)
+    return processes.wait_for(look, 'the server serves', 120)
 
 
 def test_apt_installs_a_server_that_systemd_runs(system: booted.System) -> None:
@@ -286,13 +308,13 @@ def test_a_crash_under_systemd_is_told(system: booted.System) -> None:
         said = guestctl(system, 'event', 'list', '--instance', 'deb', '-f', 'json')
         return 'datastore.crashed' in said and 'datastore.recovered' in said
 
-    processes.wait_for(told, 'the conductor knows of the crash', 60)
+    processes.wait_for(told, 'the conductor knows of the crash', 120)
     assert healthy(system)['pid'] not in (0, pid)
     assert system.show(UNIT, 'NRestarts') == '1'
     # Nor does it stay away when it is stopped behind the agent's back.
     pid = healthy(system)['pid']
     system.run('systemctl', 'stop', UNIT)
-    processes.wait_for(lambda: healthy(system)['pid'] != pid, 'it is back', 60)
+    processes.wait_for(lambda: healthy(system)['pid'] != pid, 'it is back', 120)
 
 
 def test_the_server_comes_up_with_the_machine(system: booted.System) -> None:
