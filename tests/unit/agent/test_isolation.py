@@ -84,7 +84,7 @@ def test_a_process_is_there_while_it_is_used(load, tmp_path):
         second = testing.call(made, 'seen', kind='a')['pid']
 
         assert second != first
-    assert not bed.alive(second)
+    bed.wait(lambda: not bed.alive(second), 'its end')
     assert marks.read_text().split() == ['start', 'stop'] * 2
 
 

@@ -100,7 +100,7 @@ def test_one_that_ignores_sigterm_is_killed(bad, monkeypatch):
     monkeypatch.setattr(process, 'TERM_SECONDS', 0.1)
     with testing.started(bad('ignores_sigterm'), name='isolated') as made:
         pid = testing.call(made, 'run')
-    assert not bed.alive(pid)
+    bed.wait(lambda: not bed.alive(pid), 'its end')
 
 
 def test_one_that_never_reads_costs_its_own_calls_only(bad, monkeypatch):

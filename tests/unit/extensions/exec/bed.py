@@ -61,6 +61,11 @@ def engine_threads():
     return [one for one in threading.enumerate() if one.name == 'exec']
 
 
+def wait_gone(*started):
+    """Wait until these have ended: who is killed needs the processor once more."""
+    wait_for(lambda: not any(map(runs_still, started)))
+
+
 def runs_still(process):
     """Whether a process runs; a zombie whose parent is slow does not."""
     try:

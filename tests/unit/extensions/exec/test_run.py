@@ -195,7 +195,7 @@ def test_all_that_it_started_ends_when_its_time_is_over(run):
     for shell, result in zip(STUBBORN, results, strict=True):
         assert result['timed_out'], shell
         assert result['seconds'] < 30, shell
-        assert not bed.runs_still(int(result['stdout'])), shell
+        bed.wait_gone(int(result['stdout']))
 
 
 def test_it_may_say_goodbye_when_told_to_end(run):
@@ -269,7 +269,7 @@ def test_cancel_ends_all_of_it_and_is_raised(made, tmp_path):
 
         with pytest.raises(errors.Cancelled, match='changed his mind'):
             call.result(60)
-    assert not bed.runs_still(int(started.read_text()))
+    bed.wait_gone(int(started.read_text()))
 
 
 def test_cancel_ends_what_was_left_behind_too(made, tmp_path, monkeypatch):
@@ -290,7 +290,7 @@ def test_cancel_ends_what_was_left_behind_too(made, tmp_path, monkeypatch):
 
         with pytest.raises(errors.Cancelled):
             call.result(60)
-    assert not bed.runs_still(int(started.read_text()))
+    bed.wait_gone(int(started.read_text()))
 
 
 def test_what_is_cancelled_already_is_not_started(made, tmp_path):

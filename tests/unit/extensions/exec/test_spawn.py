@@ -101,7 +101,7 @@ def test_a_signal_reaches_the_whole_session(guest):
 
     assert status['signal_name'] == 'SIGTERM'
     assert not status['timed_out']
-    assert not any(map(bed.runs_still, children))
+    bed.wait_gone(*children)
     with pytest.raises(errors.GuestError, match=r'has ended: No such process$'):
         here.signal(handle, 15)
 
@@ -114,7 +114,7 @@ def test_who_ignores_sigterm_is_killed_when_its_time_is_over(guest):
     )['handle']
     status = here.end(handle)
     assert (status['timed_out'], status['signal_name']) == (True, 'SIGKILL')
-    assert not bed.runs_still(int(here.text(handle)))
+    bed.wait_gone(int(here.text(handle)))
 
 
 def test_a_hundred_at_once(guest):
@@ -196,7 +196,7 @@ def test_stop_ends_all(guest):
 
     here.made.stop()
 
-    assert not any(bed.runs_still(one['pid']) for one in started)
+    bed.wait_gone(*(one['pid'] for one in started))
     bed.wait_for(lambda: not bed.engine_threads())
 
 
