@@ -251,8 +251,11 @@ def test_who_left_the_session_is_left_alone(run):
         os.kill(left, signal.SIGKILL)
 
 
-def test_cancel_ends_all_of_it_and_is_raised(made, tmp_path):
-    started = tmp_path / 'started'
+def check_cancelled(made, started, last):
+    """Cancel a shell that has started a process and then does ``last``; both end.
+
+    :param started: the shell writes the id of its process there.
+    """
     context = extension.Context()
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         call = pool.submit(
@@ -261,7 +264,7 @@ def test_cancel_ends_all_of_it_and_is_raised(made, tmp_path):
             timeout=bed.LONG,
             shell=(
                 f'sleep {bed.LONG} & echo $! >{started}.new; '
-                f'mv {started}.new {started}; wait'
+                f'mv {started}.new {started}; {last}'
             ),
         )
         bed.wait_for(started.exists)
@@ -272,25 +275,14 @@ def test_cancel_ends_all_of_it_and_is_raised(made, tmp_path):
     bed.wait_gone(int(started.read_text()))
 
 
+def test_cancel_ends_all_of_it_and_is_raised(made, tmp_path):
+    check_cancelled(made, tmp_path / 'started', 'wait')
+
+
 def test_cancel_ends_what_was_left_behind_too(made, tmp_path, monkeypatch):
     monkeypatch.setattr(runs, 'DRAIN_SECONDS', bed.LONG)
-    started = tmp_path / 'started'
-    context = extension.Context()
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        call = pool.submit(
-            made.run,
-            context,
-            timeout=bed.LONG,
-            shell=(
-                f'sleep {bed.LONG} & echo $! >{started}.new; mv {started}.new {started}'
-            ),
-        )
-        bed.wait_for(started.exists)
-        context.cancel(errors.Cancelled('not wanted'))
 
-        with pytest.raises(errors.Cancelled):
-            call.result(60)
-    bed.wait_gone(int(started.read_text()))
+    check_cancelled(made, tmp_path / 'started', 'exit')
 
 
 def test_what_is_cancelled_already_is_not_started(made, tmp_path):
